@@ -1,0 +1,103 @@
+"""Covectors ``E'(W)`` in every form users have: dense, sparse, ``LinearOperator``, ``LowRank``.
+
+A covector is only ever applied to thin matrices, so nothing of size ``m x n`` is formed
+unless the caller passed one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator
+
+from dlngeom import _check
+from dlngeom._array import Array, namespace
+from dlngeom.points import SVD, LowRank, Tangent, dense
+
+__all__ = ["Covector", "apply", "apply_transpose", "as_covector", "components", "to_dense"]
+
+Covector: TypeAlias = Any
+
+
+def as_covector(
+    name: str, value: Covector, rows: int, columns: int, *, check_finite: bool = True
+) -> Covector:
+    """Check a covector of shape ``(rows, columns)`` and return it.
+
+    Raises
+    ------
+    ValueError
+        If its shape is another one, or an entry is not finite.
+    """
+    if isinstance(value, LowRank):
+        _check_low_rank(name, value, rows, columns, check_finite)
+        return value
+    if sparse.issparse(value) or isinstance(value, LinearOperator):
+        if tuple(value.shape) != (rows, columns):
+            raise ValueError(f"{name} has shape {tuple(value.shape)}: it must be ({rows}, {columns})")
+        if check_finite and sparse.issparse(value):
+            _check.finite(f"{name}.data", value.tocoo().data)
+        return value
+    _check.matrix(name, value)
+    _check.shape(name, value, (rows, columns))
+    if check_finite:
+        _check.finite(name, value)
+    return value
+
+
+def _check_low_rank(name: str, value: LowRank, rows: int, columns: int, check_finite: bool) -> None:
+    U, S, V = value
+    _check.matrix(f"{name}.S", S)
+    _check.shape(f"{name}.U", U, (rows, S.shape[-2]))
+    _check.shape(f"{name}.V", V, (columns, S.shape[-1]))
+    if check_finite:
+        for field, x in zip("USV", value, strict=True):
+            _check.finite(f"{name}.{field}", x)
+
+
+def apply(covector: Covector, x: Array) -> Array:
+    """Product ``G x`` with a thin matrix ``x`` of shape ``(..., n, k)``."""
+    if isinstance(covector, LowRank):
+        return covector.U @ (covector.S @ (covector.V.mT @ x))
+    return covector @ x
+
+
+def apply_transpose(covector: Covector, x: Array) -> Array:
+    """Product ``G^T x`` with a thin matrix ``x`` of shape ``(..., m, k)``."""
+    if isinstance(covector, LowRank):
+        return covector.V @ (covector.S.mT @ (covector.U.mT @ x))
+    if isinstance(covector, LinearOperator):
+        return covector.rmatmat(x)
+    return (covector.T if sparse.issparse(covector) else covector.mT) @ x
+
+
+def to_dense(covector: Covector) -> Array:
+    """Dense matrix of a covector, where the result has that size anyway."""
+    if isinstance(covector, LowRank):
+        return dense(covector)
+    if sparse.issparse(covector):
+        return covector.toarray()
+    if isinstance(covector, LinearOperator):
+        return covector @ np.eye(covector.shape[1], dtype=covector.dtype)
+    return covector
+
+
+def components(point: SVD, covector: Covector) -> Tangent:
+    r"""Orthogonal projection of a covector on the tangent space, in factored form.
+
+    .. math:: M = u^T G v, \qquad U_p = (I - u u^T)\, G v, \qquad V_p = (I - v v^T)\, G^T u
+    """
+    v = point.vt.mT
+    return components_of_actions(point, apply(covector, v), apply_transpose(covector, point.u))
+
+
+def components_of_actions(point: SVD, Gv: Array, Gtu: Array) -> Tangent:
+    """The same from the two thin products ``G v`` and ``G^T u``."""
+    u, v = point.u, point.vt.mT
+    M = u.mT @ Gv
+    square_u, square_v = u.shape[-2] == u.shape[-1], v.shape[-2] == v.shape[-1]
+    Up = Gv * 0 if square_u else Gv - u @ M
+    Vp = Gtu * 0 if square_v else Gtu - v @ M.mT
+    return Tangent(Up, M, Vp)

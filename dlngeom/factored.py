@@ -1,0 +1,148 @@
+r"""Geometry downstairs in factored form: unchecked kernels on an SVD and its tangent vectors.
+
+With ``W = u diag(s) v^T`` and ``Z = u M v^T + U_p v^T + u V_p^T`` the metric acts entry by
+entry on ``M`` and column by column on ``U_p`` and ``V_p``.  Every function costs
+``O((m + n) r^2)`` plus work on ``r x r`` matrices, is batched, and is branch-free on values.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from dlngeom import spectral
+from dlngeom._array import Array, constant, identity, inner, namespace
+from dlngeom.covectors import Covector, apply, apply_transpose, components_of_actions
+from dlngeom.points import SVD, Tangent
+
+__all__ = ["combine", "hessian", "hessian_of_covectors", "inner_product", "pair", "scaled", "transport", "truncated_svd"]
+
+
+def pair(s: Array) -> tuple[Array, Array]:
+    """Views of ``s`` as rows ``s_k`` and columns ``s_l`` of an ``r x r`` matrix."""
+    return s[..., :, None], s[..., None, :]
+
+
+def scaled(point: SVD, Z: Tangent, depth: float, power: float) -> Tangent:
+    """Apply ``A^power`` to the tangent components, ``A`` the cometric of ``g^N``."""
+    if depth == 1:
+        return Z
+    s = point.s
+    perpendicular = spectral.weights(s, s * 0, depth)[..., None, :]
+    core = spectral.weights(*pair(s), depth)
+    if depth == math.inf:
+        return Tangent(Z.Up * 0, Z.M * core**power, Z.Vp * 0)
+    return Tangent(Z.Up * perpendicular**power, Z.M * core**power, Z.Vp * perpendicular**power)
+
+
+def combine(a: Array, Z1: Tangent, b: Array, Z2: Tangent) -> Tangent:
+    """Linear combination ``a Z1 + b Z2``; ``a`` and ``b`` broadcast against matrices."""
+    return Tangent(*(a * x + b * y for x, y in zip(Z1, Z2, strict=True)))
+
+
+def inner_product(point: SVD, Z1: Tangent, Z2: Tangent, depth: float) -> Array:
+    """Inner product ``g^N(Z1, Z2)``."""
+    dual = scaled(point, Z2, depth, -1.0)
+    terms = [inner(x, y) for x, y in zip(Z1, dual, strict=True)]
+    return terms[0] + terms[1] + terms[2]
+
+
+def transport(point: SVD, other: SVD, Z: Tangent, depth: float) -> Tangent:
+    r"""Vector transport :math:`A_{W'}^{1/2} P_{W'} A_W^{-1/2} Z`, which never lengthens a vector.
+
+    At ``depth=1`` it is the orthogonal projection of the embedded geometry.
+    """
+    Up, M, Vp = scaled(point, Z, depth, -0.5)
+    left = point.u @ M + Up
+    v, u = other.vt.mT, other.u
+    Gv = left @ (point.vt @ v) + point.u @ (Vp.mT @ v)
+    Gtu = point.vt.mT @ (left.mT @ u) + Vp @ (point.u.mT @ u)
+    return scaled(other, components_of_actions(other, Gv, Gtu), depth, 0.5)
+
+
+def truncated_svd(point: SVD, Z: Tangent) -> SVD:
+    """Metric projection of ``W + Z`` on rank ``r``, from an SVD of size ``2r x 2r``."""
+    xp = namespace(*point)
+    linalg: Any = xp.linalg
+    u, s, vt = point
+    r = s.shape[-1]
+    core = Z.M + s[..., :, None] * identity(r, s)
+    qu, ru = linalg.qr(Z.Up)
+    qv, rv = linalg.qr(Z.Vp)
+    block = xp.concat(
+        [xp.concat([core, rv.mT], axis=-1), xp.concat([ru, xp.zeros_like(core)], axis=-1)], axis=-2
+    )
+    left, values, right = linalg.svd(block, full_matrices=False)
+    new_u = u @ left[..., :r, :r] + qu @ left[..., r:, :r]
+    new_vt = right[..., :r, :r] @ vt + right[..., :r, r:] @ qv.mT
+    return SVD(new_u, values[..., :r], new_vt)
+
+
+def hessian_of_covectors(point: SVD, Z: Tangent, G: Covector, H: Covector, depth: float) -> Tangent:
+    """Riemannian Hessian from covectors ``G = E'(W)`` and ``H = E''(W)[Z]``."""
+    u, s, v = point.u, point.s[..., None, :], point.vt.mT
+    Hv = apply(H, v)
+    Kv = Hv + apply(G, Z.Vp / s)
+    Ktu = apply_transpose(H, u) + apply_transpose(G, Z.Up / s)
+    return hessian(point, Z, apply(G, v), apply_transpose(G, u), Kv, Ktu, u.mT @ Hv, depth)
+
+
+def hessian(
+    point: SVD,
+    Z: Tangent,
+    Gv: Array,
+    Gtu: Array,
+    Kv: Array,
+    Ktu: Array,
+    core: Array,
+    depth: float,
+) -> Tangent:
+    r"""Riemannian Hessian of ``E`` applied to ``Z``, from thin products with ``G = E'(W)``.
+
+    Lift ``Z`` to the smallest network over ``W``, differentiate the lifted gradient there and
+    push the result down.  All inner factors are ``diag(lam)``, so the product rule leaves sums
+    over layers of ``r x r`` matrices.
+
+    Parameters
+    ----------
+    point, Z : SVD, Tangent
+    Gv, Gtu : array (..., m, r), (..., n, r)
+        ``G v`` and ``G^T u``.
+    Kv, Ktu : array (..., m, r), (..., n, r)
+        ``E''(Z) v + G v'`` and ``E''(Z)^T u + G^T u'`` with ``v' = V_p/s``, ``u' = U_p/s``.
+    core : array (..., r, r)
+        ``u^T E''(Z) v``.
+    depth : int or inf
+    """
+    s = point.s
+    row, column = pair(s)
+    weight = spectral.weights(row, column, depth)
+    C = point.u.mT @ Gv
+    M = weight * core + _rotated(s, Z.M / weight, C, depth)
+    if depth == math.inf:
+        return Tangent(Kv * 0, M, Ktu * 0)
+    lam_row, lam_column = pair(spectral.root(s, depth))
+    # Weight of all layers but one, and what that leaves of Z in their product.
+    partial = spectral.partial_weights(row, column, constant(1 - 1 / depth, s), depth)
+    M = M + partial * lam_column**2 * (Gtu.mT @ (Z.Vp / s[..., None, :]))
+    M = M + partial * lam_row**2 * ((Z.Up / s[..., None, :]).mT @ Gv)
+    rest = partial * Z.M / weight
+    end = column ** (1 - 1 / depth)
+    left = Kv * end**2 + Gv @ ((rest * lam_row).mT * end)
+    right = Ktu * end**2 + Gtu @ (rest * lam_column * end)
+    flat = components_of_actions(point, left, right)
+    return Tangent(flat.Up, M, flat.Vp)
+
+
+def _rotated(s: Array, Y: Array, C: Array, depth: float) -> Array:
+    """Change of the products above and below each layer, summed over the layers."""
+    nodes = spectral.layers(depth)
+    row, column = (x[..., None, :, :] for x in pair(s))
+    left, right, weight = (constant(x, s)[:, None, None] for x in nodes[:3])
+    above = Y[..., None, :, :] * spectral.partial_weights(row, column, left, depth)
+    below = Y[..., None, :, :] * spectral.partial_weights(row, column, right, depth)
+    C = C[..., None, :, :]
+    xp = namespace(s)
+    first = xp.sum(weight * (above.mT @ C) * column ** (2 * right), axis=-3)
+    second = xp.sum(weight * (C @ below.mT) * row ** (2 * left), axis=-3)
+    return s[..., :, None] * first + s[..., None, :] * second

@@ -1,0 +1,133 @@
+"""The network ``W = W_N ... W_1``: product, lifted gradient and invariants of any factors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dlngeom import covectors
+from dlngeom._array import Array
+from dlngeom.covectors import Covector
+from dlngeom.points import check_factors
+
+__all__ = ["end_to_end", "invariants", "lifted_gradient"]
+
+
+def end_to_end(factors: Sequence[Array], *, check_finite: bool = True) -> Array:
+    r"""End-to-end matrix of a network.
+
+    .. math:: \phi(W_1, \dots, W_N) = W_N \cdots W_1
+
+    Parameters
+    ----------
+    factors : sequence of N arrays (..., d_p, d_{p-1})
+        Layers, input layer first.
+    check_finite : bool
+        Whether to reject values that are not finite.
+
+    Returns
+    -------
+    array (..., d_N, d_0)
+
+    Raises
+    ------
+    ValueError
+        If the product is not defined or an entry is not finite.
+
+    Notes
+    -----
+    Equation (3.3) of Menon, *The geometry of the deep linear network*.
+    """
+    factors = check_factors(factors, check_finite=check_finite)
+    return _product(factors)
+
+
+def _product(factors: Sequence[Array]) -> Array:
+    product = factors[0]
+    for factor in factors[1:]:
+        product = factor @ product
+    return product
+
+
+def lifted_gradient(
+    factors: Sequence[Array], egrad: Covector, *, check_finite: bool = True
+) -> tuple[Array, ...]:
+    r"""Gradient of ``L(factors) = E(W_N ... W_1)`` in the layers.
+
+    .. math:: \nabla_{W_p} L = (W_N \cdots W_{p+1})^T\, E'(W)\, (W_{p-1} \cdots W_1)^T
+
+    Parameters
+    ----------
+    factors : sequence of N arrays (..., d_p, d_{p-1})
+        Layers, input layer first, balanced or not.
+    egrad : array (..., m, n), sparse, LinearOperator or LowRank
+        ``E'(W)`` at the end-to-end matrix.
+    check_finite : bool
+        Whether to reject values that are not finite.
+
+    Returns
+    -------
+    tuple of N arrays (..., d_p, d_{p-1})
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit or an entry is not finite.
+
+    Notes
+    -----
+    Equation (3.6) of Menon, *The geometry of the deep linear network*.
+    """
+    factors = check_factors(factors, check_finite=check_finite)
+    m, n = factors[-1].shape[-2], factors[0].shape[-1]
+    covector = covectors.as_covector("egrad", egrad, m, n, check_finite=check_finite)
+    if len(factors) == 1:
+        return (covectors.to_dense(covector),)
+    above = _suffix_products(factors)
+    first = covectors.apply_transpose(covector, above[0]).mT
+    # From the second layer on only E' W_1^T matters, which is as thin as the first hidden layer.
+    below = covectors.apply(covector, factors[0].mT)
+    gradients = [first]
+    for p, factor in enumerate(factors[1:], start=1):
+        gradients.append(above[p].mT @ below if p < len(factors) - 1 else below)
+        below = below @ factor.mT
+    return tuple(gradients)
+
+
+def _suffix_products(factors: Sequence[Array]) -> list[Array]:
+    """``W_N ... W_{p+1}`` for ``p = 1, ..., N-1``."""
+    products = [factors[-1]]
+    for factor in factors[-2:0:-1]:
+        products.append(products[-1] @ factor)
+    return products[::-1]
+
+
+def invariants(factors: Sequence[Array], *, check_finite: bool = True) -> tuple[Array, ...]:
+    r"""Conserved quantities of the gradient flow; all zero for a balanced network.
+
+    .. math:: G_p = W_p W_p^T - W_{p+1}^T W_{p+1}, \qquad p = 1, \dots, N-1
+
+    Parameters
+    ----------
+    factors : sequence of N arrays (..., d_p, d_{p-1})
+        Layers, input layer first.
+    check_finite : bool
+        Whether to reject values that are not finite.
+
+    Returns
+    -------
+    tuple of N-1 arrays (..., d_p, d_p)
+
+    Raises
+    ------
+    ValueError
+        If the product of the layers is not defined or an entry is not finite.
+
+    Notes
+    -----
+    Equation (4.2) and Theorem 1 of Menon, *The geometry of the deep linear network*.
+    """
+    factors = check_factors(factors, check_finite=check_finite)
+    return tuple(
+        lower @ lower.mT - upper.mT @ upper
+        for lower, upper in zip(factors[:-1], factors[1:], strict=True)
+    )

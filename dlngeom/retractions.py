@@ -1,0 +1,166 @@
+r"""Retractions downstairs for ``g^N``: the shadow of a curve of balanced networks.
+
+The horizontal lift of ``Z`` to the smallest network moves the frames by rotations ``omega_p``
+and by ``K_p = L_p / lam`` out of their span, and ``Lam`` by a symmetric ``h``.  Replacing the
+frames by polar factors and ``Lam`` by ``Lam + h``, of any sign, keeps the network balanced for
+every step.  Only the two end frames and ``h`` are seen downstairs.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from dlngeom import spectral
+from dlngeom._array import Array, antisymmetric, constant, identity, namespace, polar, symmetric
+from dlngeom.balanced import rotations
+from dlngeom.factored import combine, inner_product, pair
+from dlngeom.points import SVD, Tangent
+
+__all__ = ["first_order_retraction", "second_order_retraction"]
+
+
+class Motion(NamedTuple):
+    """Velocity of the smallest network along a horizontal lift, per node of a sum over layers.
+
+    Attributes
+    ----------
+    lower, upper : array (..., L, r, r)
+        Antisymmetric rotation rates of the frames below and above each node.
+    rate : array (..., L, r, r)
+        Change of the rotation rate along the layers.
+    first, last : array (..., r, r)
+        Rotation rates of the input and output frames.
+    h : array (..., r, r)
+        Symmetric velocity of ``Lam``, or of ``log Sigma`` for ``depth=inf``.
+    """
+
+    lower: Array
+    upper: Array
+    rate: Array
+    first: Array
+    last: Array
+    h: Array
+
+
+def first_order_retraction(point: SVD, Z: Tangent, depth: float) -> SVD:
+    """Retract along a curve that is exact on the balanced manifold for every step."""
+    motion = _motion(point.s, Z.M, depth)
+    s, v = point.s[..., None, :], point.vt.mT
+    unit = identity(point.s.shape[-1], point.s)
+    new_u = polar(point.u @ (unit + motion.last) + Z.Up / s)
+    new_v = polar(v @ (unit + motion.first) + Z.Vp / s)
+    if depth == math.inf:
+        return _exponential_core(point.s, motion.h, new_u, new_v)
+    return _power_core(spectral.root(point.s, depth), motion.h, int(depth), new_u, new_v)
+
+
+def _power_core(lam: Array, h: Array, depth: int, u: Array, v: Array) -> SVD:
+    """SVD of ``u (Lam + h)^N v^T`` for a symmetric core of any sign."""
+    linalg: Any = namespace(lam).linalg
+    left, values, right = linalg.svd(lam[..., :, None] * identity(lam.shape[-1], lam) + h)
+    turn_u = left if depth % 2 == 0 else right.mT
+    # H = P S Q^T is symmetric, so H^N is P S^N P^T or P S^N Q^T by the parity of N.
+    new_v = v @ left
+    return SVD(u @ turn_u, values**depth, new_v.mT)
+
+
+def _exponential_core(s: Array, h: Array, u: Array, v: Array) -> SVD:
+    """SVD of ``u exp(log Sigma + h) v^T``."""
+    xp = namespace(s)
+    linalg: Any = xp.linalg
+    values, vectors = linalg.eigh(xp.log(s)[..., :, None] * identity(s.shape[-1], s) + h)
+    vectors = xp.flip(vectors, axis=-1)
+    return SVD(u @ vectors, xp.exp(xp.flip(values, axis=-1)), (v @ vectors).mT)
+
+
+def second_order_retraction(point: SVD, Z: Tangent, depth: float) -> SVD:
+    """First-order retraction of ``Z`` minus half the acceleration of that curve.
+
+    The correction is damped smoothly, at fourth order in ``Z``, once it is as long as ``Z``:
+    it then never exceeds half of the step, however long the step.
+    """
+    xp = namespace(point.s)
+    correction = _acceleration(point, Z, depth)
+    length = inner_product(point, Z, Z, depth)
+    excess = inner_product(point, correction, correction, depth) / xp.where(length == 0, 1 + length, length)
+    factor = (-0.5 / (1 + excess / 4))[..., None, None]
+    return first_order_retraction(point, combine(1.0, Z, factor, correction), depth)
+
+
+def _acceleration(point: SVD, Z: Tangent, depth: float) -> Tangent:
+    """Covariant acceleration downstairs of the first-order curve: the push-down of ``c''(0)``."""
+    s = point.s
+    motion = _motion(s, Z.M, depth)
+    row, column = pair(s)
+    Ku, Kv = Z.Up / s[..., None, :], Z.Vp / s[..., None, :]
+    core = _core_acceleration(s, motion, depth)
+    core = core - (Ku.mT @ Ku) * column - row * (Kv.mT @ Kv)
+    if depth == math.inf:
+        return Tangent(Z.Up * 0, core, Z.Vp * 0)
+    lam = spectral.root(s, depth)[..., :, None]
+    end = column ** (1 - 1 / depth)
+    below_last, above_first = motion.lower[..., -1, :, :], motion.upper[..., 0, :, :]
+    Up = 2 * Ku @ ((motion.h - lam * below_last) * end)
+    Vp = 2 * Kv @ ((motion.h - lam * above_first) * end)
+    return Tangent(Up, core, Vp)
+
+
+def _core_acceleration(s: Array, motion: Motion, depth: float) -> Array:
+    """Part of the acceleration within the frames: products of rotations, summed over layers."""
+    xp = namespace(s)
+    nodes = spectral.layers(depth)
+    left, right, weight = (constant(x, s)[:, None, None] for x in nodes[:3])
+    row, column = (x[..., None, :, :] for x in pair(s))
+    lower, upper, h = motion.lower, motion.upper, motion.h[..., None, :, :]
+    if depth == math.inf:
+        lam_row, lam_column = xp.log(row), xp.log(column)
+        extra = upper @ motion.rate - motion.rate @ upper
+    else:
+        lam_row, lam_column = row ** (1 / depth), column ** (1 / depth)
+        extra = xp.zeros_like(upper)
+    second = (upper @ upper) * lam_column + lam_row * (lower @ lower)
+    second = second + 2 * (upper @ h - h @ lower) - 2 * upper @ (lam_row * lower) + extra
+    return xp.sum(weight * row**left * second * column**right, axis=-3)
+
+
+def _motion(s: Array, M: Array, depth: float) -> Motion:
+    return _continuum_motion(s, M) if depth == math.inf else _layer_motion(s, M, int(depth))
+
+
+def _lifted_core(s: Array, M: Array, depth: float) -> Array:
+    """Horizontal lift ``left_k (M/w)_kl right_l`` at each node, without under- or overflow."""
+    xp = namespace(s)
+    nodes = spectral.layers(depth)
+    left, right = (constant(x, s)[:, None, None] for x in nodes[:2])
+    row, column = pair(s)
+    largest = xp.maximum(row, column)
+    row, column = row / largest, column / largest
+    unit = M / spectral.weights(row, column, depth) / largest ** (1 - nodes.step)
+    row, column, unit = row[..., None, :, :], column[..., None, :, :], unit[..., None, :, :]
+    return unit * row**left * column**right
+
+
+def _layer_motion(s: Array, M: Array, depth: int) -> Motion:
+    omega, h, rate = rotations(spectral.root(s, depth), _lifted_core(s, M, depth))
+    lower, upper = omega[..., :-1, :, :], omega[..., 1:, :, :]
+    return Motion(lower, upper, rate, omega[..., 0, :, :], omega[..., -1, :, :], h)
+
+
+def _continuum_motion(s: Array, M: Array) -> Motion:
+    xp = namespace(s)
+    nodes = spectral.layers(math.inf)
+    right, weight = constant(nodes.right, s)[:, None, None], constant(nodes.weight, s)[:, None, None]
+    core = _lifted_core(s, M, math.inf)
+    row, column = pair(s)
+    unit = (M / spectral.weights(row, column, math.inf))[..., None, :, :]
+    row, column = row[..., None, :, :], column[..., None, :, :]
+    below = row ** (1 - right) * spectral.partial_weights(row**0.5, column**0.5, right, math.inf)
+    total = spectral.partial_weights(row**0.5, column**0.5, xp.ones_like(row), math.inf)
+    omega = antisymmetric(unit * below)
+    mean = xp.sum(weight * omega, axis=-3)
+    omega = omega - mean[..., None, :, :]
+    last = antisymmetric((unit * total)[..., 0, :, :]) - mean
+    shift = (xp.log(column) - xp.log(row)) * omega
+    h = xp.sum(weight * (symmetric(core) - shift), axis=-3)
+    return Motion(omega, omega, antisymmetric(core), -mean, last, h)

@@ -1,0 +1,180 @@
+r"""The weights :math:`w_N` of the depth-N metric, their limits, and sums over layers.
+
+Everything downstairs is a function of one kernel of two singular values.  It is computed
+from the logarithm of their ratio, never from a difference of powers, so ties, zeros and
+extreme ratios are ordinary arguments.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from dlngeom import _check
+from dlngeom._array import Array, constant, namespace
+
+__all__ = ["Layers", "layers", "log_weights", "partial_weights", "root", "weights"]
+
+# Enough for a ratio of singular values of 1e-30 at rounding accuracy.
+_QUADRATURE_NODES = 64
+
+
+def weights(a: Array, b: Array, depth: float) -> Array:
+    r"""Weight of the metric ``g^N`` for a pair of singular values.
+
+    .. math:: w_N(a, b) = \sum_{p=1}^N a^{2(N-p)/N}\, b^{2(p-1)/N}
+
+    For ``depth=inf`` the sum is divided by ``N`` first:
+    :math:`w_\infty(a, b) = (a^2 - b^2) / (2 \log(a/b))`.
+
+    Parameters
+    ----------
+    a, b : array (...)
+        Singular values, >= 0; they broadcast against each other.
+    depth : int or inf
+        Number of layers ``N >= 1``.
+
+    Returns
+    -------
+    array (...)
+        The weights, accurate to a few units in the last place at every ratio, ties and
+        zeros included.
+
+    Raises
+    ------
+    ValueError
+        If ``depth`` is no integer >= 1 and not ``inf``.
+
+    Notes
+    -----
+    Eigenvalues of the operator (4.14) of Menon, *The geometry of the deep linear network*,
+    Lemma 1; (14.10) for ``depth=inf``.
+    """
+    depth = _check.depth(depth)
+    xp = namespace(a, b)
+    if depth == 1:
+        return xp.ones_like(a * b)
+    return partial_weights(a, b, constant(1.0, a), depth)
+
+
+def partial_weights(a: Array, b: Array, share: Array, depth: float) -> Array:
+    r"""Weight of the first ``share * N`` layers alone.
+
+    .. math:: \omega_j(a, b) = \sum_{q=1}^{j} a^{2(j-q)/N}\, b^{2(q-1)/N}, \qquad j = N\,\text{share}
+
+    and :math:`\int_0^{y} a^{2(y-x)} b^{2x}\,dx` with ``y = share`` for ``depth=inf``.
+
+    Parameters
+    ----------
+    a, b : array (...)
+        Singular values, >= 0.
+    share : array (...)
+        Part of the layers, ``j/N`` in [0, 1]; broadcasts against ``a`` and ``b``.
+    depth : int or inf
+        Number of layers; not checked.
+
+    Returns
+    -------
+    array (...)
+    """
+    xp = namespace(a, b)
+    large, log_ratio = _larger_and_log_ratio(a, b)
+    step = 0.0 if depth == math.inf else 1.0 / depth
+    tie = log_ratio == 0
+    safe = xp.where(tie, -xp.ones_like(log_ratio), log_ratio)
+    below = 2 * safe if step == 0 else xp.expm1(2 * step * safe)
+    count = share if step == 0 else share * depth
+    shape = xp.where(tie, count * xp.ones_like(safe), xp.expm1(2 * share * safe) / below)
+    safe_large = xp.where(large == 0, xp.ones_like(large), large)
+    if step == 0:
+        shape = xp.where(xp.minimum(a, b) > 0, shape, xp.zeros_like(shape))
+    scale = (safe_large**share / safe_large**step) ** 2
+    return xp.where(large == 0, xp.zeros_like(large), scale * shape) + _zero_pair(
+        large, share, depth
+    )
+
+
+def _zero_pair(large: Array, share: Array, depth: float) -> Array:
+    """One for the single layer whose exponents both vanish, at ``a = b = 0``."""
+    xp = namespace(large)
+    if depth == math.inf:
+        return xp.zeros_like(large)
+    single = (large == 0) & (xp.abs(share * depth - 1) < 0.5)
+    return xp.astype(single, large.dtype)
+
+
+def _larger_and_log_ratio(a: Array, b: Array) -> tuple[Array, Array]:
+    """Return ``max(a, b)`` and ``log(min/max)``, hugely negative where only the smaller is zero."""
+    xp = namespace(a, b)
+    large, small = xp.maximum(a, b), xp.minimum(a, b)
+    one = xp.ones_like(large)
+    ratio = small / xp.where(large == 0, one, large)
+    normal = ratio >= float(xp.finfo(large.dtype).smallest_normal)
+    near = xp.log(xp.where(normal, ratio, one))
+    # Below the normal range the quotient has lost digits that the two logarithms still have.
+    far = xp.log(xp.where(small == 0, one, small)) - xp.log(xp.where(large == 0, one, large))
+    log_ratio = xp.where(normal, near, far)
+    # Finite, since minus infinity times a share of zero is no number.
+    infinite = -0.25 * float(xp.finfo(large.dtype).max)
+    log_ratio = xp.where((small == 0) & (large > 0), infinite * one, log_ratio)
+    return large, xp.where(large == 0, xp.zeros_like(log_ratio), log_ratio)
+
+
+def log_weights(a: Array, b: Array, depth: float) -> Array:
+    r"""Logarithm of :func:`weights`, without underflow; ``a`` and ``b`` positive.
+
+    .. math:: \log w_N(a,b) = (2 - 2/N) \log M + \log w_N(a/M, b/M), \qquad M = \max(a, b)
+
+    Parameters
+    ----------
+    a, b : array (...)
+        Singular values, > 0.
+    depth : int or inf
+        Number of layers; not checked.
+
+    Returns
+    -------
+    array (...)
+    """
+    xp = namespace(a, b)
+    large, log_ratio = _larger_and_log_ratio(a, b)
+    scaled = weights(xp.ones_like(large), xp.exp(log_ratio), depth)
+    return (2 - 2 / depth) * xp.log(large) + xp.log(scaled)
+
+
+def root(s: Array, depth: float) -> Array:
+    """Singular values ``s^(1/N)`` of every balanced layer."""
+    return s if depth == 1 else s ** (1.0 / depth)
+
+
+class Layers(NamedTuple):
+    r"""Exponents that turn a sum over layers into a weighted sum over ``L`` nodes.
+
+    .. math:: w_N(a, b) = \sum_{p} \text{weight}_p\, a^{2\,\text{left}_p}\, b^{2\,\text{right}_p}
+
+    The nodes are the layers themselves, with weight one, for a finite depth, and
+    Gauss-Legendre nodes of the continuum of layers for ``depth=inf``.
+
+    Attributes
+    ----------
+    left, right, weight : numpy array (L,)
+        Exponents of the singular values above and below a layer, and quadrature weights.
+    step : float
+        The exponent of one layer, ``1/N``, or zero.
+    """
+
+    left: np.ndarray
+    right: np.ndarray
+    weight: np.ndarray
+    step: float
+
+
+def layers(depth: float) -> Layers:
+    """Return the nodes of sums over layers for a checked ``depth``."""
+    if depth == math.inf:
+        node, weight = np.polynomial.legendre.leggauss(_QUADRATURE_NODES)
+        return Layers((1 - node) / 2, (1 + node) / 2, weight / 2, 0.0)
+    p = np.arange(1, int(depth) + 1)
+    return Layers((depth - p) / depth, (p - 1) / depth, np.ones(len(p)), 1.0 / depth)
