@@ -11,7 +11,7 @@ import math
 from typing import Any
 
 from dlngeom import spectral
-from dlngeom._array import Array, constant, identity, inner, namespace
+from dlngeom._array import Array, constant, identity, inner, namespace, project_out
 from dlngeom.covectors import Covector, apply, apply_transpose, components_of_actions
 from dlngeom.points import SVD, Tangent
 
@@ -130,8 +130,7 @@ def hessian(
     end = column ** (1 - 1 / depth)
     left = Kv * end**2 + Gv @ ((rest * lam_row).mT * end)
     right = Ktu * end**2 + Gtu @ (rest * lam_column * end)
-    flat = components_of_actions(point, left, right)
-    return Tangent(flat.Up, M, flat.Vp)
+    return Tangent(project_out(point.u, left), M, project_out(point.vt.mT, right))
 
 
 def _rotated(s: Array, Y: Array, C: Array, depth: float) -> Array:
