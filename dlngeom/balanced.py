@@ -405,14 +405,14 @@ def _core_basis(lam: Array, depth: int) -> Array:
     unit = identity(r, lam)
     stretch = unit[:, :, None] * unit[:, None, :] / depth**0.5
     k, low = np.triu_indices(r, 1)
-    stretch = xp.broadcast_to(
-        stretch[:, None, :, :], (*lam.shape[:-1], r, depth, r, r)
-    )
+    stretch = xp.broadcast_to(stretch[:, None, :, :], (*lam.shape[:-1], r, depth, r, r))
     if not len(k):
         return stretch
     e_k, e_l = xp.take(unit, xp.asarray(k), axis=0), xp.take(unit, xp.asarray(low), axis=0)
     E = e_k[:, :, None] * e_l[:, None, :]
-    upper, lower = _pair_profiles(xp.take(lam, xp.asarray(k), axis=-1), xp.take(lam, xp.asarray(low), axis=-1), depth)
+    upper, lower = _pair_profiles(
+        xp.take(lam, xp.asarray(k), axis=-1), xp.take(lam, xp.asarray(low), axis=-1), depth
+    )
     E = E[:, None, None, :, :]
     pairs = upper[..., None, None] * E + lower[..., None, None] * E.mT
     pairs = xp.reshape(pairs, (*lam.shape[:-1], len(k) * (depth + 1), depth, r, r))

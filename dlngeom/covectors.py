@@ -13,7 +13,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 from dlngeom import _check
-from dlngeom._array import Array, namespace
+from dlngeom._array import Array
 from dlngeom.points import SVD, LowRank, Tangent, dense
 
 __all__ = ["Covector", "apply", "apply_transpose", "as_covector", "components", "to_dense"]
@@ -36,7 +36,9 @@ def as_covector(
         return value
     if sparse.issparse(value) or isinstance(value, LinearOperator):
         if tuple(value.shape) != (rows, columns):
-            raise ValueError(f"{name} has shape {tuple(value.shape)}: it must be ({rows}, {columns})")
+            raise ValueError(
+                f"{name} has shape {tuple(value.shape)}: it must be ({rows}, {columns})"
+            )
         if check_finite and sparse.issparse(value):
             _check.finite(f"{name}.data", value.tocoo().data)
         return value

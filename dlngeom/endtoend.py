@@ -68,7 +68,9 @@ def cometric(W: Point, Z: Covector, depth: float, *, check_finite: bool = True) 
     return _like(W, point, factored.scaled(point, vector, depth, 1.0))
 
 
-def gradient(W: Point, egrad: Covector, depth: float, *, check_finite: bool = True) -> TangentVector:
+def gradient(
+    W: Point, egrad: Covector, depth: float, *, check_finite: bool = True
+) -> TangentVector:
     r"""Riemannian gradient of ``E`` for ``g^N``: :func:`cometric` applied to ``E'(W)``.
 
     .. math:: \mathrm{grad}_{g^N} E(W) = \mathcal{A}_{N,W}(E'(W))

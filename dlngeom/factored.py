@@ -15,7 +15,16 @@ from dlngeom._array import Array, constant, identity, inner, namespace, project_
 from dlngeom.covectors import Covector, apply, apply_transpose, components_of_actions
 from dlngeom.points import SVD, Tangent
 
-__all__ = ["combine", "hessian", "hessian_of_covectors", "inner_product", "pair", "scaled", "transport", "truncated_svd"]
+__all__ = [
+    "combine",
+    "hessian",
+    "hessian_of_covectors",
+    "inner_product",
+    "pair",
+    "scaled",
+    "transport",
+    "truncated_svd",
+]
 
 
 def pair(s: Array) -> tuple[Array, Array]:

@@ -17,7 +17,18 @@ import numpy as np
 from dlngeom._array import Array, constant, namespace, project_out
 from dlngeom.points import Frames
 
-__all__ = ["Ambient", "Along", "assemble", "balance_defect", "combine", "correct", "multipliers", "pair", "resolve", "tangent_perpendicular"]
+__all__ = [
+    "Along",
+    "Ambient",
+    "assemble",
+    "balance_defect",
+    "combine",
+    "correct",
+    "multipliers",
+    "pair",
+    "resolve",
+    "tangent_perpendicular",
+]
 
 # Beyond this depth a fast Fourier transform beats the dense sine matrix.
 _DENSE_TRANSFORM = 64

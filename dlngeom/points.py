@@ -205,7 +205,9 @@ def frames(factors: Sequence[Array], rank: int | None = None) -> Frames:
     q = [vt[..., :kept, :].mT, u[..., :kept]]
     for factor in factors[1:]:
         q.append(_next_frame(factor, q[-1]))
-    diagonals = [xp.sum(hi * (W @ lo), axis=-2) for W, (lo, hi) in zip(factors, _neighbours(q), strict=True)]
+    diagonals = [
+        xp.sum(hi * (W @ lo), axis=-2) for W, (lo, hi) in zip(factors, _neighbours(q), strict=True)
+    ]
     return Frames(sum(diagonals[1:], diagonals[0]) / len(factors), tuple(q))
 
 
@@ -247,7 +249,9 @@ def _require_rank(s: Array, kept: int) -> None:
     xp = namespace(s)
     tail = float(xp.max(s[..., kept] / s[..., 0])) if s.shape[-1] > kept else 0.0
     if tail > _check.relative_tolerance(s):
-        raise ValueError(f"rank={kept}: the layers have a larger one, sigma_{kept + 1}/sigma_1 = {tail:.2g}")
+        raise ValueError(
+            f"rank={kept}: the layers have a larger one, sigma_{kept + 1}/sigma_1 = {tail:.2g}"
+        )
     require_positive("lam", s[..., :kept])
 
 
@@ -273,7 +277,7 @@ def check_svd(point: SVD, *, check_finite: bool = True) -> SVD:
     _check.batches_agree("SVD", (u, 2), (s, 1), (vt, 2))
     _check.rank(r, u.shape[-2], vt.shape[-1])
     if check_finite:
-        for name, x in zip("u s vt".split(), (u, s, vt), strict=True):
+        for name, x in zip(["u", "s", "vt"], (u, s, vt), strict=True):
             _check.finite(name, x)
         _check.orthonormal("u", u)
         _check.orthonormal("vt^T", vt.mT)

@@ -83,7 +83,9 @@ def second_order_retraction(point: SVD, Z: Tangent, depth: float) -> SVD:
     xp = namespace(point.s)
     correction = _acceleration(point, Z, depth)
     length = inner_product(point, Z, Z, depth)
-    excess = inner_product(point, correction, correction, depth) / xp.where(length == 0, 1 + length, length)
+    excess = inner_product(point, correction, correction, depth) / xp.where(
+        length == 0, 1 + length, length
+    )
     factor = (-0.5 / (1 + excess / 4))[..., None, None]
     return first_order_retraction(point, combine(1.0, Z, factor, correction), depth)
 
@@ -150,7 +152,10 @@ def _layer_motion(s: Array, M: Array, depth: int) -> Motion:
 def _continuum_motion(s: Array, M: Array) -> Motion:
     xp = namespace(s)
     nodes = spectral.layers(math.inf)
-    right, weight = constant(nodes.right, s)[:, None, None], constant(nodes.weight, s)[:, None, None]
+    right, weight = (
+        constant(nodes.right, s)[:, None, None],
+        constant(nodes.weight, s)[:, None, None],
+    )
     core = _lifted_core(s, M, math.inf)
     row, column = pair(s)
     unit = (M / spectral.weights(row, column, math.inf))[..., None, :, :]
