@@ -7,12 +7,14 @@ arrays, input layer first.  References are to Menon, *The geometry of the deep l
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from array_api_compat import device
 
 from dlngeom import _check
-from dlngeom._array import Array, antisymmetric, identity, namespace, polar, symmetric
+from dlngeom._array import Array, antisymmetric, constant, identity, namespace, polar, symmetric
 from dlngeom.layers import (
     Along,
     Ambient,
@@ -379,10 +381,10 @@ def orthonormal_frame(frames: Frames, *, check_finite: bool = True) -> tuple[Arr
     frames = check_frames(frames, check_finite=check_finite)
     lam, q = frames
     xp = namespace(lam)
-    depth, r = len(q) - 1, lam.shape[-1]
+    depth = len(q) - 1
     cores = _core_basis(lam, depth)
     layers = []
-    for p, (lower, upper) in enumerate(zip(q[:-1], q[1:], strict=True)):
+    for p, (lower, upper) in enumerate(pairwise(q)):
         blocks = [upper[..., None, :, :] @ cores[..., p, :, :] @ lower[..., None, :, :].mT]
         for i, frame in enumerate(q):
             turned = _turning_basis(frame, 1.0 if i in (0, depth) else 0.5**0.5)
@@ -394,7 +396,6 @@ def orthonormal_frame(frames: Frames, *, check_finite: bool = True) -> tuple[Arr
                 shape = (*turned.shape[:-2], upper.shape[-2], lower.shape[-2])
                 blocks.append(xp.broadcast_to(turned[..., :1, :1] * 0, shape))
         layers.append(xp.concat(blocks, axis=-3))
-    assert r == cores.shape[-1]
     return tuple(layers)
 
 
@@ -403,17 +404,14 @@ def _core_basis(lam: Array, depth: int) -> Array:
     xp = namespace(lam)
     r = lam.shape[-1]
     unit = identity(r, lam)
-    stretch = unit[:, :, None] * unit[:, None, :] / depth**0.5
+    stretch = unit[:, None, :, None] * unit[:, None, None, :] / depth**0.5
+    stretch = xp.broadcast_to(stretch, (*lam.shape[:-1], r, depth, r, r))
     k, low = np.triu_indices(r, 1)
-    stretch = xp.broadcast_to(stretch[:, None, :, :], (*lam.shape[:-1], r, depth, r, r))
     if not len(k):
         return stretch
-    e_k, e_l = xp.take(unit, xp.asarray(k), axis=0), xp.take(unit, xp.asarray(low), axis=0)
-    E = e_k[:, :, None] * e_l[:, None, :]
-    upper, lower = _pair_profiles(
-        xp.take(lam, xp.asarray(k), axis=-1), xp.take(lam, xp.asarray(low), axis=-1), depth
-    )
-    E = E[:, None, None, :, :]
+    E = constant(np.eye(r)[k][:, :, None] * np.eye(r)[low][:, None, :], lam)[:, None, None, :, :]
+    lam_k, lam_l = (xp.take(lam, xp.asarray(i, device=device(lam)), axis=-1) for i in (k, low))
+    upper, lower = _pair_profiles(lam_k, lam_l, depth)
     pairs = upper[..., None, None] * E + lower[..., None, None] * E.mT
     pairs = xp.reshape(pairs, (*lam.shape[:-1], len(k) * (depth + 1), depth, r, r))
     return xp.concat([stretch, pairs], axis=-4)
@@ -427,18 +425,18 @@ def _pair_profiles(lam_k: Array, lam_l: Array, depth: int) -> tuple[Array, Array
     s = np.arange(1, depth + 1)
     up, down = _powers(a, b, s, depth), _powers(b, a, s, depth)
     p = np.arange(1, depth)[:, None]
-    sin = lambda j: xp.asarray(np.sin(np.pi / depth * ((p * j) % (2 * depth))), dtype=a.dtype)
-    half = xp.asarray(np.sin(p * np.pi / (2 * depth)) ** 2, dtype=a.dtype)
+    before, after = (constant(np.sin(np.pi / depth * (p * j % (2 * depth))), a) for j in (s - 1, s))
+    half = constant(np.sin(p * np.pi / (2 * depth)) ** 2, a)
     scale = ((a - b) ** 2 + 4 * a * b * half) ** -0.5 / depth**0.5
-    upper = scale * (a * sin(s - 1) - b * sin(s))
-    lower = scale * (a * sin(s) - b * sin(s - 1))
+    upper = scale * (a * before - b * after)
+    lower = scale * (a * after - b * before)
     return xp.concat([down * 0, upper, up], axis=-2), xp.concat([down, lower, up * 0], axis=-2)
 
 
 def _powers(a: Array, b: Array, s: np.ndarray, depth: int) -> Array:
     """Normalised ``a^(N-s) b^(s-1)`` along depth."""
     xp = namespace(a)
-    profile = a ** xp.asarray(depth - s, dtype=a.dtype) * b ** xp.asarray(s - 1, dtype=a.dtype)
+    profile = a ** constant(depth - s, a) * b ** constant(s - 1, a)
     return profile / xp.sqrt(xp.sum(profile * profile, axis=-1, keepdims=True))
 
 

@@ -28,7 +28,7 @@ __all__ = [
 
 
 def pair(s: Array) -> tuple[Array, Array]:
-    """Views of ``s`` as rows ``s_k`` and columns ``s_l`` of an ``r x r`` matrix."""
+    """Return views of ``s`` as rows ``s_k`` and columns ``s_l`` of an ``r x r`` matrix."""
     return s[..., :, None], s[..., None, :]
 
 

@@ -114,7 +114,7 @@ def balance_defect(lam: Array, core: Array) -> Array:
 
 
 def correct(lam: Array, S: Array) -> Array:
-    """The cores ``lam_k S_{p-1} - S_p lam_l`` that multipliers ``S_1, ..., S_{N-1}`` span."""
+    """Cores ``lam_k S_{p-1} - S_p lam_l`` that multipliers ``S_1, ..., S_{N-1}`` span."""
     xp = namespace(lam, S)
     row, column = (x[..., None, :, :] for x in pair(lam))
     zero = xp.zeros_like(S[..., :1, :, :]) if S.shape[-3] else xp.zeros_like(row * column)

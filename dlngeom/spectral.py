@@ -62,7 +62,8 @@ def weights(a: Array, b: Array, depth: float) -> Array:
 def partial_weights(a: Array, b: Array, share: Array, depth: float) -> Array:
     r"""Weight of the first ``share * N`` layers alone.
 
-    .. math:: \omega_j(a, b) = \sum_{q=1}^{j} a^{2(j-q)/N}\, b^{2(q-1)/N}, \qquad j = N\,\text{share}
+    .. math:: \omega_j(a, b) = \sum_{q=1}^{j} a^{2(j-q)/N}\, b^{2(q-1)/N},
+              \qquad j = N\,\text{share}
 
     and :math:`\int_0^{y} a^{2(y-x)} b^{2x}\,dx` with ``y = share`` for ``depth=inf``.
 
