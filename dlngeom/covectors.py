@@ -13,7 +13,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 from dlngeom import _check
-from dlngeom._array import Array
+from dlngeom._array import Array, namespace
 from dlngeom.points import SVD, LowRank, Tangent, dense
 
 __all__ = ["Covector", "apply", "apply_transpose", "as_covector", "components", "to_dense"]
@@ -22,31 +22,54 @@ Covector: TypeAlias = Any
 
 
 def as_covector(
-    name: str, value: Covector, rows: int, columns: int, *, check_finite: bool = True
+    name: str,
+    value: Covector,
+    rows: int,
+    columns: int,
+    *,
+    like: Array | None = None,
+    check_finite: bool = True,
 ) -> Covector:
     """Check a covector of shape ``(rows, columns)`` and return it.
 
     Raises
     ------
     ValueError
-        If its shape is another one, or an entry is not finite.
+        If its shape is another one, its dtype not that of ``like``, or an entry not finite.
+    TypeError
+        If it belongs to another array library than ``like``.
     """
     if isinstance(value, LowRank):
         _check_low_rank(name, value, rows, columns, check_finite)
-        return value
-    if sparse.issparse(value) or isinstance(value, LinearOperator):
-        if tuple(value.shape) != (rows, columns):
-            raise ValueError(
-                f"{name} has shape {tuple(value.shape)}: it must be ({rows}, {columns})"
-            )
-        if check_finite and sparse.issparse(value):
-            _check.finite(f"{name}.data", value.tocoo().data)
-        return value
-    _check.matrix(name, value)
-    _check.shape(name, value, (rows, columns))
-    if check_finite:
-        _check.finite(name, value)
+    elif sparse.issparse(value) or isinstance(value, LinearOperator):
+        _check_operator(name, value, rows, columns, check_finite)
+    else:
+        _check.matrix(name, value)
+        _check.shape(name, value, (rows, columns))
+        if check_finite:
+            _check.finite(name, value)
+    if like is not None:
+        _check_library(name, value, like)
     return value
+
+
+def _check_operator(
+    name: str, value: Covector, rows: int, columns: int, check_finite: bool
+) -> None:
+    if tuple(value.shape) != (rows, columns):
+        raise ValueError(f"{name} has shape {tuple(value.shape)}: it must be ({rows}, {columns})")
+    if check_finite and sparse.issparse(value):
+        _check.finite(f"{name}.data", value.tocoo().data)
+
+
+def _check_library(name: str, value: Covector, like: Array) -> None:
+    if sparse.issparse(value) or isinstance(value, LinearOperator):
+        # SciPy's operators multiply numpy arrays only, and promote dtypes as they do.
+        namespace(like, np.empty(0))
+        return
+    arrays = value if isinstance(value, LowRank) else (value,)
+    namespace(like, *arrays)
+    _check.same_dtype(f"{name} and the point", like, *arrays)
 
 
 def _check_low_rank(name: str, value: LowRank, rows: int, columns: int, check_finite: bool) -> None:
@@ -96,7 +119,7 @@ def components(point: SVD, covector: Covector) -> Tangent:
 
 
 def components_of_actions(point: SVD, Gv: Array, Gtu: Array) -> Tangent:
-    """The same from the two thin products ``G v`` and ``G^T u``."""
+    """Tangent components from the two thin products ``G v`` and ``G^T u``."""
     u, v = point.u, point.vt.mT
     M = u.mT @ Gv
     square_u, square_v = u.shape[-2] == u.shape[-1], v.shape[-2] == v.shape[-1]

@@ -215,8 +215,10 @@ def hessian(
     point = _point(W, depth, check_finite, invertible=True)
     vector = _components("Z", W, point, Z, check_finite, tangent=True)
     m, n = point.u.shape[-2], point.vt.shape[-1]
-    G = covectors.as_covector("egrad", egrad, m, n, check_finite=check_finite)
-    H = covectors.as_covector("ehess", ehess, m, n, check_finite=check_finite)
+    G, H = (
+        covectors.as_covector(name, value, m, n, like=point.s, check_finite=check_finite)
+        for name, value in (("egrad", egrad), ("ehess", ehess))
+    )
     return _like(W, point, factored.hessian_of_covectors(point, vector, G, H, depth))
 
 
@@ -393,7 +395,7 @@ def _components(
     m, r, n = point.u.shape[-2], point.s.shape[-1], point.vt.shape[-1]
     if isinstance(Z, Tangent):
         return _checked_tangent(name, point, Z, check_finite)
-    Z = covectors.as_covector(name, Z, m, n, check_finite=check_finite)
+    Z = covectors.as_covector(name, Z, m, n, like=point.s, check_finite=check_finite)
     vector = covectors.components(point, Z)
     if tangent and check_finite and r < min(m, n):
         gap = norm(covectors.to_dense(Z) - dense((point, vector)))
@@ -403,9 +405,11 @@ def _components(
 
 def _checked_tangent(name: str, point: SVD, Z: Tangent, check_finite: bool) -> Tangent:
     m, r, n = point.u.shape[-2], point.s.shape[-1], point.vt.shape[-1]
+    namespace(point.s, *Z)
     for field, x, rows in zip(Z._fields, Z, (m, r, n), strict=True):
         _check.matrix(f"{name}.{field}", x)
         _check.shape(f"{name}.{field}", x, (rows, r))
+        _check.same_dtype(f"{name} and the point", x, point.s)
         if check_finite:
             _check.finite(f"{name}.{field}", x)
     if check_finite:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from dlngeom import covectors
 from dlngeom._array import Array
@@ -79,7 +80,9 @@ def lifted_gradient(
     """
     factors = check_factors(factors, check_finite=check_finite)
     m, n = factors[-1].shape[-2], factors[0].shape[-1]
-    covector = covectors.as_covector("egrad", egrad, m, n, check_finite=check_finite)
+    covector = covectors.as_covector(
+        "egrad", egrad, m, n, like=factors[0], check_finite=check_finite
+    )
     if len(factors) == 1:
         return (covectors.to_dense(covector),)
     above = _suffix_products(factors)
@@ -87,10 +90,10 @@ def lifted_gradient(
     # From the second layer on only E' W_1^T matters, which is as thin as the first hidden layer.
     below = covectors.apply(covector, factors[0].mT)
     gradients = [first]
-    for p, factor in enumerate(factors[1:], start=1):
-        gradients.append(above[p].mT @ below if p < len(factors) - 1 else below)
+    for p, factor in enumerate(factors[1:-1], start=1):
+        gradients.append(above[p].mT @ below)
         below = below @ factor.mT
-    return tuple(gradients)
+    return (*gradients, below)
 
 
 def _suffix_products(factors: Sequence[Array]) -> list[Array]:
@@ -127,7 +130,4 @@ def invariants(factors: Sequence[Array], *, check_finite: bool = True) -> tuple[
     Equation (4.2) and Theorem 1 of Menon, *The geometry of the deep linear network*.
     """
     factors = check_factors(factors, check_finite=check_finite)
-    return tuple(
-        lower @ lower.mT - upper.mT @ upper
-        for lower, upper in zip(factors[:-1], factors[1:], strict=True)
-    )
+    return tuple(lower @ lower.mT - upper.mT @ upper for lower, upper in pairwise(factors))

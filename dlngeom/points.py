@@ -7,10 +7,11 @@ input layer first, or its :class:`Frames`.  Leading axes are a batch everywhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from dlngeom import _check
-from dlngeom._array import Array, namespace
+from dlngeom._array import Array, eps, namespace
 
 __all__ = [
     "SVD",
@@ -201,7 +202,7 @@ def frames(factors: Sequence[Array], rank: int | None = None) -> Frames:
     _require_balanced(factors)
     xp = namespace(*factors)
     u, s, vt = xp.linalg.svd(factors[0], full_matrices=False)
-    _require_rank(s, kept)
+    _require_rank(factors[0], s, kept)
     q = [vt[..., :kept, :].mT, u[..., :kept]]
     for factor in factors[1:]:
         q.append(_next_frame(factor, q[-1]))
@@ -223,7 +224,7 @@ def _next_frame(factor: Array, frame: Array) -> Array:
 
 def _neighbours(q: Sequence[Array]) -> list[tuple[Array, Array]]:
     """Pairs ``(Q_{p-1}, Q_p)`` for ``p = 1, ..., N``."""
-    return list(zip(q[:-1], q[1:], strict=True))
+    return list(pairwise(q))
 
 
 def _widths(factors: Sequence[Array]) -> tuple[int, ...]:
@@ -233,7 +234,7 @@ def _widths(factors: Sequence[Array]) -> tuple[int, ...]:
 def _require_balanced(factors: Sequence[Array]) -> None:
     xp = namespace(*factors)
     limit = _check.relative_tolerance(factors[0])
-    for p, (lower, upper) in enumerate(zip(factors[:-1], factors[1:], strict=True), start=1):
+    for p, (lower, upper) in enumerate(pairwise(factors), start=1):
         left, right = lower @ lower.mT, upper.mT @ upper
         scale = xp.sqrt(xp.sum(left * left, axis=(-2, -1)) + xp.sum(right * right, axis=(-2, -1)))
         gap = xp.sqrt(xp.sum((left - right) ** 2, axis=(-2, -1)))
@@ -245,14 +246,15 @@ def _require_balanced(factors: Sequence[Array]) -> None:
             )
 
 
-def _require_rank(s: Array, kept: int) -> None:
+def _require_rank(factor: Array, s: Array, kept: int) -> None:
     xp = namespace(s)
     tail = float(xp.max(s[..., kept] / s[..., 0])) if s.shape[-1] > kept else 0.0
     if tail > _check.relative_tolerance(s):
         raise ValueError(
             f"rank={kept}: the layers have a larger one, sigma_{kept + 1}/sigma_1 = {tail:.2g}"
         )
-    require_positive("lam", s[..., :kept])
+    # Below this, a singular value of dense layers is only rounding error.
+    require_positive("lam", s[..., :kept], max(factor.shape[-2:]) * eps(s))
 
 
 def require_positive(name: str, s: Array, limit: float = 0.0) -> None:
@@ -261,8 +263,8 @@ def require_positive(name: str, s: Array, limit: float = 0.0) -> None:
     largest, smallest = xp.max(s, axis=-1), xp.min(s, axis=-1)
     if bool(xp.any(smallest <= limit * largest)):
         raise ValueError(
-            f"{name} has a smallest singular value {float(xp.min(smallest)):.3g}, its rank is below "
-            f"{s.shape[-1]}: give the rank, or an SVD of that rank"
+            f"{name} has a smallest singular value {float(xp.min(smallest)):.3g}, its rank is "
+            f"below {s.shape[-1]}: give the rank, or an SVD of that rank"
         )
 
 
@@ -301,10 +303,11 @@ def check_factors(factors: Sequence[Array], *, check_finite: bool = True) -> tup
         _check.matrix(f"W_{p}", factor)
     _check.same_dtype("factors", *factors)
     _check.batches_agree("factors", *((factor, 2) for factor in factors))
-    for p, (lower, upper) in enumerate(zip(factors[:-1], factors[1:], strict=True), start=1):
+    for p, (lower, upper) in enumerate(pairwise(factors), start=1):
         if lower.shape[-2] != upper.shape[-1]:
             raise ValueError(
-                f"W_{p + 1} W_{p} is not defined: shapes {tuple(upper.shape)} and {tuple(lower.shape)}"
+                f"W_{p + 1} W_{p} is not defined: "
+                f"shapes {tuple(upper.shape)} and {tuple(lower.shape)}"
             )
     if check_finite:
         for p, factor in enumerate(factors, start=1):
