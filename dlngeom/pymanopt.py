@@ -158,13 +158,17 @@ class EndToEnd(Manifold):  # type: ignore[misc]
 
     @property
     def typical_dist(self) -> float:
-        r"""Distance from zero of a matrix with entries of order one.
+        r"""Scale of the manifold, from which TrustRegions takes its radii.
 
-        .. math:: \sqrt{N r}\, (mn/r)^{1/2N}
+        .. math:: \sqrt{N r}
+
+        the distance from zero of a matrix with ``r`` singular values one; at ``depth=1`` the
+        dimension, as in ``FixedRankEmbedded``.
         """
-        scale = (self._m * self._n / self._rank) ** (0.5 / self._depth)
+        if self._depth == 1:
+            return float(self.dim)
         layers = 1.0 if self._depth == math.inf else self._depth
-        return math.sqrt(layers * self._rank) * scale
+        return math.sqrt(layers * self._rank)
 
     def inner_product(
         self, point: Sequence[Array], tangent_vector_a: Any, tangent_vector_b: Any

@@ -1,0 +1,260 @@
+"""``dlngeom complete``: complete a matrix, compare with fixed ranks, write the result."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from dlngeom import _check, completion, plotting
+from dlngeom.commands import files
+from dlngeom.completion import Completion, Problem
+from dlngeom.early_stopping import rmse
+
+__all__ = ["run"]
+
+BASELINE_RANKS = (5, 10, 20, 50)
+AUTOMATIC_DEPTHS = (2, 3)
+TABLE_DEPTHS = (1, 2, 3)
+HIDDEN_BY_DEFAULT = 0.5
+TEST_PART = 0.1
+HOLDOUT = 0.1
+MAX_ITERATIONS = 500
+
+Matrix = np.ndarray
+
+
+class Task(NamedTuple):
+    """What is to be completed.
+
+    Attributes
+    ----------
+    values : array (m, n)
+        NaN where an entry is missing or was hidden.
+    truth : array (m, n)
+        The same before entries were hidden.
+    test : bool array (m, n)
+        Entries of ``truth`` that no method sees and every method is judged on.
+    name, suffix : str
+        Of the input.
+    """
+
+    values: Matrix
+    truth: Matrix
+    test: Matrix
+    name: str
+    suffix: str
+
+
+class Row(NamedTuple):
+    """A line of the table."""
+
+    method: str
+    error: float
+    rank: int | None = None
+    iterations: int | None = None
+    seconds: float | None = None
+    result: Completion | None = None
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry out the command.
+
+    Raises
+    ------
+    ValueError, OSError
+        With one line for the user, before anything is written.
+    """
+    if options.depth is not None:
+        _check.depth(options.depth, infinite=False)
+    task = _load(options)
+    cap = completion.rank_cap(options.rank, task.values.shape)
+    rng = np.random.default_rng(_seed(options.seed))
+    task = _hide(task, options.missing, rng)
+    files.open_folder(options.output)
+    problem = completion.prepare(np.where(task.test, np.nan, task.values), HOLDOUT, rng)
+    print(_describe(task, options, cap), flush=True)
+    depths = AUTOMATIC_DEPTHS if options.depth is None else (options.depth,)
+    rows = _compare(task, problem, cap, sorted({*TABLE_DEPTHS, *depths}), options.solver)
+    chosen = _chosen(rows, depths)
+    print(_table(rows, chosen))
+    result = _final(task, chosen, cap, options)
+    print(_verdict(rows, chosen, result))
+    _write(task, result, options.output)
+
+
+def _seed(seed: int) -> int:
+    if seed < 0:
+        raise ValueError(f"seed={seed}: it must be >= 0")
+    return seed
+
+
+def _load(options: argparse.Namespace) -> Task:
+    if options.sample:
+        values, name, suffix = files.sample_picture(), "china.jpg", ".png"
+    else:
+        values, name = files.read_matrix(options.input), options.input.name
+        suffix = options.input.suffix.lower()
+        suffix = ".png" if suffix in files.IMAGES else suffix
+    completion.check_values(values)
+    return Task(values, values, np.zeros(values.shape, dtype=bool), name, suffix)
+
+
+def _hide(task: Task, fraction: float | None, rng: np.random.Generator) -> Task:
+    """Hide entries if asked to; else set some observed ones apart to judge on."""
+    observed = ~np.isnan(task.values)
+    if fraction is None and task.suffix in files.IMAGES:
+        fraction = HIDDEN_BY_DEFAULT
+    if fraction is None and observed.all():
+        raise ValueError(f"{task.name} has no missing entry: --missing FRACTION hides some")
+    part = TEST_PART if fraction is None else fraction
+    where = np.flatnonzero(observed)
+    count = min(max(round(part * len(where)), 1), len(where) - 2)
+    if count < 1:
+        raise ValueError(f"{task.name} has {len(where)} observed entries: too few to learn from")
+    test = np.zeros(observed.size, dtype=bool)
+    test[rng.choice(where, size=count, replace=False)] = True
+    test = test.reshape(observed.shape)
+    values = task.values if fraction is None else np.where(test, np.nan, task.values)
+    return task._replace(values=values, test=test)
+
+
+def _describe(task: Task, options: argparse.Namespace, cap: int) -> str:
+    m, n = task.values.shape
+    missing = np.isnan(task.values).mean()
+    rows, columns = _empty(task)
+    return (
+        f"{task.name}: {m} x {n}, {missing:.1%} missing, rank cap {cap}, {options.solver}, "
+        f"seed {options.seed}\n"
+        f"Errors are on {np.count_nonzero(task.test)} entries that no method sees. "
+        f"Nothing is observed in {rows} rows and {columns} columns: they get their biases."
+    )
+
+
+def _empty(task: Task) -> tuple[int, int]:
+    seen = ~np.isnan(task.values)
+    return int(np.sum(~seen.any(axis=1))), int(np.sum(~seen.any(axis=0)))
+
+
+def _compare(task: Task, problem: Problem, cap: int, depths: list[int], solver: str) -> list[Row]:
+    """Run every method of the table on the same entries."""
+    truth, test = np.where(task.test, task.truth, 0.0), task.test
+
+    def judge(predicted: Matrix) -> float:
+        return rmse(predicted - truth, test)
+
+    rows = [
+        Row("mean", judge(np.full_like(truth, problem.biases.mean))),
+        Row("row + column biases", judge(problem.biases.matrix())),
+    ]
+    ranks = sorted({min(rank, *truth.shape) for rank in BASELINE_RANKS})
+    with tqdm(total=len(ranks) + len(depths), unit="run", file=sys.stderr) as bar:
+        for rank in ranks:
+            report = _reporter(bar, f"FixedRankEmbedded, rank {rank}")
+            start = time.perf_counter()
+            result = completion.fixed_rank(problem, rank, MAX_ITERATIONS, report)
+            rows.append(_row(f"FixedRankEmbedded, rank {rank}", judge, rank, result, start))
+            bar.update()
+        for depth in depths:
+            report = _reporter(bar, f"depth {depth}")
+            start = time.perf_counter()
+            result = completion.at_depth(problem, cap, depth, solver, MAX_ITERATIONS, report)
+            rows.append(_row(f"depth {depth}, rank cap {cap}", judge, None, result, start))
+            bar.update()
+    return rows
+
+
+def _reporter(bar: Any, label: str) -> Callable[[int], None]:
+    bar.set_description(label)
+
+    def report(iteration: int) -> None:
+        bar.set_postfix(iteration=iteration, refresh=False)
+        bar.update(0)
+
+    return report
+
+
+def _row(
+    method: str,
+    judge: Callable[[Matrix], float],
+    rank: int | None,
+    result: Completion,
+    start: float,
+) -> Row:
+    seconds = time.perf_counter() - start
+    rank = effective_rank(result.point.s) if rank is None else rank
+    return Row(method, judge(result.predicted), rank, result.iterations, seconds, result)
+
+
+def effective_rank(s: Matrix) -> int:
+    """How many singular values exceed one percent of the largest."""
+    return int(np.sum(s > 0.01 * s[0]))
+
+
+def _chosen(rows: list[Row], depths: tuple[int, ...]) -> Row:
+    """Row with the best error on the entries held out for that choice, never on the test."""
+    candidates = [row for row in rows if row.result is not None and row.result.depth in depths]
+    candidates = [row for row in candidates if row.method.startswith("depth")]
+    return min(candidates, key=lambda row: row.result.held_out if row.result else np.inf)
+
+
+def _table(rows: list[Row], chosen: Row) -> str:
+    lines = [f"{'method':28}{'RMSE':>10}{'rank':>7}{'iterations':>12}{'seconds':>9}"]
+    lines.append("-" * len(lines[0]))
+    for row in rows:
+        cells = [f"{row.method:28}{row.error:10.5f}"]
+        if row.seconds is not None:
+            cells.append(f"{row.rank:7d}{row.iterations:12d}{row.seconds:9.1f}")
+        lines.append("".join(cells) + ("  <- chosen" if row is chosen else ""))
+    lines.append(
+        "rank: given, or the number of singular values above 1% of the largest; FixedRankEmbedded "
+        f"runs\nuntil it converges, at most {MAX_ITERATIONS} iterations; the others stop early on "
+        "held-out entries."
+    )
+    return "\n".join(lines)
+
+
+def _final(task: Task, chosen: Row, cap: int, options: argparse.Namespace) -> Completion:
+    """Completion to write: that of the table, or one that also learns from the test entries."""
+    if chosen.result is None:
+        raise ValueError("no method was chosen")
+    if np.isnan(task.values[task.test]).all():
+        return chosen.result
+    return completion.complete(
+        task.values, rank=cap, depth=chosen.result.depth, solver=options.solver,
+        holdout=HOLDOUT, max_iterations=MAX_ITERATIONS, rng=options.seed,
+    )  # fmt: skip
+
+
+def _verdict(rows: list[Row], chosen: Row, result: Completion) -> str:
+    fixed = [row for row in rows if row.method.startswith("Fixed")]
+    best, largest = min(fixed, key=lambda row: row.error), fixed[-1]
+    return (
+        f"\nWithout tuning the rank, depth {result.depth} has {chosen.error / best.error:.3f} "
+        f"times the error of\n{best.method}, the best of {len(fixed)}, and "
+        f"{chosen.error / largest.error:.3f} times that of {largest.method}."
+    )
+
+
+def _write(task: Task, result: Completion, folder: Any) -> None:
+    matrix = f"completed{task.suffix}"
+    figure = plotting.completion_figure(
+        task.values, result.completed, _error(task, result), result.singular_values
+    )
+    writers = {
+        matrix: lambda path: files.write_matrix(path, result.completed),
+        "completed.npy": lambda path: files.write_matrix(path, result.completed),
+        "figure.png": lambda path: figure.savefig(path, dpi=150),
+    }
+    files.write_all(folder, writers)
+    print("\nWritten: " + ", ".join(str(folder / name) for name in writers))
+
+
+def _error(task: Task, result: Completion) -> Matrix:
+    """Prediction minus truth, wherever the truth is known."""
+    return np.asarray(result.predicted - task.truth)

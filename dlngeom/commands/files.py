@@ -1,0 +1,139 @@
+"""Reading matrices with missing entries, and writing results all at once or not at all."""
+
+from __future__ import annotations
+
+import csv
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["IMAGES", "open_folder", "read_matrix", "sample_picture", "write_all", "write_matrix"]
+
+IMAGES = (".png", ".jpg", ".jpeg")
+Matrix = np.ndarray
+
+
+def read_matrix(path: Path) -> Matrix:
+    """Read a matrix with NaN where entries are missing; pictures in grey, 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If the file holds no matrix of numbers.
+    OSError
+        If it cannot be read.
+    """
+    readers: dict[str, Callable[[Path], Matrix]] = {".csv": _read_csv, ".npy": _read_npy}
+    readers |= dict.fromkeys(IMAGES, _read_image)
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file")
+    if suffix not in readers:
+        raise ValueError(f"{path}: unknown kind {suffix!r}, use one of {', '.join(readers)}")
+    return readers[suffix](path)
+
+
+def _read_csv(path: Path) -> Matrix:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = [row for row in csv.reader(stream) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is no CSV file: {error}") from None
+    if not rows:
+        raise ValueError(f"{path} is empty")
+    for i, row in enumerate(rows, start=1):
+        if len(row) != len(rows[0]):
+            raise ValueError(f"{path}: row {i} has {len(row)} cells, row 1 has {len(rows[0])}")
+    return np.array(
+        [
+            [_cell(path, i, j, text) for j, text in enumerate(row, start=1)]
+            for i, row in enumerate(rows, start=1)
+        ]
+    )
+
+
+def _cell(path: Path, row: int, column: int, text: str) -> float:
+    """Read a cell, NaN if it is empty; a written-out NaN is more likely a mistake."""
+    text = text.strip()
+    if not text:
+        return float("nan")
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not np.isfinite(value):
+        raise ValueError(
+            f"{path}: row {row}, column {column} is {text!r}: a cell must be a finite number, "
+            "or empty where the entry is missing"
+        )
+    return value
+
+
+def _read_npy(path: Path) -> Matrix:
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} holds no numpy array: {error}") from None
+    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu":
+        kind = f"{getattr(values, 'dtype', type(values))} of shape {np.shape(values)}"
+        raise ValueError(f"{path} holds {kind}: it must be a matrix of real numbers")
+    return values.astype(np.float64)
+
+
+def _read_image(path: Path) -> Matrix:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("L"), dtype=np.float64) / 255
+    except UnidentifiedImageError:
+        raise ValueError(f"{path} is no picture that can be read") from None
+
+
+def sample_picture() -> Matrix:
+    """scikit-learn's photograph of a temple, 427 x 640, in grey from 0 to 1."""
+    from sklearn.datasets import load_sample_image
+
+    colours = load_sample_image("china.jpg") / 255
+    return np.asarray(colours @ np.array([0.299, 0.587, 0.114]))
+
+
+def open_folder(folder: Path) -> None:
+    """Create a folder and make sure that files can be written there, before the work begins.
+
+    Raises
+    ------
+    OSError
+        If that is impossible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"{folder}: cannot write there ({error.strerror})") from None
+
+
+def write_all(folder: Path, writers: dict[str, Callable[[Path], None]]) -> None:
+    """Write several files, moving them into place only once all of them are complete."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
+        for name, write in writers.items():
+            write(Path(temporary) / name)
+        for name in writers:
+            os.replace(Path(temporary) / name, folder / name)
+
+
+def write_matrix(path: Path, values: Matrix) -> None:
+    """Write a matrix as CSV, .npy or grey picture, by the suffix of the path."""
+    if path.suffix == ".csv":
+        np.savetxt(path, values, delimiter=",", fmt="%.10g")
+    elif path.suffix == ".npy":
+        np.save(path, values)
+    else:
+        from PIL import Image
+
+        grey = np.clip(np.round(values * 255), 0, 255).astype(np.uint8)
+        Image.fromarray(grey).save(path)

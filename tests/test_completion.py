@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+
+from dlngeom import completion
+from dlngeom.early_stopping import SOLVERS, rmse
+
+
+def low_rank(shape=(60, 45), rank=3, noise=0.0, seed=0):
+    rng = np.random.default_rng(seed)
+    matrix = rng.normal(size=(shape[0], rank)) @ rng.normal(size=(rank, shape[1])) + 5
+    return matrix + noise * rng.normal(size=shape)
+
+
+def hide(matrix, fraction, seed=0):
+    hidden = np.random.default_rng(seed).random(matrix.shape) < fraction
+    return np.where(hidden, np.nan, matrix), hidden
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_recovers_a_low_rank_matrix_with_a_cap_far_above_its_rank(solver):
+    matrix = low_rank(noise=0.05)
+    values, hidden = hide(matrix, 0.4)
+    result = completion.complete(values, rank=20, solver=solver, rng=1)
+    biases = rmse(result.biases.matrix() - matrix, hidden)
+    assert rmse(result.predicted - matrix, hidden) < 0.1 * biases
+    assert result.depth in (2, 3)
+
+
+def test_keeps_observed_entries_and_does_not_change_its_input():
+    values, hidden = hide(low_rank(), 0.3)
+    before = values.copy()
+    result = completion.complete(values, rank=5, rng=0)
+    np.testing.assert_array_equal(values, before)
+    np.testing.assert_array_equal(result.completed[~hidden], values[~hidden])
+    np.testing.assert_array_equal(result.completed[hidden], result.predicted[hidden])
+
+
+def test_same_seed_same_result_whatever_numpy_s_global_state():
+    values, _ = hide(low_rank(), 0.3)
+    np.random.seed(1)  # noqa: NPY002
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    one = completion.complete(values, rank=5, depth=2, rng=3)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    np.random.seed(2)  # noqa: NPY002
+    two = completion.complete(values, rank=5, depth=2, rng=3)
+    np.testing.assert_array_equal(one.predicted, two.predicted)
+
+
+def test_hidden_values_have_no_influence():
+    matrix = low_rank()
+    values, hidden = hide(matrix, 0.3)
+    other, _ = hide(np.where(hidden, 1e6, matrix), 0.3)
+    one, two = (completion.complete(v, rank=5, depth=2, rng=3) for v in (values, other))
+    np.testing.assert_array_equal(one.predicted, two.predicted)
+
+
+def test_result_scales_and_shifts_with_the_data():
+    values, _ = hide(low_rank(), 0.3)
+    one = completion.complete(values, rank=5, depth=2, rng=3)
+    two = completion.complete(1e4 * values - 7, rank=5, depth=2, rng=3)
+    # The runs differ by rounding only until an iterate amplifies it.
+    np.testing.assert_allclose(two.predicted, 1e4 * one.predicted - 7, atol=1e4 * 1e-6)
+
+
+def test_empty_rows_and_columns_fall_back_to_the_biases():
+    values, _ = hide(low_rank(), 0.3)
+    values[4], values[:, 7] = np.nan, np.nan
+    result = completion.complete(values, rank=5, depth=2, rng=0)
+    assert result.empty == (1, 1)
+    np.testing.assert_array_equal(result.predicted[4], result.biases.matrix()[4])
+    np.testing.assert_array_equal(result.predicted[:, 7], result.biases.matrix()[:, 7])
+    assert result.biases.rows[4] == 0
+    assert np.isfinite(result.completed).all()
+
+
+def test_biases_solve_the_ridge_problem():
+    values, hidden = hide(low_rank((12, 9)), 0.3)
+    seen = ~hidden
+    biases = completion.fit_biases(values, seen, ridge=0.7)
+    residual = np.where(seen, values - biases.matrix(), 0.0)
+    np.testing.assert_allclose(residual.sum(axis=1), 0.7 * biases.rows, atol=1e-7)
+    np.testing.assert_allclose(residual.sum(axis=0), 0.7 * biases.columns, atol=1e-7)
+    assert biases.mean == pytest.approx(values[seen].mean())
+
+
+def test_data_that_are_biases_alone_or_constant():
+    rng = np.random.default_rng(0)
+    for matrix in (rng.normal(size=(30, 1)) + rng.normal(size=20), np.full((30, 20), 3.0)):
+        values, hidden = hide(matrix, 0.3)
+        result = completion.complete(values, rank=4, rng=0)
+        # The ridge shrinks the biases a little, so they are not exact.
+        assert rmse(result.predicted - matrix, hidden) < 0.2 * max(np.std(matrix), 1e-6)
+
+
+def test_tiny_matrix_and_full_rank_cap():
+    values = np.array([[1.0, 2.0], [3.0, np.nan]])
+    result = completion.complete(values, rng=0)
+    assert np.isfinite(result.completed).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rank": 0}, "rank=0"),
+        ({"rank": 46}, "from 1 to 45"),
+        ({"depth": 0}, "depth=0"),
+        ({"depth": 1.5}, "depth=1.5"),
+        ({"depth": float("inf")}, "depth=inf"),
+        ({"solver": "newton"}, "newton"),
+        ({"holdout": 0.0}, "holdout=0.0"),
+        ({"rng": "seed"}, "seed"),
+    ],
+)
+def test_bad_options_are_named(change, message):
+    values, _ = hide(low_rank(), 0.3)
+    with pytest.raises(ValueError, match=message):
+        completion.complete(values, **change)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array([[1.0, np.inf], [np.nan, 2.0]]), r"\[0, 1\] is inf"),
+        (np.full((3, 3), np.nan), "fewer than two"),
+        (np.ones((1, 5)), "2 x 2"),
+        (np.ones((4, 4), dtype=int), "no matrix"),
+    ],
+)
+def test_bad_data_are_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        completion.complete(values)
