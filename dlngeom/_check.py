@@ -101,7 +101,7 @@ def same_dtype(name: str, *arrays: Array) -> None:
     """Require one dtype."""
     dtypes = {str(x.dtype) for x in arrays}
     if len(dtypes) > 1:
-        raise ValueError(f"{name} mixes dtypes {sorted(dtypes)}: they must agree")
+        raise ValueError(f"{name}: dtypes {sorted(dtypes)} must agree")
 
 
 def finite(name: str, x: Array) -> None:

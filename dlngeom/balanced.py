@@ -26,7 +26,7 @@ from dlngeom.layers import (
     resolve,
     tangent_perpendicular,
 )
-from dlngeom.points import Frames, check_factors, check_frames
+from dlngeom.points import Frames, check_frames
 
 __all__ = [
     "dimension",
@@ -93,7 +93,7 @@ def tangent_projection(
     -----
     ``O(N r^2 log N)`` after the change of frame; smooth at repeated singular values.
     """
-    frames, X = _checked(frames, X, check_finite)
+    frames, X = _checked(frames, "X", X, check_finite)
     return assemble(frames, tangent_part(frames, resolve(frames, X)))
 
 
@@ -122,7 +122,7 @@ def vertical_projection(
     ValueError
         If shapes do not fit, frames are not orthonormal or an entry is not finite.
     """
-    frames, X = _checked(frames, X, check_finite)
+    frames, X = _checked(frames, "X", X, check_finite)
     return assemble(frames, vertical_part(frames, resolve(frames, X)))
 
 
@@ -150,22 +150,32 @@ def horizontal_projection(
     ValueError
         If shapes do not fit, frames are not orthonormal or an entry is not finite.
     """
-    frames, X = _checked(frames, X, check_finite)
+    frames, X = _checked(frames, "X", X, check_finite)
     return assemble(frames, horizontal_part(frames, resolve(frames, X)))
 
 
 def _checked(
-    frames: Frames, X: Sequence[Array], check_finite: bool
+    frames: Frames, name: str, X: Sequence[Array], check_finite: bool
 ) -> tuple[Frames, tuple[Array, ...]]:
     frames = check_frames(frames, check_finite=check_finite)
+    return frames, _checked_vector(frames, name, X, check_finite)
+
+
+def _checked_vector(
+    frames: Frames, name: str, X: Sequence[Array], check_finite: bool
+) -> tuple[Array, ...]:
+    X = tuple(X)
     if len(X) != len(frames.q) - 1:
-        raise ValueError(f"X has {len(X)} layers: the network has {len(frames.q) - 1}")
-    X = check_factors(X, check_finite=check_finite)
-    for p, (x, lower, upper) in enumerate(zip(X, frames.q[:-1], frames.q[1:], strict=True), 1):
-        _check.shape(f"X_{p}", x, (upper.shape[-2], lower.shape[-2]))
-    _check.same_dtype("frames and X", frames.lam, X[0])
-    _check.batches_agree("frames and X", (frames.lam, 1), (X[0], 2))
-    return frames, X
+        raise ValueError(f"{name} has {len(X)} layers: the network has {len(frames.q) - 1}")
+    namespace(frames.lam, *X)
+    for p, (x, (lower, upper)) in enumerate(zip(X, pairwise(frames.q), strict=True), start=1):
+        _check.matrix(f"{name}_{p}", x)
+        _check.shape(f"{name}_{p}", x, (upper.shape[-2], lower.shape[-2]))
+        if check_finite:
+            _check.finite(f"{name}_{p}", x)
+    _check.same_dtype(f"{name} and the frames", frames.lam, *X)
+    _check.batches_agree(f"{name} and the frames", (frames.lam, 1), *((x, 2) for x in X))
+    return X
 
 
 def tangent_part(frames: Frames, X: Ambient) -> Along:
@@ -248,7 +258,7 @@ def retraction(
     """
     if order not in (1, 2):
         raise ValueError(f"order={order!r}: it must be 1 or 2")
-    frames, V = _checked(frames, V, check_finite)
+    frames, V = _checked(frames, "V", V, check_finite)
     vector = tangent_part(frames, resolve(frames, V))
     if order == 2:
         vector = combine(1.0, vector, -0.5, tangent_part(frames, acceleration(frames, vector)))
@@ -320,8 +330,8 @@ def weingarten(
     ValueError
         If shapes do not fit, frames are not orthonormal or an entry is not finite.
     """
-    frames, V = _checked(frames, V, check_finite)
-    _, normal = _checked(frames, normal, False)
+    frames, V = _checked(frames, "V", V, check_finite)
+    normal = _checked_vector(frames, "normal", normal, check_finite)
     vector = tangent_part(frames, resolve(frames, V))
     change = _normal_change(frames, vector, normal)
     return assemble(frames, tangent_part(frames, change))
