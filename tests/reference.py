@@ -176,7 +176,7 @@ def tangent_basis(point):
         V = unflatten(e, widths)
         columns.append(flatten([*linearised_balance(layers, V), *across_the_frames(point, V)]))
     _, values, Vt = np.linalg.svd(np.stack(columns, axis=1))
-    return Vt[np.sum(values > 1e-8 * values[0]) :]
+    return Vt[np.sum(values > 1e-8) :]
 
 
 def vertical_basis(point):
@@ -186,7 +186,7 @@ def vertical_basis(point):
     basis = tangent_basis(point)
     images = np.stack([np.ravel(dphi(layers, unflatten(e, widths))) for e in basis], axis=1)
     _, values, Vt = np.linalg.svd(images)
-    return Vt[np.sum(values > 1e-8 * values[0]) :] @ basis
+    return Vt[np.sum(values > 1e-8) :] @ basis
 
 
 def slope(steps, errors):

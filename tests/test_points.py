@@ -138,7 +138,7 @@ def test_checks_of_an_svd(rng):
         r"s has shape \(3,\)": (u, np.ones(3), vt),
         r"vt has shape \(3, 3\)": (u, s, np.eye(3)),
         "batch shapes": (u, np.stack([s, s]), vt),
-        "mixes dtypes": (u, s.astype(np.float32), vt),
+        "dtypes .* must agree": (u, s.astype(np.float32), vt),
         r"s\[1\] is nan": (u, np.array([1.0, np.nan]), vt),
         "rank=4: it must be an integer from 1 to 3": (np.eye(5, 4), np.ones(4), np.eye(4, 3)),
     }
@@ -161,7 +161,7 @@ def test_checks_of_frames(rng):
         ),
         r"Q_2 has shape \(5, 3\)": (lam, (*q[:2], np.eye(5, 3))),
         "batch shapes": (np.stack([lam, lam]), q),
-        "mixes dtypes": (lam, (q[0].astype(np.float32), *q[1:])),
+        "dtypes .* must agree": (lam, (q[0].astype(np.float32), *q[1:])),
         r"lam\[0\] is inf": (np.array([np.inf, 1.0]), q),
     }
     for words, fields in bad.items():
@@ -178,7 +178,7 @@ def test_checks_of_factors():
         check_factors([np.ones((3, 3)), np.ones((3, 4))])
     with pytest.raises(ValueError, match="batch shapes"):
         check_factors([np.ones((2, 3, 3)), np.ones((3, 3))])
-    with pytest.raises(ValueError, match="mixes dtypes"):
+    with pytest.raises(ValueError, match="dtypes .* must agree"):
         check_factors([np.ones((3, 3)), np.ones((3, 3), dtype=np.float32)])
 
 
