@@ -87,7 +87,7 @@ def euclidean_gradient(point: SVD, g: FactorTriple) -> Tangent:
     """
     Gv, Gtu = ambient_actions(point, g)
     core = _core(point, g)
-    _require_gradient(point, core)
+    _require_gradient(point, g, core)
     xp = namespace(point.s)
     general = core.disagreement > core.noise * (16 + 1 / xp.where(core.gap == 0, 1.0, core.gap))
     general = general & (core.gap > 0)
@@ -118,17 +118,30 @@ def _core(point: SVD, g: FactorTriple) -> _Core:
     signed = (b - a) * (b + a)
     safe = xp.where(signed == 0, xp.ones_like(signed), signed)
     turned = (from_u - from_u.mT) * b + a * (from_v.mT - from_v)
-    sizes = xp.sqrt(xp.sum(g.u * g.u, axis=-2))[..., None, :]
-    sizes = sizes + xp.sqrt(xp.sum(g.vt * g.vt, axis=-1))[..., :, None]
+    sizes = _column_sizes(g.u)[..., None, :] + _column_sizes(g.vt.mT)[..., :, None]
     noise = eps(point.s) * sizes / largest
     return _Core(agreed, turned / safe, disagreement, noise, xp.abs(signed))
 
 
-def _require_gradient(point: SVD, core: _Core) -> None:
+def _column_sizes(x: Array) -> Array:
+    """Norms of columns, for entries whose squares underflow too."""
+    xp = namespace(x)
+    largest = xp.max(xp.abs(x), axis=-2, keepdims=True)
+    unit = x / xp.where(largest == 0, xp.ones_like(largest), largest)
+    return xp.sqrt(xp.sum(unit * unit, axis=-2)) * largest[..., 0, :]
+
+
+def _require_gradient(point: SVD, g: FactorTriple, core: _Core) -> None:
     xp = namespace(point.s)
+    # What g_s adds to the core must commute with the rotations of tied vectors.
+    added_row, added_column = pair(g.s - xp.linalg.diagonal(core.agreed))
+    size_row, size_column = pair(eps(point.s) * xp.abs(g.s))
+    conflict = xp.maximum(core.disagreement, xp.abs(added_row - added_column))
     limit = _check.relative_tolerance(point.s) / eps(point.s)
     off = xp.eye(point.s.shape[-1], dtype=point.s.dtype) == 0
-    undefined = (core.gap == 0) & (core.disagreement > limit * core.noise) & off
+    allowed = limit * (core.noise + size_row + size_column)
+    undefined = (core.gap == 0) & (conflict > allowed) & off
+    undefined = undefined | undefined.mT
     if not bool(xp.any(undefined)):
         return
     k, l = (int(i[0]) for i in xp.nonzero(undefined))
