@@ -93,7 +93,7 @@ def test_errors(rng):
     with pytest.raises(ValueError, match=r"egrad\[2, 1\] is inf"):
         network.lifted_gradient(layers, G)
     assert np.isinf(network.lifted_gradient(layers, G, check_finite=False)[0]).any()
-    with pytest.raises(ValueError, match="egrad and the point: dtypes .* must agree"):
+    with pytest.raises(ValueError, match=r"egrad and the point: dtypes .* must agree"):
         network.lifted_gradient(layers, np.ones((5, 4), dtype=np.float32))
     for function in (network.end_to_end, network.invariants):
         with pytest.raises(ValueError, match="W_2 W_1 is not defined"):

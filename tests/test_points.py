@@ -178,7 +178,7 @@ def test_checks_of_factors():
         check_factors([np.ones((3, 3)), np.ones((3, 4))])
     with pytest.raises(ValueError, match="batch shapes"):
         check_factors([np.ones((2, 3, 3)), np.ones((3, 3))])
-    with pytest.raises(ValueError, match="dtypes .* must agree"):
+    with pytest.raises(ValueError, match=r"dtypes .* must agree"):
         check_factors([np.ones((3, 3)), np.ones((3, 3), dtype=np.float32)])
 
 
