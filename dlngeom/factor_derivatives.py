@@ -144,10 +144,10 @@ def _require_gradient(point: SVD, g: FactorTriple, core: _Core) -> None:
     undefined = undefined | undefined.mT
     if not bool(xp.any(undefined)):
         return
-    k, l = (int(i[0]) for i in xp.nonzero(undefined))
+    k, other = (int(i[0]) for i in xp.nonzero(undefined))
     raise ValueError(
-        f"singular values {k} and {l} are both {float(point.s[..., k]):.17g} and the cost depends "
-        "on more than u diag(s) vt: its factor derivatives determine no gradient here"
+        f"singular values {k} and {other} are both {float(point.s[..., k]):.17g} and the cost "
+        "depends on more than u diag(s) vt: its factor derivatives determine no gradient here"
     )
 
 

@@ -31,22 +31,22 @@ class _Scalable(ndarraySequenceMixin):  # type: ignore[misc]
     _make: Any
 
     def __mul__(self, other: float) -> Any:
-        return self._make(other * x for x in self)  # type: ignore[attr-defined]
+        return self._make(other * x for x in self)
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: float) -> Any:
-        return self._make(x / other for x in self)  # type: ignore[attr-defined]
+        return self._make(x / other for x in self)
 
     def __neg__(self) -> Any:
-        return self._make(-x for x in self)  # type: ignore[attr-defined]
+        return self._make(-x for x in self)
 
 
-class Point(_Scalable, SVD):
+class Point(_Scalable, SVD):  # type: ignore[misc]
     """Point ``(u, s, vt)`` of :class:`EndToEnd`."""
 
 
-class TangentVector(_Scalable, Tangent):
+class TangentVector(_Scalable, Tangent):  # type: ignore[misc]
     """Tangent vector ``(Up, M, Vp)`` of :class:`EndToEnd`."""
 
     def __add__(self, other: Any) -> Any:

@@ -129,7 +129,7 @@ def test_other_costs_follow_finite_differences(depth, rng):
 )
 def test_costs_that_tell_tied_vectors_apart_have_no_gradient(cost, depth, rng):
     manifold, x = tied(depth, 0, rng)
-    with pytest.raises(ValueError, match="singular values 0 and 1 are both 1.5 and the cost"):
+    with pytest.raises(ValueError, match=r"singular values 0 and 1 are both 1\.5 and the cost"):
         gradient_of(manifold, x, cost)
 
 

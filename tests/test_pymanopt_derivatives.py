@@ -33,7 +33,7 @@ def setup(depth, form, rng, **options):
 @pytest.mark.parametrize("form", ["dense", "autograd"])
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_gradient_is_the_cometric_of_the_ambient_gradient(depth, form, rng):
-    manifold, x, cost, problem = setup(depth, form, rng)
+    _, x, cost, problem = setup(depth, form, rng)
     G = cost.gradient(matrix(x))
     if depth == 1:
         P, Q = x.u @ x.u.T, x.vt.T @ x.vt
