@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import reference as ref
-
 from scipy import integrate
 from scipy.linalg import solve_sylvester
 
