@@ -19,7 +19,10 @@ class Namespace:
         self.name = name
         self.module = importlib.import_module("jax.numpy" if name == "jax" else name)
         if name == "jax":
-            importlib.import_module("jax").config.update("jax_enable_x64", True)
+            config = importlib.import_module("jax").config
+            config.update("jax_enable_x64", True)
+            # Compiling is nearly all of the time here, and speed of the code does not matter.
+            config.update("jax_disable_most_optimizations", True)
 
     def array(self, value, dtype=None):
         """Array of this library, read-only where the library has such a thing."""
