@@ -110,9 +110,9 @@ def test_random_tangent_vectors_are_tangent_and_of_length_one(manifold, rng):
     assert np.linalg.norm(x.vt @ Z.Vp) < 1e-14
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("depth", [1, 3])
 def test_random_tangent_vectors_are_isotropic(depth, rng):
-    manifold, count = EndToEnd(3, 2, 1, depth, rng=2), 4000
+    manifold, count = EndToEnd(3, 2, 1, depth, rng=2), 1000
     x = point_of(manifold, rng)
     axes = [Tangent(q, np.zeros((1, 1)), x.vt.T * 0) for q in np.linalg.svd(x.u)[0].T[1:, :, None]]
     axes = [*axes, Tangent(x.u * 0, np.eye(1), x.vt.T * 0)]
