@@ -7,6 +7,7 @@ import numpy as np
 from dlngeom import SVD, Frames, Tangent
 
 INF = np.inf
+QUADRATURE = np.polynomial.legendre.leggauss(100)
 
 
 def orthonormal(rows, columns, rng, batch=()):
@@ -64,7 +65,7 @@ def dense_tangent(W, Z):
 def weight(a, b, depth):
     """``w_N(a, b)`` as a sum over layers, or as an integral over the continuum of layers."""
     if depth == INF:
-        node, share = np.polynomial.legendre.leggauss(100)
+        node, share = QUADRATURE
         return np.sum(share / 2 * a ** (1 - node) * b ** (1 + node))
     return sum(
         a ** (2 * (depth - p) / depth) * b ** (2 * (p - 1) / depth) for p in range(1, depth + 1)
