@@ -38,7 +38,7 @@ __all__ = [
 DEFAULT_RANK = 50
 
 # Singular values of the start, relative to the scaled data; the best held-out error chooses.
-STARTS = (1e-4, 1e-3)
+STARTS = (1e-4, 1e-6, 1e-8)
 
 
 class Biases(NamedTuple):

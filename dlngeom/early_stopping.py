@@ -23,7 +23,8 @@ FIRST_STEP = 0.01
 
 SOLVERS: dict[str, Callable[..., Any]] = {
     "conjugate-gradient": lambda **options: optimizers.ConjugateGradient(
-        line_searcher=AdaptiveLineSearcher(initial_step_size=FIRST_STEP), **options
+        line_searcher=AdaptiveLineSearcher(initial_step_size=FIRST_STEP, max_iterations=40),
+        **options,
     ),
     "trust-regions": optimizers.TrustRegions,
     "steepest-descent": lambda **options: optimizers.SteepestDescent(
@@ -34,8 +35,11 @@ SOLVERS: dict[str, Callable[..., Any]] = {
 # Truncated conjugate gradients may take as many steps as the manifold has dimensions.
 RUN_OPTIONS = {"trust-regions": {"maxinner": 20, "Delta_bar": 4.0, "Delta0": 0.1}}
 
-# Iterations without a better held-out error before a run ends.
-PATIENCE = 20
+# Iterations without a better held-out error before a run ends: few once the error rises, many
+# while it is level, since the flow passes saddles on its way from rank to rank.
+PATIENCE = 40
+PATIENCE_ON_A_PLATEAU = 150
+RISING = 1.02
 
 Matrix = np.ndarray
 Report = Callable[[int], None]
@@ -200,8 +204,10 @@ class _Objective:
                 raise _Stop
         elif held_out < self.best[0] * (1 - 1e-4):
             self.best = (held_out, training, iteration, point)
-        elif iteration - self.best[2] >= max(PATIENCE, self.best[2] // 2):
-            raise _Stop
+        else:
+            patience = PATIENCE if held_out > RISING * self.best[0] else PATIENCE_ON_A_PLATEAU
+            if iteration - self.best[2] >= max(patience, self.best[2] // 2):
+                raise _Stop
 
     def fit(self) -> Fit:
         """Outcome of the run so far."""

@@ -17,13 +17,32 @@ def hide(matrix, fraction, seed=0):
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_recovers_a_low_rank_matrix_with_a_cap_far_above_its_rank(solver):
+def test_every_solver_predicts_far_better_than_the_biases(solver):
     matrix = low_rank(noise=0.05)
     values, hidden = hide(matrix, 0.4)
-    result = completion.complete(values, rank=20, solver=solver, rng=1)
+    result = completion.complete(values, rank=10, solver=solver, depth=2, rng=1)
     biases = rmse(result.biases.matrix() - matrix, hidden)
-    assert rmse(result.predicted - matrix, hidden) < 0.1 * biases
-    assert result.depth in (2, 3)
+    assert rmse(result.predicted - matrix, hidden) < 0.2 * biases
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.1])
+def test_depth_three_finds_the_rank_and_reaches_the_noise(noise):
+    matrix = low_rank(noise=noise)
+    values, hidden = hide(matrix, 0.4)
+    result = completion.complete(values, rank=20, depth=3, rng=1)
+    assert rmse(result.predicted - matrix, hidden) < 1.6 * noise
+    # Removing additive biases adds two to the rank of the matrix.
+    assert np.sum(result.point.s > 0.05 * result.point.s[0]) == 5
+
+
+def test_depth_one_with_the_same_cap_is_no_match_for_depth_three():
+    matrix = low_rank(noise=0.05)
+    values, hidden = hide(matrix, 0.4)
+    flat, deep = (
+        rmse(completion.complete(values, rank=20, depth=N, rng=1).predicted - matrix, hidden)
+        for N in (1, 3)
+    )
+    assert deep < flat / 3
 
 
 def test_keeps_observed_entries_and_does_not_change_its_input():
@@ -87,9 +106,9 @@ def test_data_that_are_biases_alone_or_constant():
     rng = np.random.default_rng(0)
     for matrix in (rng.normal(size=(30, 1)) + rng.normal(size=20), np.full((30, 20), 3.0)):
         values, hidden = hide(matrix, 0.3)
-        result = completion.complete(values, rank=4, rng=0)
-        # The ridge shrinks the biases a little, so they are not exact.
-        assert rmse(result.predicted - matrix, hidden) < 0.2 * max(np.std(matrix), 1e-6)
+        result = completion.complete(values, rank=4, depth=2, max_iterations=50, rng=0)
+        # The ridge shrinks the biases a little, and the start is small but not zero.
+        assert rmse(result.predicted - matrix, hidden) < 0.2 * np.std(matrix) + 1e-5
 
 
 def test_tiny_matrix_and_full_rank_cap():
