@@ -161,7 +161,8 @@ def complete(
     """
     problem = prepare(values, holdout, as_generator(rng))
     rank = rank_cap(rank, values.shape)
-    depths = [_check.depth(N, infinite=False) for N in (depth if np.ndim(depth) else [depth])]
+    several = depth if isinstance(depth, Sequence) else [depth]
+    depths = [_check.depth(N, infinite=False) for N in several]
     results = [at_depth(problem, rank, int(N), solver, max_iterations, report) for N in depths]
     return min(results, key=lambda result: result.held_out)
 
@@ -187,7 +188,7 @@ def check_values(values: Matrix) -> Matrix:
     if len(infinite):
         i, j = infinite[0]
         raise ValueError(f"entry [{i}, {j}] is {values[i, j]}: entries must be finite or missing")
-    observed = ~np.isnan(values)
+    observed: Matrix = ~np.isnan(values)
     if np.count_nonzero(observed) < 2:
         raise ValueError("fewer than two entries are observed: nothing can be learned")
     return observed
@@ -235,9 +236,8 @@ def prepare(values: Matrix, holdout: float, rng: np.random.Generator) -> Problem
         raise ValueError(f"holdout={holdout!r}: it must lie between 0 and 1")
     where = np.flatnonzero(observed)
     count = min(max(1, round(holdout * len(where))), len(where) - 1)
-    held_out = np.zeros(values.size, dtype=bool)
-    held_out[rng.choice(where, size=count, replace=False)] = True
-    held_out = held_out.reshape(values.shape)
+    held_out = np.zeros(values.shape, dtype=bool)
+    held_out.flat[rng.choice(where, size=count, replace=False)] = True
     seed = int(rng.integers(2**31))
     biases = fit_biases(values, observed)
     data = np.where(observed, values - biases.matrix(), 0.0)

@@ -108,7 +108,8 @@ def descend(
     """
     if solver not in SOLVERS:
         raise ValueError(f"solver={solver!r}: it must be one of {', '.join(SOLVERS)}")
-    manifold = EndToEnd(*split.data.shape, len(start.s), depth)
+    m, n = split.data.shape
+    manifold = EndToEnd(m, n, len(start.s), depth)
     objective = _Objective(split, report, target)
     wrap = pymanopt.function.numpy(manifold)
     problem = pymanopt.Problem(

@@ -36,12 +36,18 @@ def scaled(point: SVD, Z: Tangent, depth: float, power: float) -> Tangent:
     """Apply ``A^power`` to the tangent components, ``A`` the cometric of ``g^N``."""
     if depth == 1:
         return Z
-    s = point.s
-    perpendicular = spectral.weights(s, s * 0, depth)[..., None, :]
-    core = spectral.weights(*pair(s), depth)
+    perpendicular, core = _weights(point.s, depth)
     if depth == math.inf:
         return Tangent(Z.Up * 0, Z.M * core**power, Z.Vp * 0)
-    return Tangent(Z.Up * perpendicular**power, Z.M * core**power, Z.Vp * perpendicular**power)
+    columns = perpendicular[..., None, :] ** power
+    return Tangent(Z.Up * columns, Z.M * core**power, Z.Vp * columns)
+
+
+def _weights(s: Array, depth: float) -> tuple[Array, Array]:
+    """Weights of the perpendicular parts and of the core, from one call of the kernel."""
+    columns = namespace(s).concat([s, s[..., :1] * 0], axis=-1)
+    table = spectral.weights(s[..., :, None], columns[..., None, :], depth)
+    return table[..., -1], table[..., :-1]
 
 
 def combine(a: Array, Z1: Tangent, b: Array, Z2: Tangent) -> Tangent:
@@ -51,9 +57,16 @@ def combine(a: Array, Z1: Tangent, b: Array, Z2: Tangent) -> Tangent:
 
 def inner_product(point: SVD, Z1: Tangent, Z2: Tangent, depth: float) -> Array:
     """Inner product ``g^N(Z1, Z2)``."""
-    dual = scaled(point, Z2, depth, -1.0)
-    terms = [inner(x, y) for x, y in zip(Z1, dual, strict=True)]
-    return terms[0] + terms[1] + terms[2]
+    if depth == 1:
+        return inner(Z1.Up, Z2.Up) + inner(Z1.M, Z2.M) + inner(Z1.Vp, Z2.Vp)
+    xp = namespace(point.s)
+    perpendicular, core = _weights(point.s, depth)
+    within = inner(Z1.M / core, Z2.M)
+    if depth == math.inf:
+        return within
+    # Weighted after the sum: no second matrix of the size of the perpendicular parts.
+    columns = xp.sum(Z1.Up * Z2.Up, axis=-2) + xp.sum(Z1.Vp * Z2.Vp, axis=-2)
+    return within + xp.sum(columns / perpendicular, axis=-1)
 
 
 def transport(point: SVD, other: SVD, Z: Tangent, depth: float) -> Tangent:
