@@ -16,7 +16,7 @@ def test_examples_run_as_printed(code, capsys):
         W = (scope["u"] * scope["s"]) @ scope["vt"]
         assert np.linalg.norm(W - scope["A"]) < 1e-5 * np.linalg.norm(scope["A"])
     else:
-        assert capsys.readouterr().out.endswith("[True]\n")
+        assert capsys.readouterr().out.endswith("True\n")
 
 
 def test_there_are_examples_and_the_first_has_ten_lines():
