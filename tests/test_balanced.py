@@ -166,6 +166,14 @@ def test_fast_and_dense_transforms_agree(projection, options, rng, monkeypatch):
     ref.close_layers(function(point, fast), fast)
 
 
+@pytest.mark.parametrize("depth", [2, 9, 64, 65, 90])
+def test_sine_transform(depth, rng):
+    p = np.arange(1, depth)
+    x = rng.standard_normal((depth - 1, 2, 2))
+    literal = np.einsum("jp,pkl->jkl", np.sin(np.pi * np.outer(p, p) / depth), x)
+    ref.close(layers.sine_transform(x), literal, 1e-13)
+
+
 def test_multipliers_solve_the_tridiagonal_system(rng):
     lam, b = np.array([1.5, 1.5, 0.3]), rng.standard_normal((6, 3, 3))
     S = np.pad(layers.multipliers(lam, b), ((1, 1), (0, 0), (0, 0)))

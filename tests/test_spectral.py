@@ -59,6 +59,13 @@ def test_weights_agree_with_fifty_digits(depth, exponent, limit, rng):
     assert max(relative_errors(spectral.weights(b, a, depth), exact)) <= limit
 
 
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_weights_where_the_ratio_underflows(depth):
+    a, b = np.array([1e100, 1e100, 1e-10, 1e80]), np.array([1e-220, 5e-324, 5e-324, 1e-228])
+    exact = [exact_weight(x, y, depth) for x, y in zip(a, b, strict=True)]
+    assert max(relative_errors(spectral.weights(a, b, depth), exact)) <= 1e-13
+
+
 @pytest.mark.parametrize("depth", [1, 2, 3, 7])
 def test_weights_are_the_sum_over_layers(depth):
     a, b = np.array([1.3, 0.7, 2.0]), np.array([0.4, 0.7, 1.99])
