@@ -57,16 +57,9 @@ def combine(a: Array, Z1: Tangent, b: Array, Z2: Tangent) -> Tangent:
 
 def inner_product(point: SVD, Z1: Tangent, Z2: Tangent, depth: float) -> Array:
     """Inner product ``g^N(Z1, Z2)``."""
-    if depth == 1:
-        return inner(Z1.Up, Z2.Up) + inner(Z1.M, Z2.M) + inner(Z1.Vp, Z2.Vp)
-    xp = namespace(point.s)
-    perpendicular, core = _weights(point.s, depth)
-    within = inner(Z1.M / core, Z2.M)
-    if depth == math.inf:
-        return within
-    # Weighted after the sum: no second matrix of the size of the perpendicular parts.
-    columns = xp.sum(Z1.Up * Z2.Up, axis=-2) + xp.sum(Z1.Vp * Z2.Vp, axis=-2)
-    return within + xp.sum(columns / perpendicular, axis=-1)
+    dual = scaled(point, Z2, depth, -1.0)
+    terms = [inner(x, y) for x, y in zip(Z1, dual, strict=True)]
+    return terms[0] + terms[1] + terms[2]
 
 
 def transport(point: SVD, other: SVD, Z: Tangent, depth: float) -> Tangent:
