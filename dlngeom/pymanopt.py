@@ -174,8 +174,9 @@ class EndToEnd(Manifold):  # type: ignore[misc]
         self, point: Sequence[Array], tangent_vector_a: Any, tangent_vector_b: Any
     ) -> float:
         """Inner product of two tangent vectors, the metric ``g^N`` of (4.17)."""
-        a, b = Tangent(*tangent_vector_a), Tangent(*tangent_vector_b)
-        return float(factored.inner_product(SVD(*point), a, b, self._depth))
+        dual = factored.scaled(SVD(*point), Tangent(*tangent_vector_b), self._depth, -1.0)
+        # Optimizers call this ten times a step: no array of products is formed.
+        return sum(float(np.vdot(x, y)) for x, y in zip(tangent_vector_a, dual, strict=True))
 
     def norm(self, point: Sequence[Array], tangent_vector: Any) -> float:
         """Length of a tangent vector."""
