@@ -293,13 +293,17 @@ def at_depth(
 
 
 def fixed_rank(
-    problem: Problem, rank: int, max_iterations: int, report: Report | None = None
+    problem: Problem,
+    rank: int,
+    max_iterations: int,
+    max_seconds: float,
+    report: Report | None = None,
 ) -> Completion:
     """Complete with pymanopt's ``FixedRankEmbedded``, from the truncated SVD, on all entries."""
     everything = _everything(problem.split)
     start = _leading(everything.data, rank, problem.seed)
     start = start._replace(s=start.s / np.mean(everything.training) + 1e-12)
-    final = descend_fixed_rank(everything, start, max_iterations, report)
+    final = descend_fixed_rank(everything, start, max_iterations, max_seconds, report)
     return _completion(problem, 1, math.nan, final)
 
 

@@ -127,7 +127,11 @@ def descend(
 
 
 def descend_fixed_rank(
-    split: Split, start: SVD, max_iterations: int, report: Report | None = None
+    split: Split,
+    start: SVD,
+    max_iterations: int,
+    max_seconds: float,
+    report: Report | None = None,
 ) -> Fit:
     """Minimise the squared residual with pymanopt's ``FixedRankEmbedded`` until it converges."""
     manifold = FixedRankEmbedded(*split.data.shape, len(start.s))
@@ -137,7 +141,7 @@ def descend_fixed_rank(
         manifold, wrap(objective.cost), euclidean_gradient=wrap(objective.factor_gradient)
     )
     optimizer = optimizers.ConjugateGradient(
-        max_iterations=max_iterations + 1, max_time=math.inf, min_gradient_norm=1e-6, verbosity=0
+        max_iterations=max_iterations + 1, max_time=max_seconds, min_gradient_norm=1e-6, verbosity=0
     )
     with contextlib.suppress(_Stop):
         optimizer.run(problem, initial_point=Point(*start))

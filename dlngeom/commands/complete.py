@@ -25,6 +25,7 @@ HIDDEN_BY_DEFAULT = 0.5
 TEST_PART = 0.1
 HOLDOUT = 0.1
 MAX_ITERATIONS = 500
+MAX_SECONDS = 60
 
 Matrix = np.ndarray
 
@@ -157,7 +158,7 @@ def _compare(task: Task, problem: Problem, cap: int, depths: list[int], solver: 
         for rank in ranks:
             report = _reporter(bar, f"FixedRankEmbedded, rank {rank}")
             start = time.perf_counter()
-            result = completion.fixed_rank(problem, rank, MAX_ITERATIONS, report)
+            result = completion.fixed_rank(problem, rank, MAX_ITERATIONS, MAX_SECONDS, report)
             rows.append(_row(f"FixedRankEmbedded, rank {rank}", judge, rank, result, start))
             bar.update()
         for depth in depths:
@@ -204,17 +205,17 @@ def _chosen(rows: list[Row], depths: tuple[int, ...]) -> Row:
 
 
 def _table(rows: list[Row], chosen: Row) -> str:
-    lines = [f"{'method':28}{'RMSE':>10}{'rank':>7}{'iterations':>12}{'seconds':>9}"]
+    lines = [f"{'method':28}{'held-out RMSE':>15}{'rank':>7}{'iterations':>12}{'seconds':>9}"]
     lines.append("-" * len(lines[0]))
     for row in rows:
-        cells = [f"{row.method:28}{row.error:10.5f}"]
+        cells = [f"{row.method:28}{row.error:15.5f}"]
         if row.seconds is not None:
             cells.append(f"{row.rank:7d}{row.iterations:12d}{row.seconds:9.1f}")
         lines.append("".join(cells) + ("  <- chosen" if row is chosen else ""))
     lines.append(
         "rank: given, or the number of singular values above 1% of the largest; FixedRankEmbedded "
-        f"runs\nuntil it converges, at most {MAX_ITERATIONS} iterations; the others stop early on "
-        "held-out entries."
+        f"runs\nuntil it converges, at most {MAX_ITERATIONS} iterations and {MAX_SECONDS} seconds; "
+        "the others stop early."
     )
     return "\n".join(lines)
 
