@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
-
-import numpy as np
-from array_api_compat import device
 
 from dlngeom import _check
-from dlngeom._array import Array, antisymmetric, constant, identity, namespace, polar, symmetric
+from dlngeom._array import Array, antisymmetric, namespace, symmetric
+from dlngeom._check_points import check_frames
+from dlngeom.curves import acceleration, retract
 from dlngeom.layers import (
     Along,
     Ambient,
@@ -26,14 +24,14 @@ from dlngeom.layers import (
     resolve,
     tangent_perpendicular,
 )
-from dlngeom.points import Frames, check_frames
+from dlngeom.tangent_basis import core_basis, turning_basis
+from dlngeom.tuples import Frames
 
 __all__ = [
     "dimension",
     "horizontal_projection",
     "orthonormal_frame",
     "retraction",
-    "rotations",
     "tangent_projection",
     "vertical_projection",
     "weingarten",
@@ -199,33 +197,6 @@ def horizontal_part(frames: Frames, X: Ambient) -> Along:
     return Along(X.core - correct(frames.lam, S), (perp[0], *inner, perp[-1]))
 
 
-def rotations(lam: Array, core: Array) -> tuple[Array, Array, Array]:
-    r"""Split tangent cores :math:`C_p = \Omega_p \Lambda + h - \Lambda \Omega_{p-1}`.
-
-    Parameters
-    ----------
-    lam : array (..., r)
-    core : array (..., N, r, r)
-
-    Returns
-    -------
-    omega : array (..., N+1, r, r)
-        Antisymmetric, with mean zero over the frames, which is smooth at repeated ``lam``.
-    h : array (..., r, r)
-        Symmetric.
-    rate : array (..., N, r, r)
-        Differences of ``omega``.
-    """
-    xp = namespace(lam, core)
-    row, column = lam[..., None, :, None], lam[..., None, None, :]
-    rate = 2 * antisymmetric(core) / (row + column)
-    omega = xp.concat([rate[..., :1, :, :] * 0, xp.cumulative_sum(rate, axis=-3)], axis=-3)
-    omega = omega - xp.mean(omega, axis=-3, keepdims=True)
-    middle = (omega[..., 1:, :, :] + omega[..., :-1, :, :]) / 2
-    h = xp.mean(symmetric(core) - (column - row) * middle, axis=-3)
-    return omega, h, rate
-
-
 def retraction(
     frames: Frames, V: Sequence[Array], *, order: int = 2, check_finite: bool = True
 ) -> Frames:
@@ -263,40 +234,6 @@ def retraction(
     if order == 2:
         vector = combine(1.0, vector, -0.5, tangent_part(frames, acceleration(frames, vector)))
     return retract(frames, vector)
-
-
-def retract(frames: Frames, V: Along) -> Frames:
-    """First-order retraction of a tangent vector given in frames."""
-    omega, h, _ = rotations(frames.lam, V.core)
-    lam = frames.lam[..., None, :]
-    unit = identity(lam.shape[-1], lam)
-    linalg: Any = namespace(lam).linalg
-    # H = P S Q^T is symmetric, so W_p = Q_p H Q_{p-1}^T takes P and Q in turn along the layers.
-    left, values, right = linalg.svd(lam * unit + h)
-    turns = (left, right.mT)
-    q = tuple(
-        polar(frame @ (unit + omega[..., p, :, :]) + V.perp[p] / lam) @ turns[p % 2]
-        for p, frame in enumerate(frames.q)
-    )
-    return Frames(values, q)
-
-
-def acceleration(frames: Frames, V: Along) -> Ambient:
-    """Second derivative at zero of ``t -> retract(frames, t V)``, without doubly normal parts."""
-    xp = namespace(frames.lam)
-    lam = frames.lam[..., None, :]
-    lower_lam = frames.lam[..., :, None]
-    omega, h, _ = rotations(frames.lam, V.core)
-    K = [part / lam for part in V.perp]
-    gram = xp.stack([k.mT @ k for k in K], axis=-3) - omega @ omega
-    below, above, h_ = omega[..., :-1, :, :], omega[..., 1:, :, :], h[..., None, :, :]
-    core = -gram[..., 1:, :, :] * lam[..., None, :, :]
-    core = core - lower_lam[..., None, :, :] * gram[..., :-1, :, :]
-    core = core + 2 * (above @ h_ - h_ @ below) - 2 * above @ (lower_lam[..., None, :, :] * below)
-    depth = len(frames.q) - 1
-    left = tuple(2 * K[p + 1] @ (h - lower_lam * omega[..., p, :, :]) for p in range(depth))
-    right = tuple(2 * K[p] @ (h - lower_lam * omega[..., p + 1, :, :]) for p in range(depth))
-    return Ambient(core, left, right)
 
 
 def weingarten(
@@ -392,12 +329,12 @@ def orthonormal_frame(frames: Frames, *, check_finite: bool = True) -> tuple[Arr
     lam, q = frames
     xp = namespace(lam)
     depth = len(q) - 1
-    cores = _core_basis(lam, depth)
+    cores = core_basis(lam, depth)
     layers = []
     for p, (lower, upper) in enumerate(pairwise(q)):
         blocks = [upper[..., None, :, :] @ cores[..., p, :, :] @ lower[..., None, :, :].mT]
         for i, frame in enumerate(q):
-            turned = _turning_basis(frame, 1.0 if i in (0, depth) else 0.5**0.5)
+            turned = turning_basis(frame, 1.0 if i in (0, depth) else 0.5**0.5)
             if i == p:
                 blocks.append(upper[..., None, :, :] @ turned.mT)
             elif i == p + 1:
@@ -407,56 +344,3 @@ def orthonormal_frame(frames: Frames, *, check_finite: bool = True) -> tuple[Arr
                 blocks.append(xp.broadcast_to(turned[..., :1, :1] * 0, shape))
         layers.append(xp.concat(blocks, axis=-3))
     return tuple(layers)
-
-
-def _core_basis(lam: Array, depth: int) -> Array:
-    """Cores of the basis vectors, ``(..., r + (N+1) r(r-1)/2, N, r, r)``."""
-    xp = namespace(lam)
-    r = lam.shape[-1]
-    unit = identity(r, lam)
-    stretch = unit[:, None, :, None] * unit[:, None, None, :] / depth**0.5
-    stretch = xp.broadcast_to(stretch, (*lam.shape[:-1], r, depth, r, r))
-    k, low = np.triu_indices(r, 1)
-    if not len(k):
-        return stretch
-    E = constant(np.eye(r)[k][:, :, None] * np.eye(r)[low][:, None, :], lam)[:, None, None, :, :]
-    lam_k, lam_l = (xp.take(lam, xp.asarray(i, device=device(lam)), axis=-1) for i in (k, low))
-    upper, lower = _pair_profiles(lam_k, lam_l, depth)
-    pairs = upper[..., None, None] * E + lower[..., None, None] * E.mT
-    pairs = xp.reshape(pairs, (*lam.shape[:-1], len(k) * (depth + 1), depth, r, r))
-    return xp.concat([stretch, pairs], axis=-4)
-
-
-def _pair_profiles(lam_k: Array, lam_l: Array, depth: int) -> tuple[Array, Array]:
-    """Coefficients along depth of ``e_k e_l^T`` and ``e_l e_k^T``, ``(..., pairs, N+1, N)``."""
-    xp = namespace(lam_k)
-    largest = xp.maximum(lam_k, lam_l)
-    a, b = (lam_k / largest)[..., None, None], (lam_l / largest)[..., None, None]
-    s = np.arange(1, depth + 1)
-    up, down = _powers(a, b, s, depth), _powers(b, a, s, depth)
-    p = np.arange(1, depth)[:, None]
-    before, after = (constant(np.sin(np.pi / depth * (p * j % (2 * depth))), a) for j in (s - 1, s))
-    half = constant(np.sin(p * np.pi / (2 * depth)) ** 2, a)
-    scale = ((a - b) ** 2 + 4 * a * b * half) ** -0.5 / depth**0.5
-    upper = scale * (a * before - b * after)
-    lower = scale * (a * after - b * before)
-    return xp.concat([down * 0, upper, up], axis=-2), xp.concat([down, lower, up * 0], axis=-2)
-
-
-def _powers(a: Array, b: Array, s: np.ndarray, depth: int) -> Array:
-    """Normalised ``a^(N-s) b^(s-1)`` along depth."""
-    xp = namespace(a)
-    profile = a ** constant(depth - s, a) * b ** constant(s - 1, a)
-    return profile / xp.sqrt(xp.sum(profile * profile, axis=-1, keepdims=True))
-
-
-def _turning_basis(frame: Array, scale: float) -> Array:
-    """Directions ``L`` of one frame, ``((d - r) r, d, r)`` per point, times ``scale``."""
-    xp = namespace(frame)
-    d, r = frame.shape[-2:]
-    linalg: Any = xp.linalg
-    complete, _ = linalg.qr(frame, mode="complete")
-    across = complete[..., :, r:].mT
-    unit = identity(r, frame)
-    basis = scale * across[..., :, None, :, None] * unit[:, None, :]
-    return xp.reshape(basis, (*frame.shape[:-2], (d - r) * r, d, r))

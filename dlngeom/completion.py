@@ -20,7 +20,7 @@ from sklearn.utils.extmath import randomized_svd
 from dlngeom import _check
 from dlngeom._array import Seed, as_generator
 from dlngeom.early_stopping import Fit, Matrix, Report, Split, descend, descend_fixed_rank
-from dlngeom.points import SVD, dense
+from dlngeom.tuples import SVD, dense
 
 __all__ = [
     "Biases",

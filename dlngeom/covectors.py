@@ -14,7 +14,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from dlngeom import _check
 from dlngeom._array import Array, namespace
-from dlngeom.points import SVD, LowRank, Tangent, dense
+from dlngeom.tuples import SVD, LowRank, Tangent, dense
 
 __all__ = ["Covector", "apply", "apply_transpose", "as_covector", "components", "to_dense"]
 

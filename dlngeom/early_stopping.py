@@ -13,8 +13,8 @@ from pymanopt import optimizers
 from pymanopt.manifolds import FixedRankEmbedded
 from pymanopt.optimizers.line_search import AdaptiveLineSearcher, BackTrackingLineSearcher
 
-from dlngeom.points import SVD, dense
 from dlngeom.pymanopt import EndToEnd, Point, ambient_direction
+from dlngeom.tuples import SVD, dense
 
 __all__ = ["SOLVERS", "Fit", "Report", "Split", "descend", "descend_fixed_rank", "rmse"]
 

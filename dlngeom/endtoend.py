@@ -7,13 +7,11 @@ are to Menon, *The geometry of the deep linear network*.
 
 from __future__ import annotations
 
-import math
-from typing import TypeAlias
-
-from dlngeom import _check, covectors, factored, retractions, spectral
-from dlngeom._array import Array, namespace, norm
-from dlngeom.covectors import Covector
-from dlngeom.points import SVD, Tangent, check_svd, dense, require_positive, svd
+from dlngeom import factored, retractions, spectral
+from dlngeom._array import Array, namespace
+from dlngeom._check_downstairs import Point, TangentVector, checked_components, checked_point
+from dlngeom.covectors import Covector, as_covector
+from dlngeom.tuples import SVD, Tangent, dense
 
 __all__ = [
     "cometric",
@@ -26,9 +24,6 @@ __all__ = [
     "retraction",
     "transport",
 ]
-
-Point: TypeAlias = Array | SVD
-TangentVector: TypeAlias = Array | Tangent
 
 
 def cometric(W: Point, Z: Covector, depth: float, *, check_finite: bool = True) -> TangentVector:
@@ -63,9 +58,9 @@ def cometric(W: Point, Z: Covector, depth: float, *, check_finite: bool = True) 
     -----
     Equation (4.14), with null directions included at every rank.
     """
-    point = _point(W, depth, check_finite)
-    vector = _components("Z", W, point, Z, check_finite, tangent=False)
-    return _like(W, point, factored.scaled(point, vector, depth, 1.0))
+    point = checked_point(W, depth, check_finite)
+    vector = checked_components("Z", W, point, Z, check_finite, tangent=False)
+    return _like(W, point, factored.scaled(vector, factored.metric(point.s, depth), 1.0))
 
 
 def gradient(
@@ -130,9 +125,9 @@ def inverse_cometric(
         If ``sigma_min <= max(m, n) eps sigma_1`` for a dense ``W``, if ``Z`` is not tangent, or
         if shapes, rank or depth do not fit.
     """
-    point = _point(W, depth, check_finite, invertible=True)
-    vector = _components("Z", W, point, Z, check_finite, tangent=True)
-    return _like(W, point, factored.scaled(point, vector, depth, -1.0))
+    point = checked_point(W, depth, check_finite, invertible=True)
+    vector = checked_components("Z", W, point, Z, check_finite, tangent=True)
+    return _like(W, point, factored.scaled(vector, factored.metric(point.s, depth), -1.0))
 
 
 def inner(
@@ -166,10 +161,10 @@ def inner(
     -----
     Equation (4.17); (14.10) for ``depth=inf``.
     """
-    point = _point(W, depth, check_finite, invertible=True)
-    a = _components("Z1", W, point, Z1, check_finite, tangent=True)
-    b = _components("Z2", W, point, Z2, check_finite, tangent=True)
-    return factored.inner_product(point, a, b, depth)
+    point = checked_point(W, depth, check_finite, invertible=True)
+    a = checked_components("Z1", W, point, Z1, check_finite, tangent=True)
+    b = checked_components("Z2", W, point, Z2, check_finite, tangent=True)
+    return factored.inner_product(a, b, factored.metric(point.s, depth))
 
 
 def hessian(
@@ -212,11 +207,11 @@ def hessian(
     Theorem 13: ``phi`` is a Riemannian submersion, so the Hessian is that of ``E o phi`` on
     the smallest network over ``W``, along the horizontal lift of ``Z``.
     """
-    point = _point(W, depth, check_finite, invertible=True)
-    vector = _components("Z", W, point, Z, check_finite, tangent=True)
+    point = checked_point(W, depth, check_finite, invertible=True)
+    vector = checked_components("Z", W, point, Z, check_finite, tangent=True)
     m, n = point.u.shape[-2], point.vt.shape[-1]
     G, H = (
-        covectors.as_covector(name, value, m, n, like=point.s, check_finite=check_finite)
+        as_covector(name, value, m, n, like=point.s, check_finite=check_finite)
         for name, value in (("egrad", egrad), ("ehess", ehess))
     )
     return _like(W, point, factored.hessian_of_covectors(point, vector, G, H, depth))
@@ -255,8 +250,8 @@ def retraction(
     """
     if order not in (1, 2):
         raise ValueError(f"order={order!r}: it must be 1 or 2")
-    point = _point(W, depth, check_finite, invertible=True)
-    vector = _components("Z", W, point, Z, check_finite, tangent=True)
+    point = checked_point(W, depth, check_finite, invertible=True)
+    vector = checked_components("Z", W, point, Z, check_finite, tangent=True)
     retract = (retractions.first_order_retraction, retractions.second_order_retraction)[order - 1]
     result = retract(point, vector, depth)
     return result if isinstance(W, SVD) else dense(result)
@@ -286,8 +281,9 @@ def projection_retraction(W: SVD, Z: Tangent, *, check_finite: bool = True) -> S
     ValueError
         If shapes do not fit or an entry is not finite.
     """
-    point = _point(W, 1, check_finite)
-    return factored.truncated_svd(point, _components("Z", W, point, Z, check_finite, tangent=True))
+    point = checked_point(W, 1, check_finite)
+    vector = checked_components("Z", W, point, Z, check_finite, tangent=True)
+    return factored.truncated_svd(point, vector)
 
 
 def transport(
@@ -318,10 +314,11 @@ def transport(
     ValueError
         As for :func:`inverse_cometric`.
     """
-    point = _point(W, depth, check_finite, invertible=True)
-    target = _point(other, depth, check_finite, invertible=True)
-    vector = _components("Z", W, point, Z, check_finite, tangent=True)
-    return _like(other, target, factored.transport(point, target, vector, depth))
+    point = checked_point(W, depth, check_finite, invertible=True)
+    target = checked_point(other, depth, check_finite, invertible=True)
+    vector = checked_components("Z", W, point, Z, check_finite, tangent=True)
+    here, there = (factored.metric(x.s, depth) for x in (point, target))
+    return _like(other, target, factored.transport(point, target, vector, here, there))
 
 
 def log_volume_density(W: Point, depth: float, *, check_finite: bool = True) -> Array:
@@ -351,7 +348,7 @@ def log_volume_density(W: Point, depth: float, *, check_finite: bool = True) -> 
     -----
     Theorem 11, (6.4), with the exponent corrected.
     """
-    point = _point(W, depth, check_finite, invertible=True)
+    point = checked_point(W, depth, check_finite, invertible=True)
     xp = namespace(point.s)
     m, r, n = point.u.shape[-2], point.s.shape[-1], point.vt.shape[-1]
     if r < min(m, n):
@@ -360,71 +357,6 @@ def log_volume_density(W: Point, depth: float, *, check_finite: bool = True) -> 
     core = xp.sum(spectral.log_weights(row, column, depth), axis=(-2, -1))
     border = 0.0 if m == n else (m + n - 2 * r) * (2 - 2 / depth)
     return -(core + border * xp.sum(xp.log(point.s), axis=-1)) / 2
-
-
-def _point(W: Point, depth: float, check_finite: bool, *, invertible: bool = False) -> SVD:
-    """Check a point and the depth, and return the point as a thin SVD."""
-    depth = _check.depth(depth)
-    if isinstance(W, SVD):
-        point = check_svd(W, check_finite=check_finite)
-        limit = 0.0
-    else:
-        point = _dense_point(W, check_finite)
-        limit = max(W.shape[-2:]) * float(namespace(W).finfo(W.dtype).eps)
-    m, r, n = point.u.shape[-2], point.s.shape[-1], point.vt.shape[-1]
-    if depth == math.inf and not m == n == r:
-        raise ValueError(
-            f"depth=inf needs a square matrix of full rank, W is {m} x {n} of rank {r}: "
-            "its column and row spaces would freeze"
-        )
-    if check_finite and (invertible or depth == math.inf):
-        require_positive("W", point.s, limit)
-    return point
-
-
-def _dense_point(W: Array, check_finite: bool) -> SVD:
-    if check_finite:
-        return svd(W)
-    return SVD(*namespace(W).linalg.svd(W, full_matrices=False))
-
-
-def _components(
-    name: str, W: Point, point: SVD, Z: Covector, check_finite: bool, *, tangent: bool
-) -> Tangent:
-    """Tangent components of a covector, or of a tangent vector that must have no others."""
-    m, r, n = point.u.shape[-2], point.s.shape[-1], point.vt.shape[-1]
-    if isinstance(Z, Tangent):
-        return _checked_tangent(name, point, Z, check_finite)
-    Z = covectors.as_covector(name, Z, m, n, like=point.s, check_finite=check_finite)
-    vector = covectors.components(point, Z)
-    if tangent and check_finite and r < min(m, n):
-        gap = norm(covectors.to_dense(Z) - dense((point, vector)))
-        _require_tangent(name, point, gap, norm(covectors.to_dense(Z)))
-    return vector
-
-
-def _checked_tangent(name: str, point: SVD, Z: Tangent, check_finite: bool) -> Tangent:
-    m, r, n = point.u.shape[-2], point.s.shape[-1], point.vt.shape[-1]
-    namespace(point.s, *Z)
-    for field, x, rows in zip(Z._fields, Z, (m, r, n), strict=True):
-        _check.matrix(f"{name}.{field}", x)
-        _check.shape(f"{name}.{field}", x, (rows, r))
-        _check.same_dtype(f"{name} and the point", x, point.s)
-        if check_finite:
-            _check.finite(f"{name}.{field}", x)
-    if check_finite:
-        xp = namespace(*Z)
-        off = xp.sqrt(norm(point.u.mT @ Z.Up) ** 2 + norm(point.vt @ Z.Vp) ** 2)
-        _require_tangent(name, point, off, xp.sqrt(sum(norm(x) ** 2 for x in Z)))
-    return Z
-
-
-def _require_tangent(name: str, point: SVD, gap: Array, size: Array) -> None:
-    xp = namespace(gap)
-    worst = float(xp.max(gap / xp.where(size == 0, xp.ones_like(size), size)))
-    limit = _check.relative_tolerance(point.s)
-    if not worst <= limit:
-        raise ValueError(f"{name} is not tangent: off by {worst:.2g} relative, allowed {limit:g}")
 
 
 def _like(W: Point, point: SVD, vector: Tangent) -> TangentVector:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from dlngeom import _check
 from dlngeom._array import Array, eps, namespace, norm, project_out
 from dlngeom.factored import hessian, pair
-from dlngeom.points import SVD, Tangent
+from dlngeom.tuples import SVD, Tangent
 
 __all__ = ["FactorTriple", "ambient_actions", "euclidean_gradient", "riemannian_hessian"]
 

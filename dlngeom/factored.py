@@ -8,18 +8,20 @@ entry on ``M`` and column by column on ``U_p`` and ``V_p``.  Every function cost
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from dlngeom import spectral
 from dlngeom._array import Array, constant, identity, inner, namespace, project_out
-from dlngeom.covectors import Covector, apply, apply_transpose, components_of_actions
-from dlngeom.points import SVD, Tangent
+from dlngeom.covectors import Covector, apply, apply_transpose
+from dlngeom.tuples import SVD, Tangent
 
 __all__ = [
+    "Metric",
     "combine",
     "hessian",
     "hessian_of_covectors",
     "inner_product",
+    "metric",
     "pair",
     "scaled",
     "transport",
@@ -32,22 +34,39 @@ def pair(s: Array) -> tuple[Array, Array]:
     return s[..., :, None], s[..., None, :]
 
 
-def scaled(point: SVD, Z: Tangent, depth: float, power: float) -> Tangent:
-    """Apply ``A^power`` to the tangent components, ``A`` the cometric of ``g^N``."""
+class Metric(NamedTuple):
+    """Eigenvalues of the cometric ``A`` at a point, on the parts of a tangent vector.
+
+    Attributes
+    ----------
+    core : array (..., r, r)
+        Weights of ``M``, entry by entry.
+    perpendicular : array (..., 1, r)
+        Weights of ``U_p`` and ``V_p``, column by column.
+    """
+
+    core: Array
+    perpendicular: Array
+
+
+def metric(s: Array, depth: float) -> Metric | None:
+    """Eigenvalues at a point with singular values ``s``; None at ``depth=1``, where all are one."""
     if depth == 1:
-        return Z
-    perpendicular, core = _weights(point.s, depth)
+        return None
     if depth == math.inf:
-        return Tangent(Z.Up * 0, Z.M * core**power, Z.Vp * 0)
-    columns = perpendicular[..., None, :] ** power
-    return Tangent(Z.Up * columns, Z.M * core**power, Z.Vp * columns)
-
-
-def _weights(s: Array, depth: float) -> tuple[Array, Array]:
-    """Weights of the perpendicular parts and of the core, from one call of the kernel."""
+        # Only square points of full rank exist there, which have no perpendicular part.
+        return Metric(spectral.weights(*pair(s), depth), s[..., None, :] * 0 + 1)
     columns = namespace(s).concat([s, s[..., :1] * 0], axis=-1)
     table = spectral.weights(s[..., :, None], columns[..., None, :], depth)
-    return table[..., -1], table[..., :-1]
+    return Metric(table[..., :-1], table[..., None, :, -1])
+
+
+def scaled(Z: Tangent, at: Metric | None, power: float) -> Tangent:
+    """Apply ``A^power`` to a tangent vector."""
+    if at is None:
+        return Z
+    columns = at.perpendicular**power
+    return Tangent(Z.Up * columns, Z.M * at.core**power, Z.Vp * columns)
 
 
 def combine(a: Array, Z1: Tangent, b: Array, Z2: Tangent) -> Tangent:
@@ -55,24 +74,35 @@ def combine(a: Array, Z1: Tangent, b: Array, Z2: Tangent) -> Tangent:
     return Tangent(*(a * x + b * y for x, y in zip(Z1, Z2, strict=True)))
 
 
-def inner_product(point: SVD, Z1: Tangent, Z2: Tangent, depth: float) -> Array:
+def inner_product(Z1: Tangent, Z2: Tangent, at: Metric | None) -> Array:
     """Inner product ``g^N(Z1, Z2)``."""
-    dual = scaled(point, Z2, depth, -1.0)
-    terms = [inner(x, y) for x, y in zip(Z1, dual, strict=True)]
+    terms = [inner(x, y) for x, y in zip(Z1, scaled(Z2, at, -1.0), strict=True)]
     return terms[0] + terms[1] + terms[2]
 
 
-def transport(point: SVD, other: SVD, Z: Tangent, depth: float) -> Tangent:
+def transport(
+    point: SVD, other: SVD, Z: Tangent, here: Metric | None, there: Metric | None
+) -> Tangent:
     r"""Vector transport :math:`A_{W'}^{1/2} P_{W'} A_W^{-1/2} Z`, which never lengthens a vector.
 
     At ``depth=1`` it is the orthogonal projection of the embedded geometry.
     """
-    Up, M, Vp = scaled(point, Z, depth, -0.5)
-    left = point.u @ M + Up
-    v, u = other.vt.mT, other.u
-    Gv = left @ (point.vt @ v) + point.u @ (Vp.mT @ v)
-    Gtu = point.vt.mT @ (left.mT @ u) + Vp @ (point.u.mT @ u)
-    return scaled(other, components_of_actions(other, Gv, Gtu), depth, 0.5)
+    Up, M, Vp = scaled(Z, here, -0.5)
+    u, v = point.u, point.vt.mT
+    new_u, new_v = other.u, other.vt.mT
+    # Products of frames are r x r, so each side takes five products with thin matrices.
+    uu, up, vv, vp = new_u.mT @ u, new_u.mT @ Up, new_v.mT @ v, new_v.mT @ Vp
+    turn_u, turn_v = M @ vv.mT + vp.mT, M.mT @ uu.mT + up.mT
+    core = uu @ turn_u + up @ vv.mT
+    Gv = u @ turn_u + Up @ vv.mT
+    Gtu = v @ turn_v + Vp @ uu.mT
+    flat = Tangent(_remainder(new_u, Gv, core), core, _remainder(new_v, Gtu, core.mT))
+    return scaled(flat, there, 0.5)
+
+
+def _remainder(q: Array, image: Array, core: Array) -> Array:
+    """Part of ``image`` across ``q``, where ``core`` is ``q^T image``."""
+    return image * 0 if q.shape[-2] == q.shape[-1] else image - q @ core
 
 
 def truncated_svd(point: SVD, Z: Tangent) -> SVD:

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlngeom._array import Array, constant, namespace, project_out
-from dlngeom.points import Frames
+from dlngeom._array import Array, antisymmetric, constant, namespace, project_out, symmetric
+from dlngeom.tuples import Frames
 
 __all__ = [
     "Along",
@@ -27,6 +27,7 @@ __all__ = [
     "multipliers",
     "pair",
     "resolve",
+    "rotations",
     "tangent_perpendicular",
 ]
 
@@ -164,3 +165,30 @@ def _fast_sine_transform(x: Array) -> Array:
     odd = xp.concat([zero, x, zero, -xp.flip(x, axis=-3)], axis=-3)
     spectrum = xp.fft.rfft(odd, axis=-3)
     return -xp.imag(spectrum)[..., 1 : x.shape[-3] + 1, :, :] / 2
+
+
+def rotations(lam: Array, core: Array) -> tuple[Array, Array, Array]:
+    r"""Split tangent cores :math:`C_p = \Omega_p \Lambda + h - \Lambda \Omega_{p-1}`.
+
+    Parameters
+    ----------
+    lam : array (..., r)
+    core : array (..., N, r, r)
+
+    Returns
+    -------
+    omega : array (..., N+1, r, r)
+        Antisymmetric, with mean zero over the frames, which is smooth at repeated ``lam``.
+    h : array (..., r, r)
+        Symmetric.
+    rate : array (..., N, r, r)
+        Differences of ``omega``.
+    """
+    xp = namespace(lam, core)
+    row, column = lam[..., None, :, None], lam[..., None, None, :]
+    rate = 2 * antisymmetric(core) / (row + column)
+    omega = xp.concat([rate[..., :1, :, :] * 0, xp.cumulative_sum(rate, axis=-3)], axis=-3)
+    omega = omega - xp.mean(omega, axis=-3, keepdims=True)
+    middle = (omega[..., 1:, :, :] + omega[..., :-1, :, :]) / 2
+    h = xp.mean(symmetric(core) - (column - row) * middle, axis=-3)
+    return omega, h, rate

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 from dlngeom import covectors
 from dlngeom._array import Array
+from dlngeom._check_points import check_factors
 from dlngeom.covectors import Covector
-from dlngeom.points import check_factors
 
 __all__ = ["end_to_end", "invariants", "lifted_gradient"]
 

@@ -8,87 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 from dlngeom import _check
 from dlngeom._array import Array, eps, namespace
+from dlngeom._check_points import check_factors, check_frames, require_positive
+from dlngeom.tuples import SVD, Frames, LowRank, Tangent, dense
 
-__all__ = [
-    "SVD",
-    "Frames",
-    "LowRank",
-    "Tangent",
-    "check_factors",
-    "check_frames",
-    "check_svd",
-    "dense",
-    "factors",
-    "frames",
-    "require_positive",
-    "svd",
-]
-
-
-class SVD(NamedTuple):
-    r"""A matrix :math:`W = u\,\mathrm{diag}(s)\,v^T` of rank ``r``.
-
-    Attributes
-    ----------
-    u : array (..., m, r)
-    s : array (..., r)
-    vt : array (..., r, n)
-    """
-
-    u: Array
-    s: Array
-    vt: Array
-
-
-class Tangent(NamedTuple):
-    r"""A tangent vector :math:`Z = u M v^T + U_p v^T + u V_p^T` at an :class:`SVD`.
-
-    Attributes
-    ----------
-    Up : array (..., m, r)
-        Orthogonal to ``u``.
-    M : array (..., r, r)
-    Vp : array (..., n, r)
-        Orthogonal to ``v``.
-    """
-
-    Up: Array
-    M: Array
-    Vp: Array
-
-
-class LowRank(NamedTuple):
-    r"""An ambient matrix or covector :math:`Z = U S V^T`.
-
-    Attributes
-    ----------
-    U : array (..., m, k)
-    S : array (..., k, l)
-    V : array (..., n, l)
-    """
-
-    U: Array
-    S: Array
-    V: Array
-
-
-class Frames(NamedTuple):
-    r"""A balanced network :math:`W_p = Q_p \Lambda Q_{p-1}^T`, (5.16) and (5.20) of Menon.
-
-    Attributes
-    ----------
-    lam : array (..., r)
-        Singular values of every layer, descending.
-    q : tuple of N+1 arrays (..., d_p, r)
-        Orthonormal frames, ``Q_0`` first.
-    """
-
-    lam: Array
-    q: tuple[Array, ...]
+__all__ = ["SVD", "Frames", "LowRank", "Tangent", "dense", "factors", "frames", "svd"]
 
 
 def svd(W: Array, rank: int | None = None) -> SVD:
@@ -119,38 +46,6 @@ def svd(W: Array, rank: int | None = None) -> SVD:
     linalg: Any = namespace(W).linalg
     u, s, vt = linalg.svd(W, full_matrices=False)
     return SVD(u[..., :kept], s[..., :kept], vt[..., :kept, :])
-
-
-def dense(value: SVD | LowRank | Frames | tuple[SVD, Tangent]) -> Array:
-    r"""Dense matrix of a point, a tangent vector or a low-rank matrix.
-
-    .. math:: u\,\mathrm{diag}(s)\,v^T, \qquad u M v^T + U_p v^T + u V_p^T, \qquad U S V^T
-
-    Parameters
-    ----------
-    value : SVD, LowRank, Frames or (SVD, Tangent)
-        ``Frames`` give the end-to-end matrix.
-
-    Returns
-    -------
-    array (..., m, n)
-
-    Raises
-    ------
-    TypeError
-        If ``value`` is none of these.
-    """
-    if isinstance(value, SVD):
-        return (value.u * value.s[..., None, :]) @ value.vt
-    if isinstance(value, LowRank):
-        return value.U @ value.S @ value.V.mT
-    if isinstance(value, Frames):
-        depth = len(value.q) - 1
-        return (value.q[-1] * (value.lam**depth)[..., None, :]) @ value.q[0].mT
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], SVD):
-        (u, _, vt), (Up, M, Vp) = value
-        return (u @ M + Up) @ vt + u @ Vp.mT
-    raise TypeError(f"dense takes an SVD, LowRank, Frames or (SVD, Tangent), got {type(value)}")
 
 
 def factors(point: Frames) -> tuple[Array, ...]:
@@ -255,84 +150,3 @@ def _require_rank(factor: Array, s: Array, kept: int) -> None:
         )
     # Below this, a singular value of dense layers is only rounding error.
     require_positive("lam", s[..., :kept], max(factor.shape[-2:]) * eps(s))
-
-
-def require_positive(name: str, s: Array, limit: float = 0.0) -> None:
-    """Require the smallest singular value to exceed ``limit`` times the largest."""
-    xp = namespace(s)
-    largest, smallest = xp.max(s, axis=-1), xp.min(s, axis=-1)
-    if bool(xp.any(smallest <= limit * largest)):
-        raise ValueError(
-            f"{name} has a smallest singular value {float(xp.min(smallest)):.3g}, its rank is "
-            f"below {s.shape[-1]}: give the rank, or an SVD of that rank"
-        )
-
-
-def check_svd(point: SVD, *, check_finite: bool = True) -> SVD:
-    """Return ``point`` as an SVD after checking its shapes and, if asked, its values."""
-    u, s, vt = point
-    _check.matrix("u", u)
-    _check.same_dtype("SVD", u, s, vt)
-    r = u.shape[-1]
-    _check.shape("s", s, (r,))
-    _check.shape("vt", vt, (r, vt.shape[-1]))
-    _check.batches_agree("SVD", (u, 2), (s, 1), (vt, 2))
-    _check.rank(r, u.shape[-2], vt.shape[-1])
-    if check_finite:
-        for name, x in zip(["u", "s", "vt"], (u, s, vt), strict=True):
-            _check.finite(name, x)
-        _check.orthonormal("u", u)
-        _check.orthonormal("vt^T", vt.mT)
-        _require_nonnegative("s", s)
-    return SVD(u, s, vt)
-
-
-def _require_nonnegative(name: str, s: Array) -> None:
-    smallest = float(namespace(s).min(s))
-    if smallest < 0:
-        raise ValueError(f"{name} has an entry {smallest:.3g}: singular values must be >= 0")
-
-
-def check_factors(factors: Sequence[Array], *, check_finite: bool = True) -> tuple[Array, ...]:
-    """Return the layers as a tuple after checking that their product is defined."""
-    factors = tuple(factors)
-    if not factors:
-        raise ValueError("factors=(): a network needs at least one layer")
-    namespace(*factors)
-    for p, factor in enumerate(factors, start=1):
-        _check.matrix(f"W_{p}", factor)
-    _check.same_dtype("factors", *factors)
-    _check.batches_agree("factors", *((factor, 2) for factor in factors))
-    for p, (lower, upper) in enumerate(pairwise(factors), start=1):
-        if lower.shape[-2] != upper.shape[-1]:
-            raise ValueError(
-                f"W_{p + 1} W_{p} is not defined: "
-                f"shapes {tuple(upper.shape)} and {tuple(lower.shape)}"
-            )
-    if check_finite:
-        for p, factor in enumerate(factors, start=1):
-            _check.finite(f"W_{p}", factor)
-    return factors
-
-
-def check_frames(point: Frames, *, check_finite: bool = True) -> Frames:
-    """Return ``point`` as Frames after checking its shapes and, if asked, its values."""
-    lam, q = point[0], tuple(point[1])
-    if len(q) < 2:
-        raise ValueError(f"Frames has {len(q)} frames: a network has N + 1 >= 2")
-    namespace(lam, *q)
-    r = lam.shape[-1]
-    for p, frame in enumerate(q):
-        _check.matrix(f"Q_{p}", frame)
-        _check.shape(f"Q_{p}", frame, (frame.shape[-2], r))
-        _check.rank(r, frame.shape[-2])
-    _check.same_dtype("Frames", lam, *q)
-    _check.batches_agree("Frames", (lam, 1), *((frame, 2) for frame in q))
-    if check_finite:
-        _check.finite("lam", lam)
-        _require_nonnegative("lam", lam)
-        require_positive("lam", lam)
-        for p, frame in enumerate(q):
-            _check.finite(f"Q_{p}", frame)
-            _check.orthonormal(f"Q_{p}", frame)
-    return Frames(lam, q)

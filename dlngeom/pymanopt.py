@@ -20,7 +20,8 @@ from dlngeom import _check, covectors, factor_derivatives, factored, retractions
 from dlngeom._array import Array, Seed, as_generator, project_out
 from dlngeom.covectors import Covector
 from dlngeom.factor_derivatives import FactorTriple
-from dlngeom.points import SVD, LowRank, Tangent
+from dlngeom.factored import Metric
+from dlngeom.tuples import SVD, LowRank, Tangent
 
 __all__ = ["EndToEnd", "Point", "Product", "TangentVector", "ambient_direction"]
 
@@ -43,7 +44,15 @@ class _Scalable(ndarraySequenceMixin):  # type: ignore[misc]
 
 
 class Point(_Scalable, SVD):  # type: ignore[misc]
-    """Point ``(u, s, vt)`` of :class:`EndToEnd`."""
+    """Point ``(u, s, vt)`` of :class:`EndToEnd`; carries the weights of the metric once known."""
+
+    _weights: tuple[float, Metric | None] | None = None
+
+    def metric(self, depth: float) -> Metric | None:
+        """Weights of the metric of a given depth here, computed when first asked for."""
+        if self._weights is None or self._weights[0] != depth:
+            self._weights = (depth, factored.metric(self.s, depth))
+        return self._weights[1]
 
 
 class TangentVector(_Scalable, Tangent):  # type: ignore[misc]
@@ -174,7 +183,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
         self, point: Sequence[Array], tangent_vector_a: Any, tangent_vector_b: Any
     ) -> float:
         """Inner product of two tangent vectors, the metric ``g^N`` of (4.17)."""
-        dual = factored.scaled(SVD(*point), Tangent(*tangent_vector_b), self._depth, -1.0)
+        dual = factored.scaled(Tangent(*tangent_vector_b), self._metric(point), -1.0)
         # Optimizers call this ten times a step: no array of products is formed.
         return sum(float(np.vdot(x, y)) for x, y in zip(tangent_vector_a, dual, strict=True))
 
@@ -209,7 +218,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
             flat = factor_derivatives.euclidean_gradient(x, derivative)
         else:
             flat = covectors.components(x, derivative)
-        return TangentVector(*factored.scaled(x, flat, self._depth, 1.0))
+        return TangentVector(*factored.scaled(flat, self._metric(point), 1.0))
 
     def euclidean_to_riemannian_hessian(
         self,
@@ -248,7 +257,8 @@ class EndToEnd(Manifold):  # type: ignore[misc]
     ) -> TangentVector:
         """Vector transport that never lengthens a vector; projection at ``depth=1``."""
         a, b = SVD(*point_a), SVD(*point_b)
-        return TangentVector(*factored.transport(a, b, Tangent(*tangent_vector_a), self._depth))
+        here, there = self._metric(point_a), self._metric(point_b)
+        return TangentVector(*factored.transport(a, b, Tangent(*tangent_vector_a), here, there))
 
     def log(self, point_a: Sequence[Array], point_b: Sequence[Array]) -> TangentVector:
         """Tangent vector ``P_a(b - a)``: inverse of the projection retraction to first order.
@@ -284,13 +294,17 @@ class EndToEnd(Manifold):  # type: ignore[misc]
         sizes = ((self._m, self._rank), (self._rank, self._rank), (self._n, self._rank))
         noise = TangentVector(*(self._rng.standard_normal(size) for size in sizes))
         flat = self.to_tangent_space(x, noise)
-        vector = TangentVector(*factored.scaled(x, flat, self._depth, 0.5))
+        vector = TangentVector(*factored.scaled(flat, self._metric(point), 0.5))
         return vector / self.norm(x, vector)  # type: ignore[no-any-return]
 
     def zero_vector(self, point: Sequence[Array]) -> TangentVector:
         """Zero of the tangent space."""
         x = SVD(*point)
         return TangentVector(np.zeros_like(x.u), np.zeros((self._rank,) * 2), np.zeros_like(x.vt.T))
+
+    def _metric(self, point: Sequence[Array]) -> Metric | None:
+        known = point if isinstance(point, Point) else Point(*point)
+        return known.metric(self._depth)
 
     def _covector(self, name: str, value: Any) -> Covector:
         if isinstance(value, (tuple, list)):

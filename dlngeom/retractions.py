@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from dlngeom import spectral
 from dlngeom._array import Array, antisymmetric, constant, identity, namespace, polar, symmetric
-from dlngeom.balanced import rotations
-from dlngeom.factored import combine, inner_product, pair
-from dlngeom.points import SVD, Tangent
+from dlngeom.factored import combine, inner_product, metric, pair
+from dlngeom.layers import rotations
+from dlngeom.tuples import SVD, Tangent
 
 __all__ = ["first_order_retraction", "second_order_retraction"]
 
@@ -82,10 +82,9 @@ def second_order_retraction(point: SVD, Z: Tangent, depth: float) -> SVD:
     """
     xp = namespace(point.s)
     correction = _acceleration(point, Z, depth)
-    length = inner_product(point, Z, Z, depth)
-    excess = inner_product(point, correction, correction, depth) / xp.where(
-        length == 0, 1 + length, length
-    )
+    at = metric(point.s, depth)
+    length = inner_product(Z, Z, at)
+    excess = inner_product(correction, correction, at) / xp.where(length == 0, 1 + length, length)
     factor = (-0.5 / (1 + excess / 4))[..., None, None]
     return first_order_retraction(point, combine(1.0, Z, factor, correction), depth)
 

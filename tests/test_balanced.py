@@ -272,7 +272,7 @@ def test_weingarten_sees_normals_across_the_frames(rng):
 def test_rotations_reproduce_the_core(point, rng):
     V = random_tangent(point, rng)
     core = layers.resolve(point, V).core
-    omega, h, rate = balanced.rotations(point.lam, core)
+    omega, h, rate = layers.rotations(point.lam, core)
     again = omega[1:] * point.lam + h - point.lam[:, None] * omega[:-1]
     np.testing.assert_allclose(again, core, atol=1e-13)
     np.testing.assert_allclose(np.diff(omega, axis=0), rate, atol=1e-13)

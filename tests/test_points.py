@@ -4,7 +4,7 @@ import reference as ref
 
 import dlngeom
 from dlngeom import SVD, Frames, LowRank, points
-from dlngeom.points import check_factors, check_frames, check_svd
+from dlngeom._check_points import check_factors, check_frames, check_svd
 
 CASES = [
     ((4, 3, 5), 3),

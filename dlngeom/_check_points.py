@@ -1,0 +1,93 @@
+"""Checks of points: shapes always, values if asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from dlngeom import _check
+from dlngeom._array import Array, namespace
+from dlngeom.tuples import SVD, Frames
+
+__all__ = ["check_factors", "check_frames", "check_svd", "require_positive"]
+
+
+def require_positive(name: str, s: Array, limit: float = 0.0) -> None:
+    """Require the smallest singular value to exceed ``limit`` times the largest."""
+    xp = namespace(s)
+    largest, smallest = xp.max(s, axis=-1), xp.min(s, axis=-1)
+    if bool(xp.any(smallest <= limit * largest)):
+        raise ValueError(
+            f"{name} has a smallest singular value {float(xp.min(smallest)):.3g}, its rank is "
+            f"below {s.shape[-1]}: give the rank, or an SVD of that rank"
+        )
+
+
+def check_svd(point: SVD, *, check_finite: bool = True) -> SVD:
+    """Return ``point`` as an SVD after checking its shapes and, if asked, its values."""
+    u, s, vt = point
+    _check.matrix("u", u)
+    _check.same_dtype("SVD", u, s, vt)
+    r = u.shape[-1]
+    _check.shape("s", s, (r,))
+    _check.shape("vt", vt, (r, vt.shape[-1]))
+    _check.batches_agree("SVD", (u, 2), (s, 1), (vt, 2))
+    _check.rank(r, u.shape[-2], vt.shape[-1])
+    if check_finite:
+        for name, x in zip(["u", "s", "vt"], (u, s, vt), strict=True):
+            _check.finite(name, x)
+        _check.orthonormal("u", u)
+        _check.orthonormal("vt^T", vt.mT)
+        _require_nonnegative("s", s)
+    return SVD(u, s, vt)
+
+
+def _require_nonnegative(name: str, s: Array) -> None:
+    smallest = float(namespace(s).min(s))
+    if smallest < 0:
+        raise ValueError(f"{name} has an entry {smallest:.3g}: singular values must be >= 0")
+
+
+def check_factors(factors: Sequence[Array], *, check_finite: bool = True) -> tuple[Array, ...]:
+    """Return the layers as a tuple after checking that their product is defined."""
+    factors = tuple(factors)
+    if not factors:
+        raise ValueError("factors=(): a network needs at least one layer")
+    namespace(*factors)
+    for p, factor in enumerate(factors, start=1):
+        _check.matrix(f"W_{p}", factor)
+    _check.same_dtype("factors", *factors)
+    _check.batches_agree("factors", *((factor, 2) for factor in factors))
+    for p, (lower, upper) in enumerate(pairwise(factors), start=1):
+        if lower.shape[-2] != upper.shape[-1]:
+            raise ValueError(
+                f"W_{p + 1} W_{p} is not defined: "
+                f"shapes {tuple(upper.shape)} and {tuple(lower.shape)}"
+            )
+    if check_finite:
+        for p, factor in enumerate(factors, start=1):
+            _check.finite(f"W_{p}", factor)
+    return factors
+
+
+def check_frames(point: Frames, *, check_finite: bool = True) -> Frames:
+    """Return ``point`` as Frames after checking its shapes and, if asked, its values."""
+    lam, q = point[0], tuple(point[1])
+    if len(q) < 2:
+        raise ValueError(f"Frames has {len(q)} frames: a network has N + 1 >= 2")
+    namespace(lam, *q)
+    r = lam.shape[-1]
+    for p, frame in enumerate(q):
+        _check.matrix(f"Q_{p}", frame)
+        _check.shape(f"Q_{p}", frame, (frame.shape[-2], r))
+        _check.rank(r, frame.shape[-2])
+    _check.same_dtype("Frames", lam, *q)
+    _check.batches_agree("Frames", (lam, 1), *((frame, 2) for frame in q))
+    if check_finite:
+        _check.finite("lam", lam)
+        _require_nonnegative("lam", lam)
+        require_positive("lam", lam)
+        for p, frame in enumerate(q):
+            _check.finite(f"Q_{p}", frame)
+            _check.orthonormal(f"Q_{p}", frame)
+    return Frames(lam, q)
