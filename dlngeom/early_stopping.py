@@ -83,7 +83,7 @@ class Fit(NamedTuple):
 
 
 def rmse(error: Matrix, where: Matrix) -> float:
-    """Root mean square of the entries of ``error`` selected by a mask, NaN if none is."""
+    """Root mean square of the entries of ``error`` that a mask or index selects, NaN if none."""
     chosen = error[where]
     return math.sqrt(float(np.mean(chosen**2))) if chosen.size else math.nan
 
@@ -156,31 +156,35 @@ class _Objective:
     """Cost and derivatives of one run, and its iterates: each is judged at its first gradient."""
 
     def __init__(self, split: Split, report: Report | None, target: float) -> None:
-        self.split, self.report, self.target = split, report, target
+        self.data, self.report, self.target = split.data, report, target
+        self.mask = split.training.astype(split.data.dtype)
+        self.count = np.count_nonzero(split.training)
+        self.held_out = np.flatnonzero(split.held_out)
         self.point: SVD | None = None
         self.judged: Matrix | None = None
-        self.residual = split.data
+        self.residual = self.training_residual = split.data
         self.best = (math.inf, math.inf, 0, SVD(None, None, None))
         self.singular_values: list[Matrix] = []
 
-    def at(self, u: Matrix, s: Matrix, vt: Matrix) -> Matrix:
-        """Residual everywhere, kept for the point it belongs to."""
+    def move(self, u: Matrix, s: Matrix, vt: Matrix) -> None:
+        """Compute the residual, which is kept for the point it belongs to."""
         if self.point is None or self.point.u is not u:
             self.point = SVD(u, s, vt)
-            self.residual = (u * s) @ vt - self.split.data
-        return self.residual
+            self.residual = (u * s) @ vt - self.data
+            self.training_residual = self.residual * self.mask
 
     def cost(self, u: Matrix, s: Matrix, vt: Matrix) -> float:
         """Half the squared residual on the training entries."""
-        return 0.5 * float(np.sum(self.at(u, s, vt) ** 2, where=self.split.training))
+        self.move(u, s, vt)
+        return 0.5 * float(np.vdot(self.training_residual, self.training_residual))
 
     def gradient(self, u: Matrix, s: Matrix, vt: Matrix) -> Matrix:
         """Euclidean gradient: the residual on the training entries."""
-        residual = self.at(u, s, vt)
+        training = math.sqrt(2 * self.cost(u, s, vt) / self.count)
         if self.judged is not u:
             self.judged = u
-            self._judge(SVD(u, s, vt), residual)
-        return np.where(self.split.training, residual, 0.0)
+            self._judge(SVD(u, s, vt), training)
+        return self.training_residual
 
     def factor_gradient(self, u: Matrix, s: Matrix, vt: Matrix) -> tuple[Matrix, Matrix, Matrix]:
         """Return the derivatives in the factors that ``FixedRankEmbedded`` takes."""
@@ -193,14 +197,13 @@ class _Objective:
     ) -> Matrix:
         """Euclidean Hessian along a direction in the factors."""
         moved = dense(ambient_direction((u, s, vt), (du, ds, dvt)))
-        return np.where(self.split.training, moved, 0.0)
+        return np.asarray(moved * self.mask)
 
-    def _judge(self, point: SVD, residual: Matrix) -> None:
+    def _judge(self, point: SVD, training: float) -> None:
         """Record the iterate; stop once the held-out error has not improved for a while."""
         self.singular_values.append(point.s)
         iteration = len(self.singular_values) - 1
-        training = rmse(residual, self.split.training)
-        held_out = rmse(residual, self.split.held_out)
+        held_out = rmse(self.residual.ravel(), self.held_out)
         if self.report is not None:
             self.report(iteration)
         if math.isnan(held_out):
