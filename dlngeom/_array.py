@@ -26,6 +26,7 @@ __all__ = [
     "polar",
     "project_out",
     "symmetric",
+    "together",
 ]
 
 
@@ -61,6 +62,12 @@ def as_generator(rng: Seed) -> np.random.Generator:
         return np.random.default_rng(None if rng is None else rng)
     except (TypeError, ValueError) as error:
         raise ValueError(f"rng={rng!r}: pass a numpy.random.Generator or a seed") from error
+
+
+def together(*values: Any) -> tuple[Array, ...]:
+    """Turn Python numbers into arrays like the first array among ``values``, numpy if none is."""
+    like = next((x for x in values if not isinstance(x, (int, float))), np.zeros(()))
+    return tuple(constant(x, like) if isinstance(x, (int, float)) else x for x in values)
 
 
 def eps(x: Array) -> float:

@@ -13,6 +13,7 @@ __all__ = [
     "batches_agree",
     "depth",
     "finite",
+    "floating",
     "matrix",
     "orthonormal",
     "rank",
@@ -72,11 +73,15 @@ def relative_tolerance(x: Array) -> float:
     return 1e-8 if namespace(x).finfo(x.dtype).eps < 1e-10 else 1e-3
 
 
+def floating(name: str, x: Array) -> None:
+    """Require a real floating dtype."""
+    if not namespace(x).isdtype(x.dtype, "real floating"):
+        raise ValueError(f"{name} has dtype {x.dtype}: it must be float32 or float64")
+
+
 def matrix(name: str, x: Array) -> None:
     """Require a batch of real floating matrices."""
-    xp = namespace(x)
-    if not xp.isdtype(x.dtype, "real floating"):
-        raise ValueError(f"{name} has dtype {x.dtype}: it must be float32 or float64")
+    floating(name, x)
     if x.ndim < 2:
         raise ValueError(f"{name} has shape {tuple(x.shape)}: it must be (..., m, n)")
     if 0 in x.shape[-2:]:

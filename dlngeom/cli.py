@@ -11,6 +11,8 @@ __all__ = ["main"]
 
 # Named here too, so that --help does not load the optimizers.
 SOLVERS = ("conjugate-gradient", "trust-regions", "steepest-descent")
+INPUT = "CSV with empty cells, .npy with NaN, or a PNG or JPEG picture (read in grey)"
+SAMPLE = "use the photograph that comes with scikit-learn"
 OUTPUT = "folder for the completed matrix and the figure (default: %(default)s)"
 MISSING = "part of the entries to hide and predict (default: 0.5 for pictures, else none)"
 
@@ -55,16 +57,13 @@ def _parser() -> argparse.ArgumentParser:
         "depth-N metric, and compare with fixed-rank completion.",
     )
     source = complete.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "input",
-        nargs="?",
-        type=Path,
-        metavar="INPUT",
-        help="CSV with empty cells, .npy with NaN, or a PNG or JPEG picture (read in grey)",
-    )
-    source.add_argument(
-        "--sample", action="store_true", help="use the photograph that comes with scikit-learn"
-    )
+    source.add_argument("input", nargs="?", type=Path, metavar="INPUT", help=INPUT)
+    source.add_argument("--sample", action="store_true", help=SAMPLE)
+    _add_options(complete)
+    return parser
+
+
+def _add_options(complete: argparse.ArgumentParser) -> None:
     add = complete.add_argument
     add("--output", type=Path, default=Path("dlngeom-output"), metavar="DIR", help=OUTPUT)
     add("--rank", type=_integer, metavar="R", help="cap of the rank (default: 50)")
@@ -72,7 +71,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--solver", default=SOLVERS[0], choices=SOLVERS, help="optimizer (default: %(default)s)")
     add("--missing", type=_fraction, metavar="FRACTION", help=MISSING)
     add("--seed", type=_integer, default=0, metavar="S", help="seed of every random choice")
-    return parser
 
 
 def _integer(text: str) -> int:

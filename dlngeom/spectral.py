@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dlngeom import _check
-from dlngeom._array import Array, constant, namespace
+from dlngeom._array import Array, constant, namespace, together
 
 __all__ = ["Layers", "layers", "log_weights", "partial_weights", "root", "weights"]
 
@@ -31,7 +31,7 @@ def weights(a: Array, b: Array, depth: float) -> Array:
 
     Parameters
     ----------
-    a, b : array (...)
+    a, b : array (...) or float
         Singular values, >= 0; they broadcast against each other.
     depth : int or inf
         Number of layers ``N >= 1``.
@@ -45,7 +45,8 @@ def weights(a: Array, b: Array, depth: float) -> Array:
     Raises
     ------
     ValueError
-        If ``depth`` is no integer >= 1 and not ``inf``.
+        If ``depth`` is no integer >= 1 and not ``inf``, or ``a`` and ``b`` are not both float32 or
+        both float64.
 
     Notes
     -----
@@ -53,7 +54,10 @@ def weights(a: Array, b: Array, depth: float) -> Array:
     Lemma 1; (14.10) for ``depth=inf``.
     """
     depth = _check.depth(depth)
+    a, b = together(a, b)
     xp = namespace(a, b)
+    _check.floating("a", a)
+    _check.same_dtype("a and b", a, b)
     if depth == 1:
         return xp.ones_like(a * b)
     return partial_weights(a, b, constant(1.0, a), depth)
