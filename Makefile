@@ -1,6 +1,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
+# The tests work on small matrices, where threads of BLAS only wait for each other.
+test slow: export OPENBLAS_NUM_THREADS = 1
+
 .PHONY: demo test slow lint bench clean
 
 demo: .venv/installed

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from dlngeom import _check, completion, plotting
@@ -26,6 +27,7 @@ TEST_PART = 0.1
 HOLDOUT = 0.1
 MAX_ITERATIONS = 500
 MAX_SECONDS = 60
+MANY_ENTRIES = 4_000_000
 
 Matrix = np.ndarray
 
@@ -74,6 +76,13 @@ def run(options: argparse.Namespace) -> None:
     if options.depth is not None:
         _check.depth(options.depth, infinite=False)
     task = _load(options)
+    # On matrices this small, threads of BLAS wait for each other, ruinously on busy cores.
+    threads = 1 if task.values.size < MANY_ENTRIES else None
+    with threadpool_limits(threads, user_api="blas"):
+        _complete(task, options)
+
+
+def _complete(task: Task, options: argparse.Namespace) -> None:
     cap = completion.rank_cap(options.rank, task.values.shape)
     rng = np.random.default_rng(_seed(options.seed))
     task = _hide(task, options.missing, rng)
