@@ -65,8 +65,8 @@ def scaled(Z: Tangent, at: Metric | None, power: float) -> Tangent:
     """Apply ``A^power`` to a tangent vector."""
     if at is None:
         return Z
-    columns = at.perpendicular**power
-    return Tangent(Z.Up * columns, Z.M * at.core**power, Z.Vp * columns)
+    core, columns = _powers(at, Z.M, power)
+    return Tangent(Z.Up * columns, Z.M * core, Z.Vp * columns)
 
 
 def combine(a: Array, Z1: Tangent, b: Array, Z2: Tangent) -> Tangent:
@@ -87,22 +87,32 @@ def transport(
 
     At ``depth=1`` it is the orthogonal projection of the embedded geometry.
     """
-    Up, M, Vp = scaled(Z, here, -0.5)
-    u, v = point.u, point.vt.mT
+    (Up, M, Vp), u, v = Z, point.u, point.vt.mT
     new_u, new_v = other.u, other.vt.mT
-    # Products of frames are r x r, so each side takes five products with thin matrices.
-    uu, up, vv, vp = new_u.mT @ u, new_u.mT @ Up, new_v.mT @ v, new_v.mT @ Vp
+    core, columns = _powers(here, M, -0.5)
+    new_core, new_columns = _powers(there, M, 0.5)
+    M = M * core
+    # Products of frames are r x r, and so is all scaling: five thin products a side remain.
+    uu, vv = new_u.mT @ u, new_v.mT @ v
+    up, vp = (new_u.mT @ Up) * columns, (new_v.mT @ Vp) * columns
     turn_u, turn_v = M @ vv.mT + vp.mT, M.mT @ uu.mT + up.mT
-    core = uu @ turn_u + up @ vv.mT
-    Gv = u @ turn_u + Up @ vv.mT
-    Gtu = v @ turn_v + Vp @ uu.mT
-    flat = Tangent(_remainder(new_u, Gv, core), core, _remainder(new_v, Gtu, core.mT))
-    return scaled(flat, there, 0.5)
+    turned = uu @ turn_u + up @ vv.mT
+    sides = []
+    for new, old, part, turn, across, inside in (
+        (new_u, u, Up, turn_u, vv, turned),
+        (new_v, v, Vp, turn_v, uu, turned.mT),
+    ):
+        image = old @ (turn * new_columns) + part @ (columns.mT * across.mT * new_columns)
+        square = new.shape[-2] == new.shape[-1]
+        sides.append(image * 0 if square else image - new @ (inside * new_columns))
+    return Tangent(sides[0], turned * new_core, sides[1])
 
 
-def _remainder(q: Array, image: Array, core: Array) -> Array:
-    """Part of ``image`` across ``q``, where ``core`` is ``q^T image``."""
-    return image * 0 if q.shape[-2] == q.shape[-1] else image - q @ core
+def _powers(at: Metric | None, like: Array, power: float) -> tuple[Array, Array]:
+    """Powers of the weights as factors of ``M`` and of columns, ones at ``depth=1``."""
+    if at is None:
+        return namespace(like).ones_like(like), namespace(like).ones_like(like[..., :1, :])
+    return at.core**power, at.perpendicular**power
 
 
 def truncated_svd(point: SVD, Z: Tangent) -> SVD:
