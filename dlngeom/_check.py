@@ -37,7 +37,8 @@ def depth(value: float, *, infinite: bool = True) -> float:
     except TypeError:
         number = 0
     if number < 1:
-        raise ValueError(f"depth={value!r}: it must be an integer >= 1 or inf")
+        kinds = "an integer >= 1 or inf" if infinite else "an integer >= 1"
+        raise ValueError(f"depth={value!r}: it must be {kinds}")
     return number
 
 

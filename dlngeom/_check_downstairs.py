@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from dlngeom import _check, covectors
 from dlngeom._array import Array, namespace, norm
-from dlngeom._check_points import check_svd, require_positive
+from dlngeom._check_points import check_svd, require_positive, require_weights
 from dlngeom.covectors import Covector
 from dlngeom.points import svd
 from dlngeom.tuples import SVD, Tangent, dense
@@ -35,6 +35,7 @@ def checked_point(W: Point, depth: float, check_finite: bool, *, invertible: boo
         )
     if check_finite and (invertible or depth == math.inf):
         require_positive("W", point.s, limit)
+        require_weights("W", point.s, depth)
     return point
 
 
@@ -52,6 +53,7 @@ def checked_components(
     if isinstance(Z, Tangent):
         return _checked_tangent(name, point, Z, check_finite)
     Z = covectors.as_covector(name, Z, m, n, like=point.s, check_finite=check_finite)
+    covectors.check_batch(name, Z, tuple(point.s.shape[:-1]))
     vector = covectors.components(point, Z)
     if tangent and check_finite and r < min(m, n):
         gap = norm(covectors.to_dense(Z) - dense((point, vector)))

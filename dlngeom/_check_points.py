@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -9,7 +10,7 @@ from dlngeom import _check
 from dlngeom._array import Array, namespace
 from dlngeom.tuples import SVD, Frames
 
-__all__ = ["check_factors", "check_frames", "check_svd", "require_positive"]
+__all__ = ["check_factors", "check_frames", "check_svd", "require_positive", "require_weights"]
 
 
 def require_positive(name: str, s: Array, limit: float = 0.0) -> None:
@@ -20,6 +21,18 @@ def require_positive(name: str, s: Array, limit: float = 0.0) -> None:
         raise ValueError(
             f"{name} has a smallest singular value {float(xp.min(smallest)):.3g}, its rank is "
             f"below {s.shape[-1]}: give the rank, or an SVD of that rank"
+        )
+
+
+def require_weights(name: str, s: Array, depth: float) -> None:
+    """Require singular values whose weight ``s^(2-2/N)`` can be divided by."""
+    xp = namespace(s)
+    smallest = float(xp.min(s))
+    tiny = float(xp.finfo(s.dtype).smallest_normal)
+    if not smallest > 0 or (2 - 2 / depth) * math.log(smallest) < math.log(tiny):
+        raise ValueError(
+            f"{name} has an entry {smallest:.3g}: it must be positive, and its weight in the "
+            f"metric of depth {depth} must not underflow; lower the rank"
         )
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 __all__ = ["main"]
 
@@ -45,10 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dlngeom", description="Geometry of the deep linear network at work."
-    )
+    parser = _Parser(prog="dlngeom", description="Geometry of the deep linear network at work.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     complete = commands.add_parser(
         "complete",

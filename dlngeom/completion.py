@@ -159,9 +159,13 @@ def complete(
     -----
     The loss is (3.8) of Menon, *The geometry of the deep linear network*.
     """
+    if max_iterations < 1:
+        raise ValueError(f"max_iterations={max_iterations!r}: it must be at least 1")
     problem = prepare(values, holdout, as_generator(rng))
     rank = rank_cap(rank, values.shape)
     several = depth if isinstance(depth, Sequence) else [depth]
+    if not several:
+        raise ValueError(f"depth={depth!r}: give at least one")
     depths = [_check.depth(N, infinite=False) for N in several]
     results = [at_depth(problem, rank, int(N), solver, max_iterations, report) for N in depths]
     return min(results, key=lambda result: result.held_out)
@@ -191,6 +195,9 @@ def check_values(values: Matrix) -> Matrix:
     observed: Matrix = ~np.isnan(values)
     if np.count_nonzero(observed) < 2:
         raise ValueError("fewer than two entries are observed: nothing can be learned")
+    largest = float(np.max(np.abs(values[observed])))
+    if largest != 0 and not 1e-100 < largest < 1e100:
+        raise ValueError(f"the largest entry is {largest:.3g}: rescale to between 1e-100 and 1e100")
     return observed
 
 

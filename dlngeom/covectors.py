@@ -16,7 +16,15 @@ from dlngeom import _check
 from dlngeom._array import Array, namespace
 from dlngeom.tuples import SVD, LowRank, Tangent, dense
 
-__all__ = ["Covector", "apply", "apply_transpose", "as_covector", "components", "to_dense"]
+__all__ = [
+    "Covector",
+    "apply",
+    "apply_transpose",
+    "as_covector",
+    "check_batch",
+    "components",
+    "to_dense",
+]
 
 Covector: TypeAlias = Any
 
@@ -53,18 +61,39 @@ def as_covector(
     return value
 
 
+def check_batch(name: str, value: Covector, batch: tuple[int, ...]) -> None:
+    """Require the leading axes of a covector to broadcast with those of a point.
+
+    Raises
+    ------
+    ValueError
+        If they do not, or if a sparse matrix or operator meets a batch.
+    """
+    if sparse.issparse(value) or isinstance(value, LinearOperator):
+        if batch:
+            raise ValueError(f"{name} is one operator and the point a batch {batch}: make it dense")
+        return
+    own = tuple((value.S if isinstance(value, LowRank) else value).shape[:-2])
+    try:
+        np.broadcast_shapes(own, batch)
+    except ValueError:
+        raise ValueError(f"{name} has batch {own} and the point {batch}: they must agree") from None
+
+
 def _check_operator(
     name: str, value: Covector, rows: int, columns: int, check_finite: bool
 ) -> None:
     if tuple(value.shape) != (rows, columns):
         raise ValueError(f"{name} has shape {tuple(value.shape)}: it must be ({rows}, {columns})")
+    if value.dtype is not None and np.dtype(value.dtype).kind == "c":
+        raise ValueError(f"{name} has dtype {value.dtype}: it must be real")
     if check_finite and sparse.issparse(value):
         _check.finite(f"{name}.data", value.tocoo().data)
 
 
 def _check_library(name: str, value: Covector, like: Array) -> None:
     if sparse.issparse(value) or isinstance(value, LinearOperator):
-        # SciPy's operators multiply numpy arrays only, and promote dtypes as they do.
+        # SciPy's operators multiply numpy arrays only.
         namespace(like, np.empty(0))
         return
     arrays = value if isinstance(value, LowRank) else (value,)
@@ -86,6 +115,8 @@ def apply(covector: Covector, x: Array) -> Array:
     """Product ``G x`` with a thin matrix ``x`` of shape ``(..., n, k)``."""
     if isinstance(covector, LowRank):
         return covector.U @ (covector.S @ (covector.V.mT @ x))
+    if isinstance(covector, LinearOperator) or sparse.issparse(covector):
+        return (covector @ x).astype(x.dtype, copy=False)
     return covector @ x
 
 
@@ -94,8 +125,17 @@ def apply_transpose(covector: Covector, x: Array) -> Array:
     if isinstance(covector, LowRank):
         return covector.V @ (covector.S.mT @ (covector.U.mT @ x))
     if isinstance(covector, LinearOperator):
-        return covector.rmatmat(x)
-    return (covector.T if sparse.issparse(covector) else covector.mT) @ x
+        return _adjoint_product(covector, x)
+    if sparse.issparse(covector):
+        return (covector.T @ x).astype(x.dtype, copy=False)
+    return covector.mT @ x
+
+
+def _adjoint_product(operator: LinearOperator, x: Array) -> Array:
+    try:
+        return operator.rmatmat(x).astype(x.dtype, copy=False)
+    except (TypeError, NotImplementedError):
+        raise ValueError("a LinearOperator covector must define rmatvec or rmatmat") from None
 
 
 def to_dense(covector: Covector) -> Array:

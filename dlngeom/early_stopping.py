@@ -143,7 +143,8 @@ def descend_fixed_rank(
     optimizer = optimizers.ConjugateGradient(
         max_iterations=max_iterations + 1, max_time=max_seconds, min_gradient_norm=1e-6, verbosity=0
     )
-    with contextlib.suppress(_Stop):
+    # Its gradient divides by differences of singular values, which an exact fit may tie.
+    with contextlib.suppress(_Stop), np.errstate(all="ignore"):
         optimizer.run(problem, initial_point=Point(*start))
     return objective.fit()
 

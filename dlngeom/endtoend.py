@@ -317,6 +317,11 @@ def transport(
     point = checked_point(W, depth, check_finite, invertible=True)
     target = checked_point(other, depth, check_finite, invertible=True)
     vector = checked_components("Z", W, point, Z, check_finite, tangent=True)
+    if any(x.shape[-2:] != y.shape[-2:] for x, y in zip(point, target, strict=True) if x.ndim > 1):
+        raise ValueError(
+            f"W and other differ in shape or rank: {[tuple(x.shape) for x in point]} and "
+            f"{[tuple(x.shape) for x in target]}"
+        )
     here, there = (factored.metric(x.s, depth) for x in (point, target))
     return _like(other, target, factored.transport(point, target, vector, here, there))
 

@@ -77,7 +77,8 @@ def euclidean_gradient(point: SVD, g: FactorTriple) -> Tangent:
     Tangent
         To rounding for a cost of ``(u * s) @ vt``, at ties too.  For other costs the error of
         an off-diagonal entry of ``M`` is the smaller of the disagreement of its sources and
-        of the rounding error over the relative gap ``|s_k^2 - s_l^2| / max(s_k, s_l)^2``.
+        of the rounding error over the relative gap ``|s_k^2 - s_l^2| / max(s_k, s_l)^2``.  The
+        rounding error is estimated for costs whose second derivatives are of order one.
 
     Raises
     ------
@@ -119,7 +120,9 @@ def _core(point: SVD, g: FactorTriple) -> _Core:
     safe = xp.where(signed == 0, xp.ones_like(signed), signed)
     turned = (from_u - from_u.mT) * b + a * (from_v.mT - from_v)
     sizes = _column_sizes(g.u)[..., None, :] + _column_sizes(g.vt.mT)[..., :, None]
-    noise = eps(point.s) * sizes / largest
+    # E'(W) rounds at the scale of W for a least-squares cost, even where E'(W) v vanishes.
+    scale = xp.max(point.s, axis=-1)[..., None, None]
+    noise = eps(point.s) * (sizes / largest + scale)
     return _Core(agreed, turned / safe, disagreement, noise, xp.abs(signed))
 
 

@@ -129,6 +129,9 @@ def _widths(factors: Sequence[Array]) -> tuple[int, ...]:
 def _require_balanced(factors: Sequence[Array]) -> None:
     xp = namespace(*factors)
     limit = _check.relative_tolerance(factors[0])
+    # Balance is a matter of ratios; fourth powers of the entries must not under- or overflow.
+    largest = max(float(xp.max(xp.abs(factor))) for factor in factors) or 1.0
+    factors = [factor / largest for factor in factors]
     for p, (lower, upper) in enumerate(pairwise(factors), start=1):
         left, right = lower @ lower.mT, upper.mT @ upper
         scale = xp.sqrt(xp.sum(left * left, axis=(-2, -1)) + xp.sum(right * right, axis=(-2, -1)))

@@ -18,6 +18,7 @@ from pymanopt.tools import ndarraySequenceMixin
 
 from dlngeom import _check, covectors, factor_derivatives, factored, retractions
 from dlngeom._array import Array, Seed, as_generator, project_out
+from dlngeom._check_points import require_weights
 from dlngeom.covectors import Covector
 from dlngeom.factor_derivatives import FactorTriple
 from dlngeom.factored import Metric
@@ -51,6 +52,7 @@ class Point(_Scalable, SVD):  # type: ignore[misc]
     def metric(self, depth: float) -> Metric | None:
         """Weights of the metric of a given depth here, computed when first asked for."""
         if self._weights is None or self._weights[0] != depth:
+            require_weights("s", self.s, depth)
             self._weights = (depth, factored.metric(self.s, depth))
         return self._weights[1]
 
@@ -124,6 +126,9 @@ class EndToEnd(Manifold):  # type: ignore[misc]
 
     Notes
     -----
+    In a product with other manifolds use :class:`Product` of this module if the optimizer is
+    TrustRegions; pymanopt's own serves the others.
+
     Euclidean gradients and Hessians may be factor triples ``(g_u, g_s, g_vt)`` from automatic
     differentiation, dense ``(m, n)`` arrays, scipy sparse arrays, ``LinearOperator`` or a
     low-rank tuple ``(U, S, V)`` with two-dimensional ``S``.  Nothing of size ``m x n`` is formed.
@@ -222,6 +227,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
             flat = factor_derivatives.euclidean_gradient(x, derivative)
         else:
             flat = covectors.components(x, derivative)
+        _require_finite("gradient", flat)
         return TangentVector(*factored.scaled(flat, self._metric(point), 1.0))
 
     def euclidean_to_riemannian_hessian(
@@ -249,12 +255,12 @@ class EndToEnd(Manifold):  # type: ignore[misc]
     def retraction(self, point: Sequence[Array], tangent_vector: Any) -> Point:
         """Move along a tangent vector and stay on the manifold."""
         x, Z = SVD(*point), Tangent(*tangent_vector)
+        require_weights("s", x.s, self._depth)
         if self._retraction == "projection":
             u, s, vt = factored.truncated_svd(x, Z)
         else:
             u, s, vt = retractions.second_order_retraction(x, Z, self._depth)
-        # Rank r is open and dense: a singular value of exactly zero is a rounding accident.
-        return Point(u, np.maximum(s, np.finfo(s.dtype).tiny), vt)
+        return _keep_rank(u, s, vt)
 
     def transport(
         self, point_a: Sequence[Array], point_b: Sequence[Array], tangent_vector_a: Any
@@ -279,8 +285,9 @@ class EndToEnd(Manifold):  # type: ignore[misc]
         return self.norm(point_a, self.log(point_a, point_b))
 
     def pair_mean(self, point_a: Sequence[Array], point_b: Sequence[Array]) -> Point:
-        """Retraction of half of :meth:`log`."""
-        return self.retraction(point_a, self.log(point_a, point_b) / 2)
+        """Best approximation of rank ``r`` of ``a`` plus half of :meth:`log`."""
+        half = Tangent(*(self.log(point_a, point_b) / 2))
+        return _keep_rank(*factored.truncated_svd(SVD(*point_a), half))
 
     def random_point(self) -> Point:
         """Uniform singular vectors, singular values uniform in (0, 1) and sorted."""
@@ -313,6 +320,8 @@ class EndToEnd(Manifold):  # type: ignore[misc]
     def _covector(self, name: str, value: Any) -> Covector:
         if isinstance(value, (tuple, list)):
             value = LowRank(*value)
+        if not isinstance(value, LowRank) and getattr(value, "ndim", 2) != 2:
+            raise ValueError(f"the {name} has shape {np.shape(value)}: it must be a matrix")
         return covectors.as_covector(name, value, self._m, self._n, check_finite=False)
 
     def _derivative(self, name: str, point: Sequence[Array], value: Any) -> Covector | FactorTriple:
@@ -324,6 +333,19 @@ class EndToEnd(Manifold):  # type: ignore[misc]
                 triple = FactorTriple(*(np.asarray(x) for x in value))
                 return factor_derivatives.check_triple(name, SVD(*point), triple)
         return self._covector(name, value)
+
+
+def _require_finite(name: str, Z: Tangent) -> None:
+    """Reject derivatives that are not finite, by what they leave in the tangent space."""
+    if not all(np.isfinite(np.sum(x)) for x in Z):
+        raise ValueError(f"the Euclidean {name} has entries that are not finite")
+
+
+def _keep_rank(u: Array, s: Array, vt: Array) -> Point:
+    """Point whose singular values stay far enough from zero to divide by their squares."""
+    # Rank r is open and dense: a singular value of zero is an accident of rounding.
+    floor = max(np.finfo(s.dtype).eps ** 2 * s[0], np.finfo(s.dtype).tiny ** 0.5)
+    return Point(u, np.maximum(s, floor), vt)
 
 
 def _size(name: str, value: int) -> int:

@@ -57,12 +57,19 @@ def first_order_retraction(point: SVD, Z: Tangent, depth: float) -> SVD:
 
 def _power_core(lam: Array, h: Array, depth: int, u: Array, v: Array) -> SVD:
     """SVD of ``u (Lam + h)^N v^T`` for a symmetric core of any sign."""
-    linalg: Any = namespace(lam).linalg
+    xp = namespace(lam)
+    linalg: Any = xp.linalg
     left, values, right = linalg.svd(lam[..., :, None] * identity(lam.shape[-1], lam) + h)
     turn_u = left if depth % 2 == 0 else right.mT
     # H = P S Q^T is symmetric, so H^N is P S^N P^T or P S^N Q^T by the parity of N.
     new_v = v @ left
-    return SVD(u @ turn_u, values**depth, new_v.mT)
+    # An absurd step of a derivative-free optimizer must end at a bad point, not at infinity.
+    bounded = xp.minimum(values, xp.ones_like(values) * math.exp(_largest_logarithm(lam) / depth))
+    return SVD(u @ turn_u, bounded**depth, new_v.mT)
+
+
+def _largest_logarithm(x: Array) -> float:
+    return math.log(float(namespace(x).finfo(x.dtype).max)) / 4
 
 
 def _exponential_core(s: Array, h: Array, u: Array, v: Array) -> SVD:
@@ -71,7 +78,9 @@ def _exponential_core(s: Array, h: Array, u: Array, v: Array) -> SVD:
     linalg: Any = xp.linalg
     values, vectors = linalg.eigh(xp.log(s)[..., :, None] * identity(s.shape[-1], s) + h)
     vectors = xp.flip(vectors, axis=-1)
-    return SVD(u @ vectors, xp.exp(xp.flip(values, axis=-1)), (v @ vectors).mT)
+    limit = _largest_logarithm(s) * xp.ones_like(values)
+    bounded = xp.maximum(xp.minimum(xp.flip(values, axis=-1), limit), -limit)
+    return SVD(u @ vectors, xp.exp(bounded), (v @ vectors).mT)
 
 
 def second_order_retraction(point: SVD, Z: Tangent, depth: float) -> SVD:

@@ -93,6 +93,8 @@ def write(path, text):
         ("a.npy", "not an array", "no numpy array"),
         ("a.png", "not a picture", "no picture"),
         ("a.txt", "1 2", "unknown kind '.txt'"),
+        ("a.csv", "1e300,2\n,4\n5,6\n", "rescale"),
+        ("a.csv", "1e-200,1e-200\n,1e-200\n", "rescale"),
     ],
 )
 def test_bad_files_end_with_one_line_and_code_2(tmp_path, capsys, name, text, message):
@@ -119,7 +121,14 @@ def test_bad_arrays_end_with_code_2(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--rank", 0), ("--rank", 25), ("--depth", 0), ("--depth", -1), ("--seed", -1)],
+    [
+        ("--rank", 0),
+        ("--rank", 25),
+        ("--depth", 0),
+        ("--depth", -1),
+        ("--depth", 101),
+        ("--seed", -1),
+    ],
 )
 def test_values_out_of_range_end_with_code_2(ratings, tmp_path, capsys, arguments):
     assert run(ratings[0], "--output", tmp_path / "out", *arguments) == 2
@@ -145,7 +154,9 @@ def test_what_the_parser_refuses_ends_with_code_2(ratings, capsys, arguments):
     with pytest.raises(SystemExit) as stop:
         run(ratings[0], *arguments)
     assert stop.value.code == 2
-    assert "error" in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert "error" in message
+    assert len(message.strip().splitlines()) == 1
 
 
 def test_missing_file_and_no_input(tmp_path, capsys):
@@ -185,7 +196,49 @@ def test_failure_while_writing_leaves_nothing_behind(quick, ratings, tmp_path, m
     monkeypatch.setattr(files, "write_matrix", fail)
     assert run(ratings[0], "--output", tmp_path / "out", "--rank", 3) == 2
     assert "disk full" in capsys.readouterr().err
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_failure_keeps_a_folder_that_was_there(quick, ratings, tmp_path, monkeypatch, capsys):
+    from dlngeom.commands import files
+
+    def fail(path, values):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(files, "write_matrix", fail)
+    (tmp_path / "out").mkdir()
+    write(tmp_path / "out" / "old", "x")
+    assert run(ratings[0], "--output", tmp_path / "out", "--rank", 3) == 2
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["old"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_constant_matrix_is_completed_although_fixed_ranks_fail(quick, tmp_path, capsys):
+    rows = [["" if (i + j) % 3 == 0 else "7" for j in range(8)] for i in range(9)]
+    write(tmp_path / "a.csv", "\n".join(",".join(row) for row in rows))
+    assert run(tmp_path / "a.csv", "--output", tmp_path / "out") == 0
+    assert "chosen" in capsys.readouterr().out
+    completed = np.loadtxt(tmp_path / "out" / "completed.csv", delimiter=",")
+    np.testing.assert_allclose(completed, 7, atol=1e-6)
+
+
+def test_deep_greys_are_scaled_not_clipped(tmp_path):
+    from dlngeom.commands.files import read_matrix
+
+    grey = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "8.png")
+    Image.fromarray(grey * 257).save(tmp_path / "16.png")
+    shallow, deep = (read_matrix(tmp_path / f"{bits}.png") for bits in (8, 16))
+    np.testing.assert_allclose(deep, shallow, rtol=1e-15)
+
+
+def test_damaged_picture_is_named(tmp_path, capsys):
+    noise = np.random.default_rng(0).integers(0, 255, size=(64, 64), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
+    assert run(tmp_path / "a.png", "--output", tmp_path / "out") == 2
+    assert "a.png is a damaged picture" in capsys.readouterr().err
 
 
 def test_help_is_quick_to_load_and_names_every_option():

@@ -27,6 +27,7 @@ TEST_PART = 0.1
 HOLDOUT = 0.1
 MAX_ITERATIONS = 500
 MAX_SECONDS = 60
+MAX_DEPTH = 100
 MANY_ENTRIES = 4_000_000
 
 Matrix = np.ndarray
@@ -73,8 +74,8 @@ def run(options: argparse.Namespace) -> None:
     ValueError, OSError
         With one line for the user, before anything is written.
     """
-    if options.depth is not None:
-        _check.depth(options.depth, infinite=False)
+    if options.depth is not None and _check.depth(options.depth, infinite=False) > MAX_DEPTH:
+        raise ValueError(f"depth={options.depth}: this command takes at most {MAX_DEPTH}")
     task = _load(options)
     # On matrices this small, threads of BLAS wait for each other, ruinously on busy cores.
     threads = 1 if task.values.size < MANY_ENTRIES else None
@@ -86,7 +87,11 @@ def _complete(task: Task, options: argparse.Namespace) -> None:
     cap = completion.rank_cap(options.rank, task.values.shape)
     rng = np.random.default_rng(_seed(options.seed))
     task = _hide(task, options.missing, rng)
-    files.open_folder(options.output)
+    with files.open_folder(options.output):
+        _carry_out(task, cap, rng, options)
+
+
+def _carry_out(task: Task, cap: int, rng: np.random.Generator, options: argparse.Namespace) -> None:
     problem = completion.prepare(np.where(task.test, np.nan, task.values), HOLDOUT, rng)
     print(_describe(task, options, cap), flush=True)
     depths = AUTOMATIC_DEPTHS if options.depth is None else (options.depth,)
@@ -166,9 +171,7 @@ def _compare(task: Task, problem: Problem, cap: int, depths: list[int], solver: 
     with tqdm(total=len(ranks) + len(depths), unit="run", file=sys.stderr) as bar:
         for rank in ranks:
             report = _reporter(bar, f"FixedRankEmbedded, rank {rank}")
-            start = time.perf_counter()
-            result = completion.fixed_rank(problem, rank, MAX_ITERATIONS, MAX_SECONDS, report)
-            rows.append(_row(f"FixedRankEmbedded, rank {rank}", judge, rank, result, start))
+            rows.append(_baseline(problem, judge, rank, report))
             bar.update()
         for depth in depths:
             report = _reporter(bar, f"depth {depth}")
@@ -177,6 +180,18 @@ def _compare(task: Task, problem: Problem, cap: int, depths: list[int], solver: 
             rows.append(_row(f"depth {depth}, rank cap {cap}", judge, None, result, start))
             bar.update()
     return rows
+
+
+def _baseline(
+    problem: Problem, judge: Callable[[Matrix], float], rank: int, report: Callable[[int], None]
+) -> Row:
+    """Row of ``FixedRankEmbedded``, which gives up on some matrices, constant ones for example."""
+    method, start = f"FixedRankEmbedded, rank {rank}", time.perf_counter()
+    try:
+        result = completion.fixed_rank(problem, rank, MAX_ITERATIONS, MAX_SECONDS, report)
+    except np.linalg.LinAlgError:
+        return Row(method, np.nan)
+    return _row(method, judge, rank, result, start)
 
 
 def _reporter(bar: Any, label: str) -> Callable[[int], None]:
@@ -217,14 +232,16 @@ def _table(rows: list[Row], chosen: Row) -> str:
     lines = [f"{'method':28}{'held-out RMSE':>15}{'rank':>7}{'iterations':>12}{'seconds':>9}"]
     lines.append("-" * len(lines[0]))
     for row in rows:
-        cells = [f"{row.method:28}{row.error:15.5f}"]
+        error = "failed" if np.isnan(row.error) else f"{row.error:.5f}"
+        cells = [f"{row.method:28}{error:>15}"]
         if row.seconds is not None:
-            cells.append(f"{row.rank:7d}{row.iterations:12d}{row.seconds:9.1f}")
+            capped = "*" if row.iterations == MAX_ITERATIONS else " "
+            cells.append(f"{row.rank:7d}{row.iterations:11d}{capped}{row.seconds:9.1f}")
         lines.append("".join(cells) + ("  <- chosen" if row is chosen else ""))
     lines.append(
-        "rank: given, or the number of singular values above 1% of the largest; FixedRankEmbedded "
-        f"runs\nuntil it converges, at most {MAX_ITERATIONS} iterations and {MAX_SECONDS} seconds; "
-        "the others stop early."
+        "rank: given, or the number of singular values above 1% of the largest\n"
+        f"FixedRankEmbedded runs until it converges, at most {MAX_ITERATIONS} iterations (*) and "
+        f"{MAX_SECONDS} seconds;\nthe others stop early, on entries held out of the observed ones"
     )
     return "\n".join(lines)
 
@@ -242,7 +259,11 @@ def _final(task: Task, chosen: Row, cap: int, options: argparse.Namespace) -> Co
 
 
 def _verdict(rows: list[Row], chosen: Row, result: Completion) -> str:
-    fixed = [row for row in rows if row.method.startswith("Fixed")]
+    fixed = [row for row in rows if row.method.startswith("Fixed") and row.error > 0]
+    if not fixed:
+        return (
+            f"\nWithout tuning the rank, depth {result.depth} has an error of {chosen.error:.3g}."
+        )
     best, largest = min(fixed, key=lambda row: row.error), fixed[-1]
     return (
         f"\nWithout tuning the rank, depth {result.depth} has {chosen.error / best.error:.3f} "

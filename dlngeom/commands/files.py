@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def read_matrix(path: Path) -> Matrix:
     readers |= dict.fromkeys(IMAGES, _read_image)
     suffix = path.suffix.lower()
     if not path.is_file():
-        raise ValueError(f"{path}: there is no such file")
+        raise ValueError(f"{path}: there is no such file" + " but a folder" * path.is_dir())
     if suffix not in readers:
         raise ValueError(f"{path}: unknown kind {suffix!r}, use one of {', '.join(readers)}")
     return readers[suffix](path)
@@ -41,7 +42,7 @@ def _read_csv(path: Path) -> Matrix:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = [row for row in csv.reader(stream) if row]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path} is no CSV file: {error}") from None
+        raise ValueError(f"{path} is no CSV file in UTF-8: {error}") from None
     if not rows:
         raise ValueError(f"{path} is empty")
     for i, row in enumerate(rows, start=1):
@@ -88,9 +89,14 @@ def _read_image(path: Path) -> Matrix:
 
     try:
         with Image.open(path) as picture:
+            # Pillow clips deep greys to eight bits instead of scaling them.
+            if picture.mode.startswith("I"):
+                return np.asarray(picture, dtype=np.float64) / 65535
             return np.asarray(picture.convert("L"), dtype=np.float64) / 255
     except UnidentifiedImageError:
         raise ValueError(f"{path} is no picture that can be read") from None
+    except OSError as error:
+        raise ValueError(f"{path} is a damaged picture: {error}") from None
 
 
 def sample_picture() -> Matrix:
@@ -101,20 +107,30 @@ def sample_picture() -> Matrix:
     return np.asarray(colours @ np.array([0.299, 0.587, 0.114]))
 
 
-def open_folder(folder: Path) -> None:
-    """Create a folder and make sure that files can be written there, before the work begins.
+@contextlib.contextmanager
+def open_folder(folder: Path) -> Iterator[None]:
+    """Make sure that files can be written to a folder, before the work that makes them.
+
+    A folder that had to be created is removed again if the work fails.
 
     Raises
     ------
     OSError
-        If that is impossible.
+        If nothing can be written there.
     """
+    created = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise OSError(f"{folder}: cannot write there ({error.strerror})") from None
+    try:
+        yield
+    except BaseException:
+        if created:
+            folder.rmdir()
+        raise
 
 
 def write_all(folder: Path, writers: dict[str, Callable[[Path], None]]) -> None:
