@@ -50,6 +50,8 @@ def checked_components(
 ) -> Tangent:
     """Tangent components of a covector, or of a tangent vector that must have no others."""
     m, r, n = point.u.shape[-2], point.s.shape[-1], point.vt.shape[-1]
+    if isinstance(Z, Tangent) and not isinstance(W, SVD):
+        raise ValueError(f"{name} is a Tangent, whose frames a dense W does not fix: pass an SVD")
     if isinstance(Z, Tangent):
         return _checked_tangent(name, point, Z, check_finite)
     Z = covectors.as_covector(name, Z, m, n, like=point.s, check_finite=check_finite)

@@ -144,3 +144,10 @@ def test_weights_that_underflow_cannot_be_divided_by():
     with pytest.raises(ValueError, match="underflow"):
         endtoend.inner(point, np.eye(3), np.eye(3), 3)
     assert np.isfinite(endtoend.cometric(point, np.ones((3, 3)), 3).M).all()
+
+
+def test_tangent_at_a_dense_point_is_refused():
+    W = np.random.default_rng(0).standard_normal((4, 4))
+    Z = endtoend.cometric(dlngeom.svd(W), W, 2)
+    with pytest.raises(ValueError, match="pass an SVD"):
+        endtoend.inner(W, Z, Z, 2)
