@@ -1,8 +1,4 @@
-"""Manifolds for pymanopt: end-to-end matrices with the depth-N metric.
-
-Thin translations: formulas live in the core, this module converts points, tangent vectors and
-derivatives between pymanopt's conventions and ours.
-"""
+"""End-to-end matrices with the depth-N metric as a manifold for pymanopt."""
 
 from __future__ import annotations
 
@@ -12,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pymanopt.manifolds import product
 from pymanopt.manifolds.manifold import Manifold
 from pymanopt.tools import ndarraySequenceMixin
 
@@ -22,9 +17,10 @@ from dlngeom._check_points import require_weights
 from dlngeom.covectors import Covector
 from dlngeom.factor_derivatives import FactorTriple
 from dlngeom.factored import Metric
+from dlngeom.pymanopt._random import random_frame
 from dlngeom.tuples import SVD, LowRank, Tangent
 
-__all__ = ["EndToEnd", "Point", "Product", "TangentVector", "ambient_direction"]
+__all__ = ["EndToEnd", "Point", "TangentVector", "ambient_direction"]
 
 
 class _Scalable(ndarraySequenceMixin):  # type: ignore[misc]
@@ -291,13 +287,9 @@ class EndToEnd(Manifold):  # type: ignore[misc]
 
     def random_point(self) -> Point:
         """Uniform singular vectors, singular values uniform in (0, 1) and sorted."""
-        u, v = (self._random_frame(size) for size in (self._m, self._n))
+        u, v = (random_frame(self._rng, size, self._rank) for size in (self._m, self._n))
         s = np.sort(1 - self._rng.uniform(size=self._rank))[::-1].copy()
         return Point(u, s, v.T)
-
-    def _random_frame(self, size: int) -> np.ndarray:
-        q, r = np.linalg.qr(self._rng.standard_normal((size, self._rank)))
-        return np.asarray(q * np.where(np.diag(r) < 0, -1.0, 1.0))
 
     def random_tangent_vector(self, point: Sequence[Array]) -> TangentVector:
         """Tangent vector of length one, uniform on the unit sphere of ``g^N``."""
@@ -356,17 +348,3 @@ def _size(name: str, value: int) -> int:
     if size < 1:
         raise ValueError(f"{name}={value!r}: it must be an integer >= 1")
     return size
-
-
-class Product(product.Product):  # type: ignore[misc]
-    """Product manifold whose Euclidean Hessians see the embedding of every factor.
-
-    pymanopt's own class passes tangent vectors on as they are, which is right for factors that
-    represent them as ambient arrays only; with :class:`EndToEnd` as a factor, TrustRegions
-    needs this class.  First-order optimizers work with either.
-    """
-
-    def embedding(self, point: Sequence[Any], tangent_vector: Sequence[Any]) -> list[Any]:
-        """Embed a tangent vector factor by factor."""
-        parts = zip(self.manifolds, point, tangent_vector, strict=True)
-        return [manifold.embedding(x, z) for manifold, x, z in parts]
