@@ -21,10 +21,12 @@ __all__ = [
     "eps",
     "identity",
     "inner",
+    "is_square",
     "namespace",
     "norm",
     "polar",
     "project_out",
+    "remainder",
     "symmetric",
     "together",
 ]
@@ -109,9 +111,17 @@ def norm(x: Array) -> Array:
 
 def project_out(q: Array, x: Array) -> Array:
     """Return ``(I - q q^T) x``, exactly zero when ``q`` is square."""
-    if q.shape[-2] == q.shape[-1]:
-        return x * 0
-    return x - q @ (q.mT @ x)
+    return x * 0 if is_square(q) else x - q @ (q.mT @ x)
+
+
+def remainder(q: Array, x: Array, inside: Array) -> Array:
+    """Return the same as :func:`project_out` where ``inside = q^T x`` is known."""
+    return x * 0 if is_square(q) else x - q @ inside
+
+
+def is_square(q: Array) -> bool:
+    """Whether the columns of a frame span the whole space, so that nothing lies across them."""
+    return bool(q.shape[-2] == q.shape[-1])
 
 
 def polar(x: Array) -> Array:

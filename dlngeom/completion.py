@@ -28,6 +28,7 @@ __all__ = [
     "Problem",
     "at_depth",
     "check_values",
+    "choose_entries",
     "complete",
     "fit_biases",
     "fixed_rank",
@@ -36,6 +37,9 @@ __all__ = [
 ]
 
 DEFAULT_RANK = 50
+
+# Part of the observed entries that decides about start, depth and stopping.
+HOLDOUT = 0.1
 
 # Singular values of the start, relative to the scaled data; the best held-out error chooses.
 STARTS = (1e-4, 1e-6, 1e-8)
@@ -115,7 +119,7 @@ def complete(
     rank: int | None = None,
     depth: int | Sequence[int] = (2, 3),
     solver: str = "conjugate-gradient",
-    holdout: float = 0.1,
+    holdout: float = HOLDOUT,
     max_iterations: int = 500,
     rng: Seed = 0,
     report: Report | None = None,
@@ -241,10 +245,8 @@ def prepare(values: Matrix, holdout: float, rng: np.random.Generator) -> Problem
     observed = check_values(values)
     if not 0 < holdout < 1:
         raise ValueError(f"holdout={holdout!r}: it must lie between 0 and 1")
-    where = np.flatnonzero(observed)
-    count = min(max(1, round(holdout * len(where))), len(where) - 1)
-    held_out = np.zeros(values.shape, dtype=bool)
-    held_out.flat[rng.choice(where, size=count, replace=False)] = True
+    count = int(np.count_nonzero(observed))
+    held_out = choose_entries(observed, min(max(1, round(holdout * count)), count - 1), rng)
     seed = int(rng.integers(2**31))
     biases = fit_biases(values, observed)
     data = np.where(observed, values - biases.matrix(), 0.0)
@@ -254,6 +256,13 @@ def prepare(values: Matrix, holdout: float, rng: np.random.Generator) -> Problem
         scale, data = 1.0, np.zeros_like(data)
     split = Split(data / scale, observed & ~held_out, held_out)
     return Problem(values, biases, scale, split, seed)
+
+
+def choose_entries(among: Matrix, count: int, rng: np.random.Generator) -> Matrix:
+    """Mask of ``count`` entries drawn from those of another mask, all equally likely."""
+    chosen = np.zeros(among.shape, dtype=bool)
+    chosen.flat[rng.choice(np.flatnonzero(among), size=count, replace=False)] = True
+    return chosen
 
 
 def _leading(matrix: Matrix, rank: int, seed: int) -> SVD:

@@ -13,7 +13,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 from dlngeom import _check
-from dlngeom._array import Array, namespace
+from dlngeom._array import Array, namespace, remainder
 from dlngeom.tuples import SVD, LowRank, Tangent, dense
 
 __all__ = [
@@ -162,7 +162,4 @@ def components_of_actions(point: SVD, Gv: Array, Gtu: Array) -> Tangent:
     """Tangent components from the two thin products ``G v`` and ``G^T u``."""
     u, v = point.u, point.vt.mT
     M = u.mT @ Gv
-    square_u, square_v = u.shape[-2] == u.shape[-1], v.shape[-2] == v.shape[-1]
-    Up = Gv * 0 if square_u else Gv - u @ M
-    Vp = Gtu * 0 if square_v else Gtu - v @ M.mT
-    return Tangent(Up, M, Vp)
+    return Tangent(remainder(u, Gv, M), M, remainder(v, Gtu, M.mT))

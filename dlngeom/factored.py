@@ -11,7 +11,7 @@ import math
 from typing import Any, NamedTuple
 
 from dlngeom import spectral
-from dlngeom._array import Array, constant, identity, inner, namespace, project_out
+from dlngeom._array import Array, constant, identity, inner, namespace, project_out, remainder
 from dlngeom.covectors import Covector, apply, apply_transpose
 from dlngeom.tuples import SVD, Tangent
 
@@ -103,8 +103,7 @@ def transport(
         (new_v, v, Vp, turn_v, uu, turned.mT),
     ):
         image = old @ (turn * new_columns) + part @ (columns.mT * across.mT * new_columns)
-        square = new.shape[-2] == new.shape[-1]
-        sides.append(image * 0 if square else image - new @ (inside * new_columns))
+        sides.append(remainder(new, image, inside * new_columns))
     return Tangent(sides[0], turned * new_core, sides[1])
 
 

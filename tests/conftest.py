@@ -4,6 +4,7 @@ import importlib
 
 import numpy as np
 import pytest
+from downstairs import CASES, DENSE, build, name
 from hypothesis import settings
 
 settings.register_profile("derandomized", derandomize=True, deadline=None, max_examples=50)
@@ -65,3 +66,13 @@ def xp(request):
 def rng():
     """Return a generator with a fixed seed, new in every test."""
     return np.random.default_rng(20240213)
+
+
+@pytest.fixture(params=CASES, ids=name)
+def at(request, rng):
+    return build(request.param, rng)
+
+
+@pytest.fixture(params=DENSE, ids=name)
+def dense_at(request, rng):
+    return build(request.param, rng)

@@ -1,22 +1,12 @@
 import numpy as np
 import pytest
 import reference as ref
-from downstairs import CASES, DENSE, build, close_tangent, name, project, shape, times
+from downstairs import close_tangent, project, shape, times
 from scipy import integrate
 from scipy.linalg import solve_sylvester
 
 import dlngeom
 from dlngeom import SVD, Tangent, balanced, endtoend, network
-
-
-@pytest.fixture(params=CASES, ids=name)
-def at(request, rng):
-    return build(request.param, rng)
-
-
-@pytest.fixture(params=DENSE, ids=name)
-def dense_at(request, rng):
-    return build(request.param, rng)
 
 
 def test_cometric_is_the_literal_operator(at, rng):

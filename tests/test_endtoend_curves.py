@@ -3,20 +3,10 @@
 import numpy as np
 import pytest
 import reference as ref
-from downstairs import CASES, DENSE, build, name, shape, tangent, times
+from downstairs import shape, tangent, times
 
 import dlngeom
 from dlngeom import SVD, balanced, endtoend, network
-
-
-@pytest.fixture(params=CASES, ids=name)
-def at(request, rng):
-    return build(request.param, rng)
-
-
-@pytest.fixture(params=DENSE, ids=name)
-def dense_at(request, rng):
-    return build(request.param, rng)
 
 
 def quartic(W, rng):

@@ -24,7 +24,6 @@ AUTOMATIC_DEPTHS = (2, 3)
 TABLE_DEPTHS = (1, 2, 3)
 HIDDEN_BY_DEFAULT = 0.5
 TEST_PART = 0.1
-HOLDOUT = 0.1
 MAX_ITERATIONS = 500
 MAX_SECONDS = 60
 MAX_DEPTH = 100
@@ -92,7 +91,7 @@ def _complete(task: Task, options: argparse.Namespace) -> None:
 
 
 def _carry_out(task: Task, cap: int, rng: np.random.Generator, options: argparse.Namespace) -> None:
-    problem = completion.prepare(np.where(task.test, np.nan, task.values), HOLDOUT, rng)
+    problem = completion.prepare(np.where(task.test, np.nan, task.values), completion.HOLDOUT, rng)
     print(_describe(task, options, cap), flush=True)
     depths = AUTOMATIC_DEPTHS if options.depth is None else (options.depth,)
     rows = _compare(task, problem, cap, sorted({*TABLE_DEPTHS, *depths}), options.solver)
@@ -128,13 +127,11 @@ def _hide(task: Task, fraction: float | None, rng: np.random.Generator) -> Task:
     if fraction is None and observed.all():
         raise ValueError(f"{task.name} has no missing entry: --missing FRACTION hides some")
     part = TEST_PART if fraction is None else fraction
-    where = np.flatnonzero(observed)
-    count = min(max(round(part * len(where)), 1), len(where) - 2)
+    total = int(np.count_nonzero(observed))
+    count = min(max(round(part * total), 1), total - 2)
     if count < 1:
-        raise ValueError(f"{task.name} has {len(where)} observed entries: too few to learn from")
-    test = np.zeros(observed.size, dtype=bool)
-    test[rng.choice(where, size=count, replace=False)] = True
-    test = test.reshape(observed.shape)
+        raise ValueError(f"{task.name} has {total} observed entries: too few to learn from")
+    test = completion.choose_entries(observed, count, rng)
     values = task.values if fraction is None else np.where(test, np.nan, task.values)
     return task._replace(values=values, test=test)
 
@@ -254,7 +251,7 @@ def _final(task: Task, chosen: Row, cap: int, options: argparse.Namespace) -> Co
         return chosen.result
     return completion.complete(
         task.values, rank=cap, depth=chosen.result.depth, solver=options.solver,
-        holdout=HOLDOUT, max_iterations=MAX_ITERATIONS, rng=options.seed,
+        max_iterations=MAX_ITERATIONS, rng=options.seed,
     )  # fmt: skip
 
 

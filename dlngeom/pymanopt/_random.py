@@ -1,13 +1,18 @@
-"""Random frames for random points."""
+"""Random frames and singular values for random points."""
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["random_frame"]
+__all__ = ["random_frame", "random_spectrum"]
 
 
 def random_frame(rng: np.random.Generator, size: int, rank: int) -> np.ndarray:
     """Draw ``size x rank`` orthonormal columns from the uniform distribution."""
     q, r = np.linalg.qr(rng.standard_normal((size, rank)))
     return np.asarray(q * np.where(np.diag(r) < 0, -1.0, 1.0))
+
+
+def random_spectrum(rng: np.random.Generator, rank: int) -> np.ndarray:
+    """Draw singular values uniform in (0, 1], in descending order."""
+    return np.sort(1 - rng.uniform(size=rank))[::-1].copy()

@@ -13,7 +13,7 @@ from pymanopt.tools import ndarraySequenceMixin
 from dlngeom import _check, balanced
 from dlngeom._array import Array, Seed, as_generator
 from dlngeom.points import factors, frames
-from dlngeom.pymanopt._random import random_frame
+from dlngeom.pymanopt._random import random_frame, random_spectrum
 from dlngeom.tuples import Frames
 
 __all__ = ["Balanced", "Layers", "Network"]
@@ -177,8 +177,7 @@ class Balanced(Manifold):  # type: ignore[misc]
     def random_point(self) -> Any:
         """Uniform frames, singular values of the layers uniform in (0, 1) and sorted."""
         q = tuple(random_frame(self._rng, width, self._rank) for width in self._widths)
-        lam = np.sort(1 - self._rng.uniform(size=self._rank))[::-1].copy()
-        return self._point(Frames(lam, q))
+        return self._point(Frames(random_spectrum(self._rng, self._rank), q))
 
     def random_tangent_vector(self, point: Any) -> Any:
         """Tangent vector of length one, uniform on the unit sphere."""

@@ -17,7 +17,7 @@ from dlngeom._check_points import require_weights
 from dlngeom.covectors import Covector
 from dlngeom.factor_derivatives import FactorTriple
 from dlngeom.factored import Metric
-from dlngeom.pymanopt._random import random_frame
+from dlngeom.pymanopt._random import random_frame, random_spectrum
 from dlngeom.tuples import SVD, LowRank, Tangent
 
 __all__ = ["EndToEnd", "Point", "TangentVector", "ambient_direction"]
@@ -288,8 +288,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
     def random_point(self) -> Point:
         """Uniform singular vectors, singular values uniform in (0, 1) and sorted."""
         u, v = (random_frame(self._rng, size, self._rank) for size in (self._m, self._n))
-        s = np.sort(1 - self._rng.uniform(size=self._rank))[::-1].copy()
-        return Point(u, s, v.T)
+        return Point(u, random_spectrum(self._rng, self._rank), v.T)
 
     def random_tangent_vector(self, point: Sequence[Array]) -> TangentVector:
         """Tangent vector of length one, uniform on the unit sphere of ``g^N``."""
