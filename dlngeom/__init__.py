@@ -20,7 +20,17 @@ _SUBMODULES = (
     "pymanopt",
     "spectral",
 )
-_POINTS = ("SVD", "Frames", "LowRank", "Tangent", "dense", "factors", "frames", "svd")
+_POINTS = (
+    "SVD",
+    "Frames",
+    "LowRank",
+    "Tangent",
+    "dense",
+    "factors",
+    "frames",
+    "nearest_balanced",
+    "svd",
+)
 
 __all__ = sorted((*_SUBMODULES, *_POINTS))
 

@@ -7,10 +7,17 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from dlngeom import _check
-from dlngeom._array import Array, namespace
+from dlngeom._array import Array, eps, namespace
 from dlngeom.tuples import SVD, Frames
 
-__all__ = ["check_factors", "check_frames", "check_svd", "require_positive", "require_weights"]
+__all__ = [
+    "check_factors",
+    "check_frames",
+    "check_svd",
+    "require_positive",
+    "require_rank",
+    "require_weights",
+]
 
 
 def require_positive(name: str, s: Array, limit: float = 0.0) -> None:
@@ -22,6 +29,21 @@ def require_positive(name: str, s: Array, limit: float = 0.0) -> None:
             f"{name} has a smallest singular value {float(xp.min(smallest)):.3g}, its rank is "
             f"below {s.shape[-1]}: give the rank, or an SVD of that rank"
         )
+
+
+def require_rank(name: str, s: Array, rank: int, size: int) -> None:
+    """Require all singular values ``s`` of a matrix beyond ``rank`` to vanish, and no other.
+
+    ``size`` is the larger side of the matrix: smaller values are only its rounding error.
+    """
+    xp = namespace(s)
+    largest = xp.where(s[..., 0] == 0, xp.ones_like(s[..., 0]), s[..., 0])
+    tail = float(xp.max(s[..., rank] / largest)) if s.shape[-1] > rank else 0.0
+    if tail > _check.relative_tolerance(s):
+        raise ValueError(
+            f"rank={rank}: {name} has a larger one, sigma_{rank + 1}/sigma_1 = {tail:.2g}"
+        )
+    require_positive(name, s[..., :rank], size * eps(s))
 
 
 def require_weights(name: str, s: Array, depth: float) -> None:

@@ -1,7 +1,8 @@
 r"""Points and tangent vectors as named tuples, and the charts between them.
 
 An end-to-end matrix is dense or an :class:`SVD`; a balanced network is a tuple of factors,
-input layer first, or its :class:`Frames`.  Leading axes are a batch everywhere.
+input layer first, or its :class:`Frames`.  Networks with other invariants have the two polar
+charts.  Leading axes are a batch everywhere.
 """
 
 from __future__ import annotations
@@ -11,11 +12,32 @@ from itertools import pairwise
 from typing import Any
 
 from dlngeom import _check
-from dlngeom._array import Array, eps, namespace
-from dlngeom._check_points import check_factors, check_frames, require_positive
+from dlngeom._array import Array, namespace
+from dlngeom._check_points import check_factors, check_frames, require_rank
+from dlngeom.charts import (
+    left_polar_chart,
+    left_polar_coordinates,
+    polar_chart,
+    polar_coordinates,
+)
+from dlngeom.nearest import nearest_balanced
 from dlngeom.tuples import SVD, Frames, LowRank, Tangent, dense
 
-__all__ = ["SVD", "Frames", "LowRank", "Tangent", "dense", "factors", "frames", "svd"]
+__all__ = [
+    "SVD",
+    "Frames",
+    "LowRank",
+    "Tangent",
+    "dense",
+    "factors",
+    "frames",
+    "left_polar_chart",
+    "left_polar_coordinates",
+    "nearest_balanced",
+    "polar_chart",
+    "polar_coordinates",
+    "svd",
+]
 
 
 def svd(W: Array, rank: int | None = None) -> SVD:
@@ -97,7 +119,7 @@ def frames(factors: Sequence[Array], rank: int | None = None) -> Frames:
     _require_balanced(factors)
     xp = namespace(*factors)
     u, s, vt = xp.linalg.svd(factors[0], full_matrices=False)
-    _require_rank(factors[0], s, kept)
+    require_rank("layer 1", s, kept, max(factors[0].shape[-2:]))
     q = [vt[..., :kept, :].mT, u[..., :kept]]
     for factor in factors[1:]:
         q.append(_next_frame(factor, q[-1]))
@@ -142,14 +164,3 @@ def _require_balanced(factors: Sequence[Array]) -> None:
                 f"layers {p} and {p + 1} are not balanced: |W_{p} W_{p}^T - W_{p + 1}^T W_{p + 1}| "
                 f"is {worst:.2g} relative, allowed {limit:g}"
             )
-
-
-def _require_rank(factor: Array, s: Array, kept: int) -> None:
-    xp = namespace(s)
-    tail = float(xp.max(s[..., kept] / s[..., 0])) if s.shape[-1] > kept else 0.0
-    if tail > _check.relative_tolerance(s):
-        raise ValueError(
-            f"rank={kept}: the layers have a larger one, sigma_{kept + 1}/sigma_1 = {tail:.2g}"
-        )
-    # Below this, a singular value of dense layers is only rounding error.
-    require_positive("lam", s[..., :kept], max(factor.shape[-2:]) * eps(s))

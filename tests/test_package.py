@@ -8,9 +8,9 @@ import pytest
 import dlngeom
 
 MODULES = [
-    "_array", "_check", "_check_downstairs", "_check_points", "balanced", "completion",
+    "_array", "_check", "_check_downstairs", "_check_points", "balanced", "charts", "completion",
     "covectors", "curves", "early_stopping", "endtoend", "factor_derivatives", "factored",
-    "layers", "network", "plotting", "points", "pymanopt", "retractions", "spectral",
+    "layers", "nearest", "network", "plotting", "points", "pymanopt", "retractions", "spectral",
     "tangent_basis", "tuples",
 ]  # fmt: skip
 

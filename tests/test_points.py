@@ -87,7 +87,7 @@ def test_frames_of_another_rank_are_refused(rng):
     layers = dlngeom.factors(ref.random_frames((4, 3, 4), 2, rng))
     with pytest.raises(ValueError, match="its rank is below 3"):
         dlngeom.frames(layers)
-    with pytest.raises(ValueError, match=r"rank=1: the layers have a larger one"):
+    with pytest.raises(ValueError, match=r"rank=1: layer 1 has a larger one"):
         dlngeom.frames(layers, 1)
 
 
