@@ -14,7 +14,9 @@ _SUBMODULES = (
     "balanced",
     "completion",
     "endtoend",
+    "flow",
     "network",
+    "observables",
     "plotting",
     "points",
     "pymanopt",
@@ -32,7 +34,9 @@ _POINTS = (
     "svd",
 )
 
-__all__ = sorted((*_SUBMODULES, *_POINTS))
+_SPACES = ("DeepLinearNetwork", "InfinitelyDeepNetwork")
+
+__all__ = sorted((*_SUBMODULES, *_POINTS, *_SPACES))
 
 
 def __getattr__(name: str) -> Any:
@@ -40,6 +44,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"{__name__}.{name}")
     if name in _POINTS:
         return getattr(importlib.import_module(f"{__name__}.points"), name)
+    if name in _SPACES:
+        return getattr(importlib.import_module(f"{__name__}.dln"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "project_out",
     "remainder",
     "symmetric",
+    "to_numpy",
     "together",
 ]
 
@@ -70,6 +71,11 @@ def together(*values: Any) -> tuple[Array, ...]:
     """Turn Python numbers into arrays like the first array among ``values``, numpy if none is."""
     like = next((x for x in values if not isinstance(x, (int, float))), np.zeros(()))
     return tuple(constant(x, like) if isinstance(x, (int, float)) else x for x in values)
+
+
+def to_numpy(x: Array) -> np.ndarray:
+    """Copy of an array of any library, or the array itself if it is numpy's."""
+    return np.asarray(array_api_compat.to_device(x, "cpu"))
 
 
 def eps(x: Array) -> float:

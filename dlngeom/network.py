@@ -10,7 +10,7 @@ from dlngeom._array import Array
 from dlngeom._check_points import check_factors
 from dlngeom.covectors import Covector
 
-__all__ = ["end_to_end", "invariants", "lifted_gradient"]
+__all__ = ["differential", "end_to_end", "invariants", "lifted_gradient"]
 
 
 def end_to_end(factors: Sequence[Array], *, check_finite: bool = True) -> Array:
@@ -38,15 +38,50 @@ def end_to_end(factors: Sequence[Array], *, check_finite: bool = True) -> Array:
     -----
     Equation (3.3) of Menon, *The geometry of the deep linear network*.
     """
-    factors = check_factors(factors, check_finite=check_finite)
-    return _product(factors)
+    return product(check_factors(factors, check_finite=check_finite))
 
 
-def _product(factors: Sequence[Array]) -> Array:
-    product = factors[0]
+def product(factors: Sequence[Array]) -> Array:
+    """Unchecked :func:`end_to_end`."""
+    result = factors[0]
     for factor in factors[1:]:
-        product = factor @ product
-    return product
+        result = factor @ result
+    return result
+
+
+def differential(factors: Sequence[Array], vector: Sequence[Array]) -> Array:
+    r"""Differential of the end-to-end matrix.
+
+    .. math:: \mathrm{d}\phi(V) = \sum_{p=1}^N W_N \cdots W_{p+1}\, V_p\, W_{p-1} \cdots W_1
+
+    Parameters
+    ----------
+    factors : sequence of N arrays (..., d_p, d_{p-1})
+        Layers, input layer first, balanced or not.
+    vector : sequence of N arrays (..., d_p, d_{p-1})
+        Change of the layers.
+
+    Returns
+    -------
+    array (..., d_N, d_0)
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or an entry is not finite.
+
+    Notes
+    -----
+    Section 7 of Menon, *The geometry of the deep linear network*.
+    """
+    factors, vector = check_factors(factors), check_factors(vector)
+    shapes = [tuple(tuple(x.shape) for x in layers) for layers in (factors, vector)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"factors and vector have shapes {shapes[0]} and {shapes[1]}")
+    below, change = factors[0], vector[0]
+    for W, V in zip(factors[1:], vector[1:], strict=True):
+        below, change = W @ below, W @ change + V @ below
+    return change
 
 
 def lifted_gradient(
@@ -83,6 +118,11 @@ def lifted_gradient(
     covector = covectors.as_covector(
         "egrad", egrad, m, n, like=factors[0], check_finite=check_finite
     )
+    return lift(factors, covector)
+
+
+def lift(factors: Sequence[Array], covector: Covector) -> tuple[Array, ...]:
+    """Unchecked :func:`lifted_gradient`."""
     if len(factors) == 1:
         return (covectors.to_dense(covector),)
     above = _suffix_products(factors)

@@ -8,10 +8,11 @@ import pytest
 import dlngeom
 
 MODULES = [
-    "_array", "_check", "_check_downstairs", "_check_points", "balanced", "charts", "completion",
-    "covectors", "curves", "early_stopping", "endtoend", "factor_derivatives", "factored",
-    "layers", "nearest", "network", "plotting", "points", "pymanopt", "retractions", "spectral",
-    "tangent_basis", "tuples",
+    "_array", "_check", "_check_downstairs", "_check_points", "_random", "balanced", "chains",
+    "charts", "completion", "covectors", "curves", "dln", "early_stopping", "endtoend",
+    "factor_derivatives", "factored", "flow", "flow_equations", "integration", "layers", "nearest",
+    "network", "observables", "plotting", "points", "pymanopt", "retractions", "spectral",
+    "submersion", "tangent_basis", "trajectory", "tuples",
 ]  # fmt: skip
 
 

@@ -12,8 +12,8 @@ from pymanopt.tools import ndarraySequenceMixin
 
 from dlngeom import _check, balanced
 from dlngeom._array import Array, Seed, as_generator
+from dlngeom._random import random_frame, random_spectrum
 from dlngeom.points import factors, frames
-from dlngeom.pymanopt._random import random_frame, random_spectrum
 from dlngeom.tuples import Frames
 
 __all__ = ["Balanced", "Layers", "Network"]

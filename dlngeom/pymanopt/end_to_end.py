@@ -14,10 +14,10 @@ from pymanopt.tools import ndarraySequenceMixin
 from dlngeom import _check, covectors, factor_derivatives, factored, retractions
 from dlngeom._array import Array, Seed, as_generator, project_out
 from dlngeom._check_points import require_weights
+from dlngeom._random import random_frame, random_spectrum
 from dlngeom.covectors import Covector
 from dlngeom.factor_derivatives import FactorTriple
 from dlngeom.factored import Metric
-from dlngeom.pymanopt._random import random_frame, random_spectrum
 from dlngeom.tuples import SVD, LowRank, Tangent
 
 __all__ = ["EndToEnd", "Point", "TangentVector", "ambient_direction"]

@@ -1,0 +1,299 @@
+"""The deep linear network as a Riemannian submersion over its end-to-end matrices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlngeom import _check, balanced, endtoend, flow_equations, network
+from dlngeom._array import Array, Seed, as_generator, constant
+from dlngeom._check_downstairs import Point, TangentVector
+from dlngeom._check_points import check_frames, check_svd, require_rank
+from dlngeom._random import random_frame, random_spectrum
+from dlngeom.covectors import Covector
+from dlngeom.points import factors, frames, svd
+from dlngeom.submersion import Base, Equation, RiemannianSubmersion
+from dlngeom.tuples import SVD, Frames, dense
+
+__all__ = ["DeepLinearNetwork", "EndToEndGeometry", "InfinitelyDeepNetwork"]
+
+
+class _EndToEnd(Base):
+    """Matrices of one shape and rank with the metric of one depth."""
+
+    m: int
+    n: int
+    rank: int
+    depth: float
+
+    @property
+    def dim(self) -> int:
+        """Dimension ``r (m + n - r)``."""
+        return self.rank * (self.m + self.n - self.rank)
+
+    def check_point(self, point: Point) -> Point:
+        """Return a dense matrix or an :class:`SVD` of the right shape and rank.
+
+        Raises
+        ------
+        ValueError
+            If it has another shape or rank, or is singular at ``depth=inf``.
+        """
+        if isinstance(point, Frames):
+            raise ValueError("the point is Frames, a network: pass upstairs=True or its product")
+        if isinstance(point, SVD):
+            point = check_svd(point)
+            m, n, r = point.u.shape[-2], point.vt.shape[-1], point.s.shape[-1]
+            if (m, n, r) != (self.m, self.n, self.rank):
+                raise ValueError(
+                    f"the point is {m} x {n} of rank {r}: "
+                    f"it must be {self.m} x {self.n} of rank {self.rank}"
+                )
+        else:
+            _check.matrix("the point", point)
+            _check.shape("the point", point, (self.m, self.n))
+            _check.finite("the point", point)
+        self._check_rank(point)
+        return point
+
+    def _check_rank(self, point: Point) -> None:
+        if isinstance(point, SVD) or self.depth == math.inf or self.rank < min(self.m, self.n):
+            s = point.s if isinstance(point, SVD) else svd(point).s
+            require_rank("the point", s, self.rank, 0 if isinstance(point, SVD) else self.m)
+
+    def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> SVD:
+        """Uniform singular vectors; ``s^(1/N)`` uniform in (0, 1]."""
+        rng = as_generator(rng)
+        s = random_spectrum(rng, self.rank, batch)
+        if self.depth < math.inf:
+            s = s**self.depth
+        u = random_frame(rng, self.m, self.rank, batch)
+        return SVD(u, s, random_frame(rng, self.n, self.rank, batch).mT)
+
+    def cometric(self, point: Point, covector: Covector) -> TangentVector:
+        """Apply :func:`dlngeom.endtoend.cometric`."""
+        return endtoend.cometric(point, covector, self.depth)
+
+    def inner(self, point: Point, first: TangentVector, second: TangentVector) -> Array:
+        """Inner product :func:`dlngeom.endtoend.inner`."""
+        return endtoend.inner(point, first, second, self.depth)
+
+    def retraction(self, point: Point, vector: TangentVector, *, order: int = 2) -> Point:
+        """Retraction :func:`dlngeom.endtoend.retraction`."""
+        return endtoend.retraction(point, vector, self.depth, order=order)
+
+    def gradient_flow(self, point: Point, energy_gradient: Callable[[Any], Any]) -> Equation:
+        """Equation of the flow from a dense matrix or an :class:`SVD`."""
+        point = self.check_point(point)
+        single = (point.s.ndim == 1) if isinstance(point, SVD) else point.ndim == 2
+        gradient = flow_equations.energy_at(energy_gradient, single)
+        if isinstance(point, SVD):
+            return flow_equations.factored_flow(point, gradient, self.depth)
+        if self.rank == min(self.m, self.n):
+            return flow_equations.dense_flow(point, gradient, self.depth)
+        return self._low_rank_flow(point, gradient)
+
+    def _low_rank_flow(self, point: Array, gradient: Callable[[Any], Any]) -> Equation:
+        start = svd(point, self.rank)
+        equation = flow_equations.factored_flow(start, gradient, self.depth, dense_point=True)
+        return equation._replace(point=lambda state: dense(equation.point(state)))
+
+
+@dataclass(frozen=True)
+class EndToEndGeometry(_EndToEnd):
+    r"""End-to-end matrices of one rank with the metric of a finite depth.
+
+    .. math:: g^N(W)(Z, Z) = \mathrm{tr}(Z^T \mathcal{A}_{N,W}^{-1} Z)
+
+    Points are dense or an :class:`~dlngeom.SVD`; the functions are those of
+    :mod:`dlngeom.endtoend`.
+
+    Parameters
+    ----------
+    m, n : int
+        Shape.
+    rank : int
+        Between 1 and ``min(m, n)``.
+    depth : int
+        Number of layers.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+
+    m: int
+    n: int
+    rank: int
+    depth: int
+
+    def __post_init__(self) -> None:
+        _check.widths((self.n, self.m))
+        _check.rank(self.rank, self.m, self.n)
+        _check.depth(self.depth, infinite=False)
+
+
+@dataclass(frozen=True)
+class InfinitelyDeepNetwork(_EndToEnd):
+    r"""Invertible matrices with the metric of infinite depth: a base with nothing above it.
+
+    .. math:: g^\infty(W)(Z, Z) = \mathrm{tr}(Z^T \mathcal{A}_{\infty,W}^{-1} Z)
+
+    The limit is that of ``A_N / N``: times are shorter by the factor ``N`` than in a network of
+    ``N`` layers.
+
+    Parameters
+    ----------
+    width : int
+        Rows and columns.
+
+    Raises
+    ------
+    ValueError
+        If ``width`` is no integer >= 1.
+
+    Notes
+    -----
+    Equation (14.10) of Menon, *The geometry of the deep linear network*.
+    """
+
+    width: int
+    m: int = field(init=False, repr=False)
+    n: int = field(init=False, repr=False)
+    rank: int = field(init=False, repr=False)
+    depth: float = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        width, _ = _check.widths((self.width, self.width))
+        for name in ("m", "n", "rank"):
+            object.__setattr__(self, name, width)
+        object.__setattr__(self, "depth", math.inf)
+
+
+@dataclass(frozen=True)
+class DeepLinearNetwork(RiemannianSubmersion):
+    r"""Balanced networks of given widths and rank over their end-to-end matrices.
+
+    .. math:: \phi(W_1, \dots, W_N) = W_N \cdots W_1
+
+    Points upstairs are :class:`~dlngeom.Frames`, or balanced layers where a point is passed in;
+    vectors are tuples of ``N`` arrays, input layer first.  Points downstairs are dense.
+
+    Parameters
+    ----------
+    widths : sequence of N+1 int
+        ``(d_0, ..., d_N)``.
+    rank : int, optional
+        Rank of every layer; the smallest width by default.
+
+    Raises
+    ------
+    ValueError
+        If a width or the rank is out of range.
+
+    Notes
+    -----
+    Theorem 13 of Menon, *The geometry of the deep linear network*.
+    """
+
+    widths: tuple[int, ...]
+    rank: int
+
+    def __init__(self, widths: Sequence[int], rank: int | None = None) -> None:
+        object.__setattr__(self, "widths", _check.widths(widths))
+        object.__setattr__(self, "rank", _check.rank(rank, *self.widths))
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self.widths) - 1
+
+    @property
+    def dim(self) -> int:
+        """Dimension upstairs, :func:`dlngeom.balanced.dimension`."""
+        return balanced.dimension(self.widths, self.rank)
+
+    @property
+    def dim_base(self) -> int:
+        """Dimension ``r (m + n - r)`` downstairs."""
+        return self.base.dim
+
+    @property
+    def dim_orbit(self) -> int:
+        """Dimension of the fibres."""
+        return self.dim - self.dim_base
+
+    @property
+    def base(self) -> EndToEndGeometry:
+        """End-to-end matrices with the metric ``g^N``."""
+        return EndToEndGeometry(self.widths[-1], self.widths[0], self.rank, self.depth)
+
+    def check_point(self, point: Frames | Sequence[Array]) -> Frames:
+        """Return Frames of the right widths and rank.
+
+        Raises
+        ------
+        ValueError
+            If they have others, or layers are not balanced.
+        """
+        if isinstance(point, SVD) or not isinstance(point, (tuple, list)):
+            raise ValueError(
+                f"the point is of type {type(point).__name__}: upstairs it must be Frames or "
+                "balanced layers"
+            )
+        at = check_frames(point) if isinstance(point, Frames) else frames(point, self.rank)
+        widths = tuple(q.shape[-2] for q in at.q)
+        if widths != self.widths or at.lam.shape[-1] != self.rank:
+            raise ValueError(
+                f"the point has widths {widths} and rank {at.lam.shape[-1]}: "
+                f"they must be {self.widths} and {self.rank}"
+            )
+        return at
+
+    def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Frames:
+        """Uniform frames; singular values of the layers uniform in (0, 1]."""
+        rng = as_generator(rng)
+        lam = random_spectrum(rng, self.rank, batch)
+        return Frames(lam, tuple(random_frame(rng, d, self.rank, batch) for d in self.widths))
+
+    def project(self, point: Frames) -> Array:
+        """End-to-end matrix (3.3)."""
+        return dense(point)
+
+    def differential(self, point: Frames, vector: Sequence[Array]) -> Array:
+        r"""Push a vector down: :math:`\sum_p W_N \cdots V_p \cdots W_1`."""
+        return network.differential(factors(point), vector)
+
+    def codifferential(self, point: Frames, covector: Covector) -> tuple[Array, ...]:
+        """Gradient of the layers (3.6), tangent and horizontal."""
+        lifted = network.lifted_gradient(factors(point), covector)
+        return self.tangent_projection(point, lifted) if self.depth == 1 else lifted
+
+    def tangent_projection(self, point: Frames, vector: Sequence[Array]) -> tuple[Array, ...]:
+        """Projection :func:`dlngeom.balanced.tangent_projection`."""
+        return balanced.tangent_projection(point, vector)
+
+    def vertical_projection(self, point: Frames, vector: Sequence[Array]) -> tuple[Array, ...]:
+        """Projection :func:`dlngeom.balanced.vertical_projection`."""
+        return balanced.vertical_projection(point, vector)
+
+    def retraction(self, point: Frames, vector: Sequence[Array], *, order: int = 2) -> Frames:
+        """Retraction :func:`dlngeom.balanced.retraction`."""
+        return balanced.retraction(point, vector, order=order)
+
+    def orbit_point(self, point: Point, rng: Seed) -> Frames:
+        """Uniform random network over an end-to-end matrix, dense or an SVD."""
+        u, s, vt = point if isinstance(point, SVD) else svd(point, self.rank)
+        rng, batch = as_generator(rng), tuple(s.shape[:-1])
+        inner = (random_frame(rng, d, self.rank, batch) for d in self.widths[1:-1])
+        q = (vt.mT, *(constant(frame, u) for frame in inner), u)
+        return Frames(s ** (1 / self.depth), q)
+
+    def gradient_flow(self, point: Any, energy_gradient: Callable[[Any], Any]) -> Equation:
+        """Equation of the flow of the lifted energy, in the smallest network over the point."""
+        point = self.check_point(point)
+        gradient = flow_equations.energy_at(energy_gradient, point.lam.ndim == 1)
+        return flow_equations.balanced_flow(point, gradient)

@@ -1,0 +1,301 @@
+"""Ordinary differential equations whose state is a tuple of arrays, on ``solve_ivp``.
+
+State and rates travel through one flat vector of doubles; the arrays that the right-hand side
+sees keep the library, dtype and device of the start.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from scipy.integrate import solve_ivp
+from tqdm.auto import tqdm
+
+from dlngeom._array import Array, constant, eps, to_numpy
+
+__all__ = ["Options", "Solution", "State", "checked_times", "integrate"]
+
+State: TypeAlias = tuple[Array, ...]
+
+NOT_FINITE = "the energy gradient, or the flow itself, is not finite beyond"
+
+# Products of a few such numbers still do not overflow.
+_LARGEST = 1e60
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to integrate; the fields are documented in :func:`dlngeom.flow.gradient_flow`."""
+
+    rtol: float | None = None
+    atol: float | None = None
+    progress: bool = False
+    method: Any = "DOP853"
+    events: Sequence[Callable[..., float]] = ()
+    dense_output: bool = False
+    max_evaluations: int = 1_000_000
+    solver: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, **options: Any) -> Options:
+        """Options from keywords; what is none of ours goes to the solver."""
+        ours = {key: options.pop(key) for key in cls.__annotations__ if key in options}
+        events = ours.get("events", ())
+        ours["events"] = (events,) if callable(events) else tuple(events or ())
+        return cls(**ours, solver=options)
+
+    def observing(self, point: Callable[[State], Any]) -> Options:
+        """Let events see points instead of states."""
+        return replace(self, events=tuple(_Event(event, point) for event in self.events))
+
+
+class Solution(NamedTuple):
+    """States at saved times, and how the integration ended.
+
+    Attributes
+    ----------
+    times : numpy array (draw,)
+    states : list of tuples of arrays
+    last : (float, tuple of arrays)
+        Time and state of the last accepted step.
+    dense : callable or None
+        Interpolant from a time to a state.
+    event_times, event_states : lists, an entry for each event
+    failure : str or None
+        Why the end was not reached.
+    """
+
+    times: np.ndarray
+    states: list[State]
+    last: tuple[float, State]
+    dense: Callable[[float], State] | None
+    event_times: list[np.ndarray]
+    event_states: list[list[State]]
+    failure: str | None
+
+
+def checked_times(t: Any) -> np.ndarray:
+    """Return saved times as a vector of doubles that increases.
+
+    Raises
+    ------
+    ValueError
+        If they do not, or are not finite.
+    """
+    times = np.asarray(t, dtype=np.float64)
+    if times.ndim != 1 or len(times) == 0:
+        raise ValueError(f"t has shape {times.shape}: it must be (draw,), t[0] the initial time")
+    if not np.all(np.isfinite(times)):
+        raise ValueError(f"t={times[~np.isfinite(times)][0]}: times must be finite")
+    bad = np.flatnonzero(np.diff(times) <= 0)
+    if len(bad):
+        raise ValueError(f"t[{bad[0] + 1}]={times[bad[0] + 1]:g}: times must increase")
+    return times
+
+
+def integrate(
+    start: State,
+    rates: Callable[[State], State],
+    times: np.ndarray,
+    options: Options,
+    chains: int = 1,
+) -> Solution:
+    """Integrate ``d state/dt = rates(state)`` and return the states at ``times``.
+
+    Parameters
+    ----------
+    start : tuple of arrays
+        A leading batch axis, if any, is integrated as one system.
+    rates : callable
+        Right-hand side; where it is not finite, explicit methods retry with a shorter step.
+    times : numpy array (draw,)
+        Increasing; ``times[0]`` is the time of ``start``.
+    options : Options
+    chains : int
+        How many independent systems the batch holds.
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    ValueError
+        If a tolerance is out of range, or the rates are not finite at the start.
+    """
+    system = _System(start, rates, options)
+    y0 = system.flat(start)
+    if not np.all(np.isfinite(system(times[0], y0))):
+        raise ValueError("the rates are not finite at the initial point: check the energy gradient")
+    if len(times) == 1:
+        events = [np.empty(0)] * len(options.events)
+        return Solution(times, [start], (times[0], start), None, events, [[] for _ in events], None)
+    rtol, atol = _tolerances(start, system, options, chains)
+    with system.monitor(times[0], times[-1]) as monitor:
+        try:
+            result = solve_ivp(
+                system,
+                (times[0], times[-1]),
+                y0,
+                method=options.method,
+                t_eval=times,
+                dense_output=options.dense_output,
+                events=[monitor, *system.events()],
+                rtol=rtol,
+                atol=atol,
+                **options.solver,
+            )
+        except (_HaltError, np.linalg.LinAlgError, ValueError):
+            # Implicit solvers give up with an error of their own where the rates are not finite.
+            if system.trouble is None:
+                raise
+            return _only_start(times, start, monitor, system)
+    return _solution(result, times, system, monitor)
+
+
+class _HaltError(Exception):
+    """An accepted state is not finite."""
+
+
+class _System:
+    """The flat right-hand side, and what went wrong in it."""
+
+    def __init__(self, start: State, rates: Callable[[State], State], options: Options) -> None:
+        self._like = start
+        self._rates = rates
+        self._options = options
+        self._ends = np.cumsum([math.prod(x.shape) for x in start])
+        self.evaluations = 0
+        self.trouble: str | None = None
+
+    def flat(self, state: State) -> np.ndarray:
+        """One vector of doubles from a tuple of arrays."""
+        flat: np.ndarray = np.concatenate(self.parts(state)).astype(np.float64, copy=False)
+        return flat
+
+    @staticmethod
+    def parts(state: State) -> list[np.ndarray]:
+        """Flat numpy arrays, one for each array of a state."""
+        return [to_numpy(x).ravel() for x in state]
+
+    def state(self, y: np.ndarray) -> State:
+        """Inverse of :meth:`flat`."""
+        starts = [0, *self._ends[:-1]]
+        return tuple(
+            constant(y[lo:hi].reshape(tuple(like.shape)), like)
+            for like, lo, hi in zip(self._like, starts, self._ends, strict=True)
+        )
+
+    def __call__(self, t: float, y: np.ndarray) -> np.ndarray:
+        """Rates at a flat state, NaN where they cannot be had."""
+        if self.evaluations >= self._options.max_evaluations:
+            self.trouble = (
+                f"used up max_evaluations={self._options.max_evaluations} of the energy gradient: "
+                "the problem is stiff or very long; raise it, or loosen rtol"
+            )
+            return np.full_like(y, np.nan)
+        if not np.max(np.abs(y), initial=0.0) < _LARGEST:
+            self.trouble = "overflowed"
+            return np.full_like(y, np.nan)
+        self.evaluations += 1
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            rates = self.flat(self._rates(self.state(y)))
+        if not np.all(np.isfinite(rates)):
+            self.trouble = NOT_FINITE
+        return rates
+
+    def monitor(self, first: float, last: float) -> _Monitor:
+        """Event that never happens and sees every accepted step."""
+        return _Monitor(self, first, last, self._options.progress)
+
+    def events(self) -> list[Callable[[float, np.ndarray], float]]:
+        """Events as functions of flat states."""
+        return [_Event(event, self.state) for event in self._options.events]
+
+
+class _Event:
+    """An event of a function of the state."""
+
+    def __init__(self, event: Callable[..., float], of: Callable[[Any], Any]) -> None:
+        self._event, self._of = event, of
+        self.terminal = getattr(event, "terminal", False)
+        self.direction = getattr(event, "direction", 0.0)
+
+    def __call__(self, t: float, y: Any) -> float:
+        return float(self._event(t, self._of(y)))
+
+
+class _Monitor:
+    """Remembers the last accepted step and moves the progress bar."""
+
+    terminal = False
+    direction = 0.0
+
+    def __init__(self, system: _System, first: float, last: float, progress: bool) -> None:
+        self._system = system
+        self.time, self.y = first, np.empty(0)
+        form = "{l_bar}{bar}| t={n:.4g}/{total:.4g} [{elapsed}<{remaining}]"
+        self._bar = tqdm(total=last - first, disable=not progress, bar_format=form)
+
+    def __enter__(self) -> _Monitor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def __call__(self, t: float, y: np.ndarray) -> float:
+        if not np.all(np.isfinite(y)):
+            self._system.trouble = self._system.trouble or "overflowed"
+            raise _HaltError
+        self._bar.update(t - self.time)
+        self.time, self.y = t, y.copy()
+        return 1.0
+
+
+def _tolerances(
+    start: State, system: _System, options: Options, chains: int
+) -> tuple[float, float | np.ndarray]:
+    """Tolerances for all chains together that hold for each of them alone."""
+    floor = 100 * eps(start[0])
+    default = 1e-8 if floor < 1e-10 else 1e-4
+    rtol = default if options.rtol is None else float(options.rtol)
+    if not floor <= rtol < 1:
+        raise ValueError(f"rtol={rtol:g}: it must be at least {floor:.2g} and below 1")
+    if options.atol is not None and not 0 <= float(options.atol) < math.inf:
+        raise ValueError(f"atol={options.atol}: it must be >= 0 and finite")
+    # The solvers bound the mean error over all components.
+    share = max(rtol / math.sqrt(chains), 1e-13)
+    if options.atol is not None:
+        return share, options.atol / math.sqrt(chains)
+    return share, 1e-3 * share * _sizes(system.parts(start), chains)
+
+
+def _sizes(parts: list[np.ndarray], chains: int) -> np.ndarray:
+    """Root mean square of each chain, at the place of each of its components."""
+    rows = [x.reshape(chains, -1).astype(np.float64) for x in parts]
+    total = sum(np.sum(x * x, axis=1) for x in rows)
+    size = np.sqrt(total / sum(x.shape[1] for x in rows))
+    size = np.where(size == 0, 1.0, size)
+    return np.concatenate([np.repeat(size, x.shape[1]) for x in rows])
+
+
+def _only_start(times: np.ndarray, start: State, monitor: _Monitor, system: _System) -> Solution:
+    last = (monitor.time, system.state(monitor.y) if len(monitor.y) else start)
+    empty: list[Any] = [[] for _ in system.events()]
+    return Solution(times[:1], [start], last, None, empty, empty, system.trouble)
+
+
+def _solution(result: Any, times: np.ndarray, system: _System, monitor: _Monitor) -> Solution:
+    states = [system.state(y) for y in result.y.T]
+    saved = np.asarray(result.t)
+    event_times = result.t_events[1:]
+    event_states = [[system.state(y) for y in ys] for ys in result.y_events[1:]]
+    dense = result.sol
+    failure = (system.trouble or str(result.message)) if result.status == -1 else None
+    last = (monitor.time, system.state(monitor.y))
+    interpolant = None if dense is None else (lambda t: system.state(dense(t)))
+    return Solution(saved, states, last, interpolant, event_times, event_states, failure)

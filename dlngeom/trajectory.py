@@ -1,0 +1,126 @@
+"""Points and observed quantities along paths, one array each for all chains and saved times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dlngeom._array import Array, namespace, to_numpy
+
+__all__ = ["Trajectory", "first_array", "observe_along", "stack", "with_chain"]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Saved states of one or more chains.
+
+    Attributes
+    ----------
+    times : numpy array (draw,)
+        Saved times, the initial one included.
+    points : array (chain, draw, ...), or tuple of such arrays
+        Saved points; of the kind that the run started from.
+    observed : dict
+        Name to array ``(chain, draw, ...)``, or to a tuple of such arrays.
+    events : tuple
+        For each event ``(times, points)``: when it happened, and the points then, as arrays
+        ``(chain, event, ...)``.
+    at : callable or None
+        Interpolant from a time to points ``(chain, ...)``, if dense output was asked for.
+    """
+
+    times: np.ndarray
+    points: Any
+    observed: dict[str, Any]
+    events: tuple[tuple[np.ndarray, Any], ...] = ()
+    at: Callable[[float], Any] | None = field(default=None, repr=False)
+
+    def to_xarray(self) -> Any:
+        """Observed quantities and points as an ``xarray.Dataset`` over ``chain`` and ``draw``.
+
+        Raises
+        ------
+        ImportError
+            If xarray, of the extra ``dlngeom[xarray]``, is not installed.
+        """
+        try:
+            import xarray
+        except ImportError as error:
+            raise ImportError("to_xarray needs xarray: pip install 'dlngeom[xarray]'") from error
+        arrays = dict(_named("point", self.points))
+        for name, value in self.observed.items():
+            arrays |= dict(_named(name, value))
+        variables = {}
+        for name, value in arrays.items():
+            axes = [f"{name}_{i}" for i in range(value.ndim - 2)]
+            variables[name] = (("chain", "draw", *axes), value)
+        chains = next(iter(arrays.values())).shape[0]
+        coordinates = {"chain": np.arange(chains), "time": ("draw", self.times)}
+        return xarray.Dataset(variables, coordinates)
+
+
+def _named(name: str, value: Any) -> list[tuple[str, np.ndarray]]:
+    """Arrays in a nested tuple, each with the name of its place."""
+    if not isinstance(value, tuple):
+        return [(name, to_numpy(value))]
+    labels = getattr(value, "_fields", range(len(value)))
+    return [
+        pair
+        for label, x in zip(labels, value, strict=True)
+        for pair in _named(f"{name}_{label}", x)
+    ]
+
+
+def stack(values: Sequence[Any], axis: int = 1) -> Any:
+    """Stack nested tuples of arrays, array by array."""
+    first = values[0]
+    if isinstance(first, tuple):
+        parts = (stack(column, axis) for column in zip(*values, strict=True))
+        return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
+    return namespace(*values).stack(list(values), axis=axis)
+
+
+def with_chain(value: Any) -> Any:
+    """Add a chain axis of length one to all arrays in a nested tuple."""
+    if isinstance(value, tuple):
+        parts = (with_chain(x) for x in value)
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value[None, ...]
+
+
+def observe_along(
+    points: Sequence[Any], functions: Mapping[str, Callable[[Any], Any]], chains: int
+) -> dict[str, Any]:
+    """Values of functions of batched points, stacked along the draws.
+
+    Raises
+    ------
+    ValueError
+        If a value has no leading chain axis.
+    """
+    observed = {}
+    for name, function in functions.items():
+        values = [_checked(name, function(point), chains, point) for point in points]
+        observed[name] = stack(values)
+    return observed
+
+
+def _checked(name: str, value: Any, chains: int, point: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return tuple(_checked(name, x, chains, point) for x in value)
+    if isinstance(value, (int, float)):
+        value = np.asarray(value)
+    if value.ndim == 0 or value.shape[0] != chains:
+        raise ValueError(
+            f"observe[{name!r}] returned shape {tuple(value.shape)}: the first axis must be the "
+            f"chains, {chains}"
+        )
+    return value
+
+
+def first_array(point: Any) -> Array:
+    """Return some array of a point, for its library and batch shape."""
+    return first_array(point[0]) if isinstance(point, tuple) else point
