@@ -15,6 +15,7 @@ _SUBMODULES = (
     "completion",
     "endtoend",
     "flow",
+    "geodesics",
     "network",
     "observables",
     "plotting",

@@ -7,15 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dlngeom import _check, balanced, endtoend, flow_equations, network
-from dlngeom._array import Array, Seed, as_generator, constant
-from dlngeom._check_downstairs import Point, TangentVector
+from dlngeom import _check, balanced, covectors, endtoend, flow_equations, network, observables
+from dlngeom._array import Array, Seed, as_generator, constant, inner, namespace, to_numpy
+from dlngeom._check_downstairs import Point, TangentVector, checked_components
 from dlngeom._check_points import check_frames, check_svd, require_rank
 from dlngeom._random import random_frame, random_spectrum
 from dlngeom.covectors import Covector
+from dlngeom.geodesic_equations import end_to_end_geodesic, network_geodesic
 from dlngeom.points import factors, frames, svd
-from dlngeom.submersion import Base, Equation, RiemannianSubmersion
-from dlngeom.tuples import SVD, Frames, dense
+from dlngeom.shooting import end_to_end_shooting, network_shooting
+from dlngeom.submersion import Base, Equation, Geodesic, RiemannianSubmersion, Shooting
+from dlngeom.tuples import SVD, Frames, Tangent, dense
 
 __all__ = ["DeepLinearNetwork", "EndToEndGeometry", "InfinitelyDeepNetwork"]
 
@@ -41,8 +43,9 @@ class _EndToEnd(Base):
         ValueError
             If it has another shape or rank, or is singular at ``depth=inf``.
         """
-        if isinstance(point, Frames):
-            raise ValueError("the point is Frames, a network: pass upstairs=True or its product")
+        if isinstance(point, (tuple, list)) and not isinstance(point, SVD):
+            kind = "Frames" if isinstance(point, Frames) else f"a {type(point).__name__} of layers"
+            raise ValueError(f"the point is {kind}, a network: pass upstairs=True or its product")
         if isinstance(point, SVD):
             point = check_svd(point)
             m, n, r = point.u.shape[-2], point.vt.shape[-1], point.s.shape[-1]
@@ -83,6 +86,56 @@ class _EndToEnd(Base):
     def retraction(self, point: Point, vector: TangentVector, *, order: int = 2) -> Point:
         """Retraction :func:`dlngeom.endtoend.retraction`."""
         return endtoend.retraction(point, vector, self.depth, order=order)
+
+    def norm(self, point: Point, vector: TangentVector) -> Array:
+        """Length of a tangent vector."""
+        squared = self.inner(point, vector, vector)
+        return namespace(squared).sqrt(squared)
+
+    def batch_axes(self, point: Point) -> int:
+        """Count the batch axes of a point."""
+        axes: int = point.s.ndim - 1 if isinstance(point, SVD) else point.ndim - 2
+        return axes
+
+    def steps(self, curve: Point) -> Array:
+        """Lengths of the steps of a curve, by the mean of the metrics at both ends."""
+        W = observables.end_to_end(self.check_point(curve))
+        change = W[..., 1:, :, :] - W[..., :-1, :, :]
+        lengths = []
+        for ends in (W[..., :-1, :, :], W[..., 1:, :, :]):
+            point = svd(ends, self.rank)
+            Z = covectors.components(point, change)
+            lengths.append(endtoend.inner(point, Z, Z, self.depth))
+        return namespace(change).sqrt((lengths[0] + lengths[1]) / 2)
+
+    def geodesic(self, point: Point, vector: TangentVector) -> Geodesic:
+        """Geodesic of a point and a tangent vector, both dense or both in frames."""
+        at = self._factored(self.check_point(point))
+        Z = checked_components("tangent", point, at, vector, True, tangent=True)
+        curve = end_to_end_geodesic(at, Z, self.depth)
+        if isinstance(point, SVD):
+            return curve
+        return curve._replace(
+            point=lambda state: dense(curve.point(state)),
+            velocity=lambda state: dense((curve.point(state), curve.velocity(state))),
+        )
+
+    def shooting(self, point: Point, other: Point) -> Shooting:
+        """Boundary value problem between two points of one kind."""
+        if isinstance(point, SVD) != isinstance(other, SVD):
+            raise ValueError("one point is an SVD and the other dense: both must be of one kind")
+        start, end = (self._factored(self.check_point(x)) for x in (point, other))
+        one, two = (SVD(*map(to_numpy, x)) for x in (start, end))
+        problem = end_to_end_shooting(one, two, self.depth)
+
+        def vector(coefficients: Any) -> TangentVector:
+            Z = Tangent(*(constant(x, start.s) for x in problem.vector(coefficients)))
+            return Z if isinstance(point, SVD) else dense((start, Z))
+
+        return problem._replace(vector=vector)
+
+    def _factored(self, point: Point) -> SVD:
+        return point if isinstance(point, SVD) else svd(point, self.rank)
 
     def gradient_flow(self, point: Point, energy_gradient: Callable[[Any], Any]) -> Equation:
         """Equation of the flow from a dense matrix or an :class:`SVD`."""
@@ -297,3 +350,44 @@ class DeepLinearNetwork(RiemannianSubmersion):
         point = self.check_point(point)
         gradient = flow_equations.energy_at(energy_gradient, point.lam.ndim == 1)
         return flow_equations.balanced_flow(point, gradient)
+
+    def norm(self, point: Any, vector: Sequence[Array]) -> Array:
+        """Frobenius norm of a tangent vector."""
+        squares = [inner(x, x) for x in vector]
+        return namespace(squares[0]).sqrt(sum(squares[1:], squares[0]))
+
+    def batch_axes(self, point: Any) -> int:
+        """Count the batch axes of a point."""
+        axes: int = point.lam.ndim - 1 if isinstance(point, Frames) else point[0].ndim - 2
+        return axes
+
+    def steps(self, curve: Any) -> Array:
+        """Lengths of the chords between the points of a curve."""
+        layers = factors(self.check_point(curve))
+        return self.norm(None, [x[..., 1:, :, :] - x[..., :-1, :, :] for x in layers])
+
+    def geodesic(self, point: Any, vector: Sequence[Array]) -> Geodesic:
+        """Geodesic of a point and a tangent vector."""
+        at = self.check_point(point)
+        V = tuple(vector)
+        flat = self.tangent_projection(at, V)
+        gap = self.norm(at, [x - y for x, y in zip(V, flat, strict=True)])
+        off = float(namespace(gap).max(gap / (self.norm(at, V) + 1e-300)))
+        limit = _check.relative_tolerance(at.lam)
+        if not off <= limit:
+            raise ValueError(
+                f"tangent is not tangent: off by {off:.2g} relative, allowed {limit:g}"
+            )
+        return network_geodesic(at, flat)
+
+    def shooting(self, point: Any, other: Any) -> Shooting:
+        """Boundary value problem between two balanced networks."""
+        ends = [self.check_point(x) for x in (point, other)]
+        one, two = (Frames(to_numpy(x.lam), tuple(map(to_numpy, x.q))) for x in ends)
+        problem = network_shooting(one, two)
+        like = ends[0].lam
+
+        def vector(coefficients: Any) -> tuple[Array, ...]:
+            return tuple(constant(x, like) for x in problem.vector(coefficients))
+
+        return problem._replace(vector=vector)

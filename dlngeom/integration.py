@@ -12,16 +12,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from scipy.integrate import solve_ivp
+import scipy.integrate
+from scipy.integrate import OdeSolver, solve_ivp
 from tqdm.auto import tqdm
 
 from dlngeom._array import Array, constant, eps, to_numpy
 
-__all__ = ["Options", "Solution", "State", "checked_times", "integrate"]
+__all__ = ["HaltError", "Options", "Solution", "State", "checked_times", "integrate"]
 
 State: TypeAlias = tuple[Array, ...]
 
-NOT_FINITE = "the energy gradient, or the flow itself, is not finite beyond"
+# Options of solve_ivp that speak of times and flat states, which callers do not see.
+_OURS = {"fun", "t_span", "y0", "t_eval", "args", "vectorized", "jac"}
 
 # Products of a few such numbers still do not overflow.
 _LARGEST = 1e60
@@ -46,6 +48,13 @@ class Options:
         ours = {key: options.pop(key) for key in cls.__annotations__ if key in options}
         events = ours.get("events", ())
         ours["events"] = (events,) if callable(events) else tuple(events or ())
+        if ours.get("max_evaluations", 1) < 1:
+            raise ValueError(f"max_evaluations={ours['max_evaluations']}: it must be at least 1")
+        taken = sorted(_OURS & options.keys())
+        if taken:
+            raise TypeError(
+                f"{taken[0]} is no option here: states are tuples of arrays, saved at t"
+            )
         return cls(**ours, solver=options)
 
     def observing(self, point: Callable[[State], Any]) -> Options:
@@ -127,10 +136,10 @@ def integrate(
     ValueError
         If a tolerance is out of range, or the rates are not finite at the start.
     """
-    system = _System(start, rates, options)
+    system = _System(start, rates, options, chains)
     y0 = system.flat(start)
     if not np.all(np.isfinite(system(times[0], y0))):
-        raise ValueError("the rates are not finite at the initial point: check the energy gradient")
+        raise ValueError(f"at the initial point, {system.trouble}")
     if len(times) == 1:
         events = [np.empty(0)] * len(options.events)
         return Solution(times, [start], (times[0], start), None, events, [[] for _ in events], None)
@@ -141,7 +150,7 @@ def integrate(
                 system,
                 (times[0], times[-1]),
                 y0,
-                method=options.method,
+                method=_guarded(options.method, system),
                 t_eval=times,
                 dense_output=options.dense_output,
                 events=[monitor, *system.events()],
@@ -149,25 +158,49 @@ def integrate(
                 atol=atol,
                 **options.solver,
             )
-        except (_HaltError, np.linalg.LinAlgError, ValueError):
-            # Implicit solvers give up with an error of their own where the rates are not finite.
+        except HaltError as halt:
+            system.trouble = str(halt)
+            return _only_start(times, start, monitor, system)
+    return _solution(result, times, start, system, monitor)
+
+
+def _guarded(method: Any, system: _System) -> Any:
+    """Solver that fails, and so keeps what it has done, where SciPy's raises or never stops."""
+    solver = getattr(scipy.integrate, method, None) if isinstance(method, str) else method
+    if not (isinstance(solver, type) and issubclass(solver, OdeSolver)):
+        return method  # SciPy says which there are.
+
+    def step(self: Any) -> str | None:
+        try:
+            message: str | None = solver.step(self)
+        except (np.linalg.LinAlgError, ValueError):
+            # Implicit solvers factorise Jacobians that are not finite.
             if system.trouble is None:
                 raise
-            return _only_start(times, start, monitor, system)
-    return _solution(result, times, system, monitor)
+            self.status, message = "failed", None
+        if not np.all(np.isfinite(self.y)):
+            self.status = "failed"
+        elif self.status == "running" and not self.t > self.t_old:
+            self.status, message = "failed", self.TOO_SMALL_STEP
+        return message
+
+    return type(f"Guarded{solver.__name__}", (solver,), {"step": step})
 
 
-class _HaltError(Exception):
-    """An accepted state is not finite."""
+class HaltError(Exception):
+    """Raised by an event that says why the integration cannot go on."""
 
 
 class _System:
     """The flat right-hand side, and what went wrong in it."""
 
-    def __init__(self, start: State, rates: Callable[[State], State], options: Options) -> None:
+    def __init__(
+        self, start: State, rates: Callable[[State], State], options: Options, chains: int
+    ) -> None:
         self._like = start
         self._rates = rates
         self._options = options
+        self._chains = chains
         self._ends = np.cumsum([math.prod(x.shape) for x in start])
         self.evaluations = 0
         self.trouble: str | None = None
@@ -199,13 +232,20 @@ class _System:
             )
             return np.full_like(y, np.nan)
         if not np.max(np.abs(y), initial=0.0) < _LARGEST:
-            self.trouble = "overflowed"
+            self.trouble = self.trouble or "it overflows"
             return np.full_like(y, np.nan)
         self.evaluations += 1
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            rates = self.flat(self._rates(self.state(y)))
+            try:
+                rates = self.flat(self._rates(self.state(y)))
+            except Exception:
+                self.trouble = None  # The caller's own error, not to be taken for the solver's.
+                raise
         if not np.all(np.isfinite(rates)):
-            self.trouble = NOT_FINITE
+            bad = ~np.isfinite(rates)
+            rows = [x.reshape(self._chains, -1) for x in np.split(bad, self._ends[:-1])]
+            chain = int(np.argmax(np.any(np.concatenate(rows, axis=1), axis=1)))
+            self.trouble = f"the energy gradient, or the flow, is not finite in chain {chain}"
         return rates
 
     def monitor(self, first: float, last: float) -> _Monitor:
@@ -226,7 +266,10 @@ class _Event:
         self.direction = getattr(event, "direction", 0.0)
 
     def __call__(self, t: float, y: Any) -> float:
-        return float(self._event(t, self._of(y)))
+        value = self._event(t, self._of(y))
+        if math.prod(getattr(value, "shape", ())) != 1:
+            raise ValueError(f"an event returned shape {tuple(value.shape)}: it must be one number")
+        return float(to_numpy(value).reshape(()) if hasattr(value, "shape") else value)
 
 
 class _Monitor:
@@ -248,9 +291,7 @@ class _Monitor:
         self._bar.close()
 
     def __call__(self, t: float, y: np.ndarray) -> float:
-        if not np.all(np.isfinite(y)):
-            self._system.trouble = self._system.trouble or "overflowed"
-            raise _HaltError
+        self._system.trouble = None
         self._bar.update(t - self.time)
         self.time, self.y = t, y.copy()
         return 1.0
@@ -289,9 +330,12 @@ def _only_start(times: np.ndarray, start: State, monitor: _Monitor, system: _Sys
     return Solution(times[:1], [start], last, None, empty, empty, system.trouble)
 
 
-def _solution(result: Any, times: np.ndarray, system: _System, monitor: _Monitor) -> Solution:
-    states = [system.state(y) for y in result.y.T]
-    saved = np.asarray(result.t)
+def _solution(
+    result: Any, times: np.ndarray, start: State, system: _System, monitor: _Monitor
+) -> Solution:
+    # A solver that fails in its first step saves nothing, not even the start.
+    states = [system.state(y) for y in np.transpose(result.y)] or [start]
+    saved = times[: len(states)] if result.status < 0 else np.asarray(result.t)
     event_times = result.t_events[1:]
     event_states = [[system.state(y) for y in ys] for ys in result.y_events[1:]]
     dense = result.sol

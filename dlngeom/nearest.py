@@ -11,7 +11,7 @@ from dlngeom._array import Array, eps, identity, inner, namespace
 from dlngeom._check_points import check_factors, require_rank
 from dlngeom.tuples import Frames
 
-__all__ = ["nearest_balanced"]
+__all__ = ["closest_frames", "nearest_balanced"]
 
 SWEEPS = 1000
 
@@ -52,7 +52,7 @@ def nearest_balanced(factors: Sequence[Array], rank: int | None = None) -> Frame
     u, s, vt = linalg.svd(product, full_matrices=False)
     require_rank("the product", s, kept, max(product.shape[-2:]))
     lam = s[..., :kept] ** (1 / len(factors))
-    q = _closest(factors, lam, (vt[..., :kept, :].mT, u[..., :kept]))
+    q = closest_frames(factors, lam, (vt[..., :kept, :].mT, u[..., :kept]))
     return Frames(lam * root[..., 0], q)
 
 
@@ -69,7 +69,9 @@ def _scaled_product(factors: Sequence[Array]) -> tuple[Array, Array]:
     return product, root
 
 
-def _closest(factors: Sequence[Array], lam: Array, ends: tuple[Array, Array]) -> tuple[Array, ...]:
+def closest_frames(
+    factors: Sequence[Array], lam: Array, ends: tuple[Array, Array]
+) -> tuple[Array, ...]:
     """Frames that minimise the distance, from several starts stacked in front of the batch.
 
     ``lam`` is that of a product of entries up to 1; its size changes the distance, not the frames.

@@ -17,7 +17,7 @@ from dlngeom.factored import combine, inner_product, metric, pair
 from dlngeom.layers import rotations
 from dlngeom.tuples import SVD, Tangent
 
-__all__ = ["first_order_retraction", "second_order_retraction"]
+__all__ = ["first_order_retraction", "lifted_core", "second_order_retraction"]
 
 
 class Motion(NamedTuple):
@@ -138,7 +138,7 @@ def _motion(s: Array, M: Array, depth: float) -> Motion:
     return _continuum_motion(s, M) if depth == math.inf else _layer_motion(s, M, int(depth))
 
 
-def _lifted_core(s: Array, M: Array, depth: float) -> Array:
+def lifted_core(s: Array, M: Array, depth: float) -> Array:
     """Horizontal lift ``left_k (M/w)_kl right_l`` at each node, without under- or overflow."""
     xp = namespace(s)
     nodes = spectral.layers(depth)
@@ -152,7 +152,7 @@ def _lifted_core(s: Array, M: Array, depth: float) -> Array:
 
 
 def _layer_motion(s: Array, M: Array, depth: int) -> Motion:
-    omega, h, rate = rotations(spectral.root(s, depth), _lifted_core(s, M, depth))
+    omega, h, rate = rotations(spectral.root(s, depth), lifted_core(s, M, depth))
     lower, upper = omega[..., :-1, :, :], omega[..., 1:, :, :]
     return Motion(lower, upper, rate, omega[..., 0, :, :], omega[..., -1, :, :], h)
 
@@ -164,7 +164,7 @@ def _continuum_motion(s: Array, M: Array) -> Motion:
         constant(nodes.right, s)[:, None, None],
         constant(nodes.weight, s)[:, None, None],
     )
-    core = _lifted_core(s, M, math.inf)
+    core = lifted_core(s, M, math.inf)
     row, column = pair(s)
     unit = (M / spectral.weights(row, column, math.inf))[..., None, :, :]
     row, column = row[..., None, :, :], column[..., None, :, :]

@@ -15,9 +15,12 @@ from dlngeom._array import Array, Seed
 __all__ = [
     "Base",
     "Equation",
+    "Geodesic",
     "OwnFlow",
+    "OwnGeodesics",
     "Point",
     "RiemannianSubmersion",
+    "Shooting",
     "Vector",
     "ambient_flow",
     "combine",
@@ -49,12 +52,78 @@ class Equation(NamedTuple):
     single: bool
 
 
+class Geodesic(NamedTuple):
+    """A geodesic as a differential equation in coordinates that have no singularity.
+
+    Attributes
+    ----------
+    start : tuple of arrays
+        Coordinates of the initial point and velocity.
+    rates : callable
+        From coordinates to their time derivatives.
+    point, velocity : callable
+        From coordinates to the point and the velocity there.
+    clearance : callable
+        From coordinates to a number that falls to zero where the manifold ends.
+    """
+
+    start: tuple[Array, ...]
+    rates: Callable[[tuple[Array, ...]], tuple[Array, ...]]
+    point: Callable[[tuple[Array, ...]], Point]
+    velocity: Callable[[tuple[Array, ...]], Vector]
+    clearance: Callable[[tuple[Array, ...]], Array]
+
+
+class Shooting(NamedTuple):
+    """The boundary value problem of a geodesic from one point to another, in numpy.
+
+    Attributes
+    ----------
+    guesses : list of arrays (dim,)
+        Coefficients of initial velocities in an orthonormal basis.
+    geodesic : callable
+        From coefficients ``(chain, dim)`` to geodesics.
+    residual : callable
+        From points reached ``(chain, ...)`` to ``(chain, dim)`` numbers, zero at the target.
+    miss : callable
+        From one point reached to its relative distance from the target.
+    vector : callable
+        From coefficients to the tangent vector.
+    """
+
+    guesses: list[Array]
+    geodesic: Callable[[Array], Geodesic]
+    residual: Callable[[Point], Array]
+    miss: Callable[[Point], float]
+    vector: Callable[[Array], Vector]
+
+
 @runtime_checkable
 class OwnFlow(Protocol):
     """A geometry that knows good coordinates for its gradient flows."""
 
     def gradient_flow(self, point: Point, energy_gradient: Callable[[Any], Any]) -> Equation:
         """Check a point and return the equation of the flow from it."""
+
+
+@runtime_checkable
+class OwnGeodesics(Protocol):
+    """A geometry that knows its geodesics."""
+
+    def geodesic(self, point: Point, vector: Vector) -> Geodesic:
+        """Check a point and a tangent vector and return the geodesic."""
+
+    def shooting(self, point: Point, other: Point) -> Shooting:
+        """Check two points and return the boundary value problem between them."""
+
+    def norm(self, point: Point, vector: Vector) -> Array:
+        """Length of a tangent vector."""
+
+    def steps(self, curve: Point) -> Array:
+        """Check points along a curve and return the lengths of the steps between them."""
+
+    def batch_axes(self, point: Point) -> int:
+        """Count the batch axes of a point."""
 
 
 class Base(ABC):
@@ -164,10 +233,14 @@ def ambient_flow(
 
     It is tangent to the manifold; a retraction of the zero vector removes the drift of a solver.
     """
-    single = _parts(point)[0].ndim == _parts(space.random_point(0))[0].ndim
+    axes = _parts(point)[0].ndim - _parts(space.random_point(0))[0].ndim
+    if axes not in (0, 1):
+        raise ValueError(f"the point has {axes} batch axes: it must have none, or one of chains")
 
     def whole(state: tuple[Array, ...]) -> Point:
-        return state if isinstance(point, tuple) else state[0]
+        if not isinstance(point, tuple):
+            return state[0]
+        return type(point)(*state) if hasattr(point, "_fields") else state
 
     def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
         at = whole(state)
@@ -178,7 +251,7 @@ def ambient_flow(
         at = whole(state)
         return space.retraction(at, combine(0.0, at, 0.0, at))
 
-    return Equation(_parts(point), rates, clean, single)
+    return Equation(tuple(_parts(point)), rates, clean, axes == 0)
 
 
 def _parts(value: Any) -> tuple[Array, ...]:

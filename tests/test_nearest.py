@@ -202,4 +202,4 @@ def test_errors_of_nearest(rng):
 
 def test_points_export_it():
     assert points.nearest_balanced is nearest.nearest_balanced
-    assert nearest.__all__ == ["nearest_balanced"]
+    assert nearest.__all__ == ["closest_frames", "nearest_balanced"]

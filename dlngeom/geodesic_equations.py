@@ -1,0 +1,191 @@
+r"""Geodesics as differential equations, downstairs in frames and upstairs in the layers.
+
+A geodesic downstairs is the shadow of a horizontal one of balanced networks, whose acceleration
+is normal to the manifold and hence invisible below.  What remains of the second derivative of
+``W_N ... W_1`` are the products with two layers replaced by their velocities.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from dlngeom import spectral
+from dlngeom._array import Array, constant, identity, namespace, remainder
+from dlngeom.balanced import tangent_part
+from dlngeom.chains import nearby_frames
+from dlngeom.curves import acceleration
+from dlngeom.layers import Along, assemble, resolve
+from dlngeom.retractions import lifted_core
+from dlngeom.submersion import Geodesic
+from dlngeom.tuples import SVD, Frames, Tangent
+
+__all__ = ["end_to_end_geodesic", "network_geodesic"]
+
+State = tuple[Array, ...]
+
+# Beyond this depth a sum over layers in frames is cheaper than the layers themselves.
+_LAYERS = 64
+
+
+def end_to_end_geodesic(point: SVD, Z: Tangent, depth: float) -> Geodesic:
+    """Geodesic of ``g^N``: that of the smallest network above, or in frames where that is large."""
+    if 1 < depth <= _LAYERS:
+        return _lifted_geodesic(point, Z, int(depth))
+    return _framed_geodesic(point, Z, depth)
+
+
+def _lifted_geodesic(point: SVD, Z: Tangent, depth: int) -> Geodesic:
+    """Shadow of the horizontal geodesic of the smallest network, whose inner widths are ``r``."""
+    u, s, v = point.u, point.s, point.vt.mT
+    lam = spectral.root(s, depth)
+    end = (lam ** (depth - 1))[..., None, :]
+    core = lifted_core(s, Z.M, depth)
+    inner = [core[..., p, :, :] for p in range(1, depth - 1)]
+    first = core[..., 0, :, :] @ v.mT + (Z.Vp / end).mT
+    last = u @ core[..., -1, :, :] + Z.Up / end
+    unit = namespace(s).zeros_like(core[..., 0, :, :]) + identity(s.shape[-1], s)
+    small = Frames(lam, (v, *[unit] * (depth - 1), u))
+    curve = network_geodesic(small, (first, *inner, last))
+
+    def below(state: State) -> SVD:
+        lam, q = curve.point(state)
+        return SVD(q[-1], lam**depth, q[0].mT)
+
+    def velocity(state: State) -> Tangent:
+        frames = curve.point(state)
+        return _push_down(frames, tangent_part(frames, resolve(frames, state[depth:])))
+
+    return curve._replace(point=below, velocity=velocity)
+
+
+def _push_down(frames: Frames, V: Along) -> Tangent:
+    """Differential of the end-to-end matrix, in the frames of its ends."""
+    lam, depth = frames.lam, len(frames.q) - 1
+    nodes = spectral.layers(depth)
+    left, right = (constant(x * depth, lam)[:, None, None] for x in nodes[:2])
+    row, column = lam[..., None, :, None], lam[..., None, None, :]
+    M = namespace(lam).sum(row**left * V.core * column**right, axis=-3)
+    end = (lam ** (depth - 1))[..., None, :]
+    return Tangent(V.perp[-1] * end, M, V.perp[0] * end)
+
+
+def _framed_geodesic(point: SVD, Z: Tangent, depth: float) -> Geodesic:
+    r"""Geodesic of ``g^N`` as :math:`W = U S V^T` with :math:`U^T \dot U = V^T \dot V = 0`.
+
+    .. math:: \ddot W = 2 \sum_{p<q} W_N \cdots V_q \cdots V_p \cdots W_1
+
+    with the horizontal lift ``V`` of the velocity; exact, but ``S`` holds singular values of the
+    product, which vary more than those of the layers.
+    """
+    u, s, v = point.u, point.s, point.vt.mT
+    column = s[..., None, :]
+    start = (u, column * identity(s.shape[-1], s), v, Z.Up / column, Z.M, Z.Vp / column)
+
+    def rates(state: State) -> State:
+        U, S, V, dU, dS, dV = state
+        return (dU, dS, dV, *_accelerations(U, S, V, dU, dS, dV, depth))
+
+    return Geodesic(start, rates, _point, _velocity, lambda state: _clearance(state[1], depth))
+
+
+def _accelerations(
+    U: Array, S: Array, V: Array, dU: Array, dS: Array, dV: Array, depth: float
+) -> tuple[Array, Array, Array]:
+    linalg: Any = namespace(S).linalg
+    left, s, right_t = linalg.svd(S)
+    right = right_t.mT
+    row, column = s[..., :, None], s[..., None, :]
+    Y = (left.mT @ dS @ right) / spectral.weights(row, column, depth)
+    gram_u, gram_v = dU.mT @ dU, dV.mT @ dV
+    core = left @ _products(s, Y, depth) @ right_t
+    end = 1 - 2 / depth
+    turn_u = left @ (Y * column**end) @ left.mT
+    turn_v = right @ (Y * row**end).mT @ right_t
+    ddU = -2 * dU @ turn_u - U @ gram_u
+    ddV = -2 * dV @ turn_v - V @ gram_v
+    return ddU, core + gram_u @ S + S @ gram_v, ddV
+
+
+def _products(s: Array, Y: Array, depth: float) -> Array:
+    """Twice the sum over pairs of layers of the product with both replaced by their velocity."""
+    nodes = spectral.layers(depth)
+    left, right, weight = (constant(x, s)[:, None, None] for x in nodes[:3])
+    row, column = s[..., None, :, None], s[..., None, None, :]
+    Y = Y[..., None, :, :]
+    below = row * Y * spectral.partial_weights(row, column, right, depth)
+    return 2 * namespace(s).sum(weight * row ** (2 * left) * (Y @ below), axis=-3)
+
+
+def _point(state: State) -> SVD:
+    """Singular value decomposition, orthonormal to rounding."""
+    U, S, V = state[:3]
+    linalg: Any = namespace(S).linalg
+    (q_left, a), (q_right, b) = linalg.qr(U), linalg.qr(V)
+    u, s, vt = linalg.svd(a @ S @ b.mT)
+    return SVD(q_left @ u, s, vt @ q_right.mT)
+
+
+def _velocity(state: State) -> Tangent:
+    """Velocity, in the frames of the point."""
+    U, S, V, dU, dS, dV = state
+    u, _, vt = _point(state)
+    v = vt.mT
+    right, left = V.mT @ v, U.mT @ u
+    Zv = dU @ (S @ right) + U @ (dS @ right) + U @ (S @ (dV.mT @ v))
+    Ztu = dV @ (S.mT @ left) + V @ (dS.mT @ left) + V @ (S.mT @ (dU.mT @ u))
+    M = u.mT @ Zv
+    return Tangent(remainder(u, Zv, M), M, remainder(v, Ztu, M.mT))
+
+
+def _clearance(S: Array, depth: float) -> Array:
+    """Distance from lower rank along every layer: their smallest singular value."""
+    linalg: Any = namespace(S).linalg
+    s = linalg.svd(S)[1][..., -1]
+    # At infinite depth lower rank is infinitely far away.
+    return s * 0 + 1 if depth == math.inf else s ** (1 / depth)
+
+
+def network_geodesic(point: Frames, V: Sequence[Array]) -> Geodesic:
+    r"""Geodesic of the balanced manifold, whose acceleration is normal.
+
+    .. math:: \ddot W_p = \mathrm{II}(\dot W, \dot W)_p
+    """
+    depth, r = len(point.q) - 1, point.lam.shape[-1]
+    column = point.lam[..., None, :]
+    layers = ((high * column) @ low.mT for low, high in pairwise(point.q))
+    start = (*layers, *V)
+
+    def rates(state: State) -> State:
+        W, dW = state[:depth], state[depth:]
+        return (*dW, *_normal_acceleration(nearby_frames(W, r), dW))
+
+    def velocity(state: State) -> tuple[Array, ...]:
+        frames = nearby_frames(state[:depth], r)
+        return assemble(frames, tangent_part(frames, resolve(frames, state[depth:])))
+
+    return Geodesic(
+        start,
+        rates,
+        lambda state: nearby_frames(state[:depth], r),
+        velocity,
+        lambda state: nearby_frames(state[:depth], r).lam[..., -1],
+    )
+
+
+def _normal_acceleration(frames: Frames, V: Sequence[Array]) -> tuple[Array, ...]:
+    """Second fundamental form: the normal part of the acceleration of any curve along ``V``."""
+    along = tangent_part(frames, resolve(frames, V))
+    bent = acceleration(frames, along)
+    flat = tangent_part(frames, bent)
+    column = frames.lam[..., None, :]
+    layers = []
+    for p in range(len(V)):
+        low, high = frames.q[p], frames.q[p + 1]
+        core = bent.core[..., p, :, :] - flat.core[..., p, :, :]
+        left, right = bent.left[p] - flat.perp[p + 1], bent.right[p] - flat.perp[p]
+        across = 2 * (along.perp[p + 1] / column) @ along.perp[p].mT
+        layers.append(high @ (core @ low.mT + right.mT) + left @ low.mT + across)
+    return tuple(layers)
