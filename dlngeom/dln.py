@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dlngeom import _check, balanced, covectors, endtoend, flow_equations, network, observables
-from dlngeom._array import Array, Seed, as_generator, constant, inner, namespace, to_numpy
+from dlngeom._array import Array, Seed, as_generator, constant, eps, inner, namespace, to_numpy
 from dlngeom._check_downstairs import Point, TangentVector, checked_components
 from dlngeom._check_points import check_frames, check_svd, require_rank
 from dlngeom._random import random_frame, random_spectrum
@@ -77,15 +77,24 @@ class _EndToEnd(Base):
 
     def cometric(self, point: Point, covector: Covector) -> TangentVector:
         """Apply :func:`dlngeom.endtoend.cometric`."""
-        return endtoend.cometric(point, covector, self.depth)
+        at = self._of_rank(point)
+        vector = endtoend.cometric(at, covector, self.depth)
+        return vector if at is point else dense((at, vector))
 
     def inner(self, point: Point, first: TangentVector, second: TangentVector) -> Array:
         """Inner product :func:`dlngeom.endtoend.inner`."""
-        return endtoend.inner(point, first, second, self.depth)
+        return endtoend.inner(self._of_rank(point), first, second, self.depth)
 
     def retraction(self, point: Point, vector: TangentVector, *, order: int = 2) -> Point:
         """Retraction :func:`dlngeom.endtoend.retraction`."""
-        return endtoend.retraction(point, vector, self.depth, order=order)
+        at = self._of_rank(point)
+        moved = endtoend.retraction(at, vector, self.depth, order=order)
+        return moved if at is point else dense(moved)
+
+    def _of_rank(self, point: Point) -> Point:
+        """Replace a dense matrix below full rank by its SVD, since entries do not tell a rank."""
+        full = self.rank == min(self.m, self.n)
+        return point if full or isinstance(point, SVD) else svd(point, self.rank)
 
     def norm(self, point: Point, vector: TangentVector) -> Array:
         """Length of a tangent vector."""
@@ -144,14 +153,25 @@ class _EndToEnd(Base):
         gradient = flow_equations.energy_at(energy_gradient, single)
         if isinstance(point, SVD):
             return flow_equations.factored_flow(point, gradient, self.depth)
-        if self.rank == min(self.m, self.n):
+        rank = self._common_rank(point)
+        if rank is None:
             return flow_equations.dense_flow(point, gradient, self.depth)
-        return self._low_rank_flow(point, gradient)
-
-    def _low_rank_flow(self, point: Array, gradient: Callable[[Any], Any]) -> Equation:
-        start = svd(point, self.rank)
+        start = svd(point, rank)
         equation = flow_equations.factored_flow(start, gradient, self.depth, dense_point=True)
         return equation._replace(point=lambda state: dense(equation.point(state)))
+
+    def _common_rank(self, point: Array) -> int | None:
+        """Rank of all matrices of a batch, which two or more layers keep."""
+        if self.rank < min(self.m, self.n):
+            return self.rank
+        if self.depth == 1 or 0 in point.shape:
+            return None
+        s = svd(point).s
+        xp = namespace(s)
+        present = s > max(self.m, self.n) * eps(s) * s[..., :1]
+        ranks = xp.sum(xp.astype(present, xp.int64), axis=-1)
+        lowest, highest = int(xp.min(ranks)), int(xp.max(ranks))
+        return highest if lowest == highest > 0 else None
 
 
 @dataclass(frozen=True)
@@ -195,8 +215,7 @@ class InfinitelyDeepNetwork(_EndToEnd):
 
     .. math:: g^\infty(W)(Z, Z) = \mathrm{tr}(Z^T \mathcal{A}_{\infty,W}^{-1} Z)
 
-    The limit is that of ``A_N / N``: times are shorter by the factor ``N`` than in a network of
-    ``N`` layers.
+    The limit is that of ``A_N / N``: a time ``t`` here is ``t / N`` in a network of ``N`` layers.
 
     Parameters
     ----------

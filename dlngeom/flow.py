@@ -11,19 +11,26 @@ from typing import Any
 import numpy as np
 
 from dlngeom import observables
-from dlngeom._array import Array, namespace, to_numpy
+from dlngeom._array import Array, constant, to_numpy
 from dlngeom._check_points import check_factors
 from dlngeom.flow_equations import energy_at
 from dlngeom.flow_equations import network_flow as network_equation
 from dlngeom.integration import Options, Solution, checked_times, integrate
 from dlngeom.submersion import Base, Equation, OwnFlow, RiemannianSubmersion, ambient_flow
-from dlngeom.trajectory import Trajectory, first_array, observe_along, stack, with_chain
+from dlngeom.trajectory import (
+    Trajectory,
+    first_array,
+    observe_along,
+    stack,
+    with_chain,
+    without_chain,
+)
 from dlngeom.tuples import SVD, Frames
 
 __all__ = ["FlowError", "Trajectory", "gradient_flow", "network_flow"]
 
-# A flow that failed after it changed a singular value by this factor failed because of that.
-_ESCAPE = 1e4
+# A flow runs away where it would change by more than its own size in this share of its time.
+_SUDDEN = 1e-4
 
 Observe = Mapping[str, Callable[[Any], Any]]
 
@@ -74,7 +81,8 @@ def gradient_flow(
     energy_gradient : callable
         ``E'``.  It receives a dense matrix ``(chain, m, n)``, one chain for a single point, or
         an ``SVD`` with the axes of ``point`` if that is one, and returns a dense, sparse or
-        ``LowRank`` matrix or a ``LinearOperator``.
+        ``LowRank`` matrix or a ``LinearOperator``.  In a space of one's own it receives a point
+        of the base, with a chain axis only if ``point`` has one.
     t : array (draw,)
         Increasing times to save; ``t[0]`` is the time of ``point``.
     energy : callable, optional
@@ -83,7 +91,8 @@ def gradient_flow(
         Whether to follow the layers rather than the end-to-end matrix.
     observe : dict, optional
         Name to function of the batched point.  By default the ``end_to_end`` matrix, its
-        ``singular_values`` and ``effective_rank``, and upstairs the ``invariants``.
+        ``singular_values`` and ``effective_rank``, and upstairs the ``invariants``; nothing in
+        a space of one's own.
     rtol, atol : float, optional
         Tolerances of the solver, for each chain alone, in coordinates of the size of the layers
         (up to four; of ``s^(1/4)`` in deeper networks).  By default ``rtol`` is 1e-8 (1e-4 in
@@ -91,11 +100,11 @@ def gradient_flow(
     progress : bool
         Whether to show a progress bar over time.
     **solver
-        ``method`` (``"DOP853"`` by default), ``dense_output``, which gives the trajectory an
-        interpolant ``at``, and other options of :func:`scipy.integrate.solve_ivp`;
-        ``events``, functions ``f(t, point)`` of the batched point with its attributes
-        ``terminal`` and ``direction``; ``max_evaluations`` of the energy gradient, 1,000,000 by
-        default, after which to give up.
+        ``method``, by default ``"DOP853"``, or for ``rtol`` above 1e-4 a steadier ``"RK45"``;
+        ``dense_output``, which gives the trajectory an interpolant ``at``; ``events``, functions
+        ``f(t, point)`` of the batched point with the attributes ``terminal`` and ``direction``;
+        ``max_evaluations`` of the energy gradient, 1,000,000 by default, after which to give up;
+        other options of :func:`scipy.integrate.solve_ivp`.
 
     Returns
     -------
@@ -118,8 +127,13 @@ def gradient_flow(
     infinite depth.  The flow upstairs is the horizontal lift of the one downstairs.
     """
     options = Options.of(rtol=rtol, atol=atol, progress=progress, **solver)
-    equation = _equation(space, point, energy_gradient, upstairs)
-    return _follow(equation, point, energy, observe, checked_times(t), options)
+    times, place = checked_times(t), _place(space, upstairs)
+    if isinstance(place, OwnFlow):
+        equation = place.gradient_flow(point, energy_gradient)
+        return _follow(equation, energy, observe, times, options)
+    equation = _ambient_equation(space, point, energy_gradient, upstairs)
+    below = _below(space, equation.single, upstairs)
+    return _follow(equation, energy, observe or {}, times, options, below)
 
 
 def network_flow(
@@ -165,23 +179,25 @@ def network_flow(
     Equation (4.7) and Theorem 1 of Menon, *The geometry of the deep linear network*.
     """
     options = Options.of(rtol=rtol, atol=atol, progress=progress, **solver)
+    if isinstance(factors, (Frames, SVD)):
+        raise ValueError(f"factors is of type {type(factors).__name__}: it must be layers")
     start = check_factors(factors)
     equation = network_equation(start, energy_at(energy_gradient, start[0].ndim == 2))
-    return _follow(equation, start, energy, observe, checked_times(t), options)
+    return _follow(equation, energy, observe, checked_times(t), options)
 
 
-def _equation(
-    space: Base | RiemannianSubmersion,
-    point: Any,
-    energy_gradient: Callable[[Any], Any],
-    upstairs: bool,
-) -> Equation:
-    """Equation in the coordinates of the space, or in ambient ones if it has none of its own."""
-    if upstairs and not isinstance(space, RiemannianSubmersion):
+def _place(space: Base | RiemannianSubmersion, upstairs: bool) -> Base | RiemannianSubmersion:
+    """Geometry that the flow lives in."""
+    if not isinstance(space, (Base, RiemannianSubmersion)):
+        raise TypeError(f"space={space!r}: it must be a Base or a RiemannianSubmersion")
+    if upstairs and isinstance(space, Base):
         raise ValueError(f"{space} is a base, nothing lies upstairs of it: upstairs=False")
-    place = space if upstairs or isinstance(space, Base) else space.base
-    if isinstance(place, OwnFlow):
-        return place.gradient_flow(point, energy_gradient)
+    return space if upstairs or isinstance(space, Base) else space.base
+
+
+def _ambient_equation(
+    space: Any, point: Any, energy_gradient: Callable[[Any], Any], upstairs: bool
+) -> Equation:
     if not isinstance(space, RiemannianSubmersion):
         raise TypeError(f"{space} has no gradient_flow and no submersion to lift it to")
     start = point if upstairs else space.orbit_point(point, 0)
@@ -193,50 +209,91 @@ def _equation(
 
 def _follow(
     equation: Equation,
-    start: Any,
     energy: Callable[[Any], Any] | None,
     observe: Observe | None,
     times: np.ndarray,
     options: Options,
+    below: Callable[[Any], Any] | None = None,
 ) -> Trajectory:
-    chains = 1 if equation.single else equation.start[0].shape[0]
+    """Integrate; ``below`` takes points to what energies see, in other spaces than networks."""
+    chains = _count_chains(equation, below is None)
 
     def point(state: tuple[Array, ...]) -> Any:
         return with_chain(equation.point(state)) if equation.single else equation.point(state)
 
+    if not isinstance(observe, (Mapping, type(None))):
+        raise TypeError(f"observe={observe!r}: it must be a dict from names to functions")
+    first = point(equation.start)
+    functions = dict(_default_observables(first) if observe is None else observe)
+    if energy is not None:
+        functions["energy"] = _recorded(energy, below or _seen(equation.single))
+    # A function that does not fit should not cost a whole integration.
+    observe_along([first], functions, chains)
     solution = integrate(equation.start, equation.rates, times, options.observing(point), chains)
     points = [point(state) for state in solution.states]
-    functions = dict(_default_observables(points[0]) if observe is None else observe)
     observed = observe_along(points, functions, chains)
-    if energy is not None:
-        observed["energy"] = _energies(energy, points, equation.single)
-    events = _events(solution, point)
     at = None if solution.dense is None else _interpolant(solution.dense, point)
-    trajectory = Trajectory(solution.times, stack(points), observed, events, at)
+    trajectory = Trajectory(solution.times, stack(points), observed, _events(solution, point), at)
     if solution.failure is not None:
         last = point(solution.last[1])
-        raise _error(solution, trajectory, points[0], last, times[-1])
+        runaway = None if below else _runaway(solution, equation, chains, times[0])
+        reason = solution.failure if runaway is None else _escape(first, last, runaway)
+        raise _error(solution, trajectory, reason, last, times[-1])
     return trajectory
+
+
+def _count_chains(equation: Equation, networks: bool) -> int:
+    start = equation.start[0]
+    if equation.single:
+        return 1
+    if (networks and start.ndim != 3) or start.shape[0] == 0:
+        batch = tuple(start.shape[:-2]) if networks else (0,)
+        raise ValueError(f"the point has batch shape {batch}: it must be () or (chain,)")
+    return int(start.shape[0])
 
 
 def _default_observables(point: Any) -> Observe:
     names = ["end_to_end", "singular_values", "effective_rank"]
-    if isinstance(point, Frames) or (isinstance(point, tuple) and not isinstance(point, SVD)):
+    if isinstance(point, tuple) and not isinstance(point, SVD):
         names.append("invariants")
     return {name: getattr(observables, name) for name in names}
 
 
-def _energies(energy: Callable[[Any], Any], points: Sequence[Any], single: bool) -> Array:
-    """Energies ``(chain, draw)``; the function sees what its gradient saw."""
-    values = []
-    for point in points:
-        at = point if isinstance(point, SVD) else observables.end_to_end(point)
-        if single and isinstance(point, SVD):
-            at = SVD(*(x[0, ...] for x in point))
-        like = first_array(at)
-        value = namespace(like).asarray(energy(at), dtype=like.dtype)
-        values.append(namespace(like).reshape(value, (-1,)))
-    return stack(values)
+def _seen(single: bool) -> Callable[[Any], Any]:
+    """Map from a batched network, or product of one, to what its energy sees."""
+
+    def seen(point: Any) -> Any:
+        if not isinstance(point, SVD):
+            return observables.end_to_end(point)
+        return without_chain(point) if single else point
+
+    return seen
+
+
+def _below(space: Any, single: bool, upstairs: bool) -> Callable[[Any], Any]:
+    """Map from a batched point to what its energy sees."""
+
+    def below(point: Any) -> Any:
+        at = space.project(point) if upstairs else point
+        return without_chain(at) if single else at
+
+    return below
+
+
+def _recorded(energy: Callable[[Any], Any], seen: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Energies ``(chain,)``, also of a function that returns a number for one chain."""
+
+    def values(point: Any) -> Any:
+        at = seen(point)
+        value = energy(at)
+        if isinstance(value, (int, float)):
+            value = constant(value, first_array(at))
+        if getattr(value, "ndim", 2) > 1:
+            kind = getattr(value, "shape", type(value).__name__)
+            raise ValueError(f"energy returned {kind}: it must be one number for each chain")
+        return value if value.ndim else value[None]
+
+    return values
 
 
 def _events(solution: Solution, point: Callable[[Any], Any]) -> tuple[tuple[np.ndarray, Any], ...]:
@@ -254,29 +311,41 @@ def _interpolant(
 
 
 def _error(
-    solution: Solution, trajectory: Trajectory, first: Any, last: Any, end: float
+    solution: Solution, trajectory: Trajectory, reason: str, last: Any, end: float
 ) -> FlowError:
     time = solution.last[0]
     message = (
-        f"the flow stopped at t={time:.6g}, before t={end:.6g}: "
-        f"{_reason(str(solution.failure), first, last)}; this error carries the last good state"
+        f"the flow stopped at t={time:.6g}, before t={end:.6g}: {reason}; this error carries the "
+        "last good state"
     )
     return FlowError(message, trajectory, time, last)
 
 
-def _reason(failure: str, first: Any, last: Any) -> str:
-    """Say what happened to the end-to-end matrix, where that explains the failure."""
-    networks = isinstance(last, tuple) or last.ndim == 3
-    if failure.startswith("used up") or not networks:
-        return failure
-    before, after = (to_numpy(observables.singular_values(x)) for x in (first, last))
-    tiny = np.finfo(before.dtype).tiny
-    grown = int(np.argmax(after[:, 0] / np.maximum(before[:, 0], tiny)))
-    if after[grown, 0] > _ESCAPE * before[grown, 0]:
-        sizes = f"from {before[grown, 0]:.3g} to {after[grown, 0]:.3g}"
-        return f"it leaves every compact set, |W| grew {sizes} in chain {grown}"
-    shrunk = int(np.argmin(after[:, -1] / np.maximum(before[:, -1], tiny)))
-    if after[shrunk, -1] * _ESCAPE < before[shrunk, -1]:
-        sizes = f"from {before[shrunk, -1]:.3g} to {after[shrunk, -1]:.3g}"
-        return f"it reaches matrices of lower rank, sigma_min fell {sizes} in chain {shrunk}"
-    return failure
+def _runaway(solution: Solution, equation: Equation, chains: int, start: float) -> int | None:
+    """Chain that moves too fast for any step, if there is one."""
+    time, state = solution.last
+    if str(solution.failure).startswith("used up"):
+        return None
+    size, speed = _norms(state, chains), _norms(equation.rates(state), chains)
+    ahead = _SUDDEN * (time - start) * speed
+    chain = int(np.argmax(ahead / np.maximum(size, np.finfo(float).tiny)))
+    return chain if ahead[chain] > size[chain] else None
+
+
+def _norms(state: tuple[Array, ...], chains: int) -> np.ndarray:
+    rows = [to_numpy(x).astype(np.float64).reshape(chains, -1) for x in state]
+    norms: np.ndarray = np.linalg.norm(np.concatenate(rows, axis=1), axis=1)
+    return norms
+
+
+def _escape(first: Any, last: Any, chain: int) -> str:
+    """Say where a flow of end-to-end matrices ran away to."""
+    before, after = (to_numpy(observables.singular_values(x))[chain] for x in (first, last))
+    # A dense matrix of low rank has rounding errors for its other singular values.
+    rank = int(np.sum(before > len(before) * np.finfo(before.dtype).eps * before[0]))
+    low = max(rank, 1) - 1
+    if after[0] * after[low] > before[0] * before[low]:
+        sizes = f"from {before[0]:.3g} to {after[0]:.3g}"
+        return f"it leaves every compact set, |W| grew {sizes} in chain {chain}"
+    sizes = f"from {before[low]:.3g} to {after[low]:.3g}"
+    return f"it reaches matrices of lower rank, sigma_min fell {sizes} in chain {chain}"

@@ -16,6 +16,7 @@ from dlngeom._array import Array, antisymmetric, identity, namespace, symmetric
 from dlngeom.chains import nearby_frames
 from dlngeom.covectors import Covector
 from dlngeom.network import lift, product
+from dlngeom.points import svd
 from dlngeom.submersion import Equation
 from dlngeom.tuples import SVD, Frames, LowRank, dense
 
@@ -48,8 +49,13 @@ def _first(value: Covector) -> Covector:
 
 def _checked(value: Covector, m: int, n: int, like: Array, batch: tuple[int, ...]) -> Covector:
     name = "energy_gradient"
+    if not (isinstance(value, LowRank) or hasattr(value, "shape")):
+        raise TypeError(f"{name} returned {type(value).__name__}: it must be a matrix ({m}, {n})")
     value = covectors.as_covector(name, value, m, n, like=like, check_finite=False)
     covectors.check_batch(name, value, batch)
+    own = tuple((value.S if isinstance(value, LowRank) else value).shape[:-2])
+    if len(own) > len(batch) or (own and own[0] > batch[0]):
+        raise ValueError(f"{name} has batch {own} and the point {batch}: they must agree")
     return value
 
 
@@ -84,6 +90,8 @@ def factored_flow(
     ``O((m + n) r^2)``, no longer depend on the depth.
     """
     m, n = point.u.shape[-2], point.vt.shape[-1]
+    if depth == 1 and point.s.shape[-1] == min(m, n):
+        return _flat_flow(point, gradient, dense_point)
     k = 2 if depth == 1 else int(min(depth, 4))
     scale = (point.s ** (1 / k))[..., None, :]
 
@@ -98,6 +106,16 @@ def factored_flow(
 
     start = (point.u * scale, point.vt.mT * scale)
     return Equation(start, rates, lambda state: _thin_svd(state[0], state[1], k), point.s.ndim == 1)
+
+
+def _flat_flow(point: SVD, gradient: Gradient, dense_point: bool) -> Equation:
+    """Flow of one layer of full rank: straight, and blind to singular values."""
+
+    def whole(X: Array) -> Covector:
+        return gradient(X if dense_point else svd(X))
+
+    equation = dense_flow(dense(point), whole, 1)
+    return equation._replace(point=lambda state: svd(state[0]))
 
 
 def _common_gauge(L: Array, R: Array) -> tuple[Array, Array]:
@@ -120,6 +138,10 @@ def _thin_rates(
     u, s, vt = point
     v = vt.mT
     Gv, Gtu = covectors.apply(covector, v), covectors.apply_transpose(covector, u)
+    if depth == 2:
+        # The factors are the layers, whose own gauge is smooth at small singular values too.
+        below = (lam[..., None, :] * P).mT
+        return -Gv @ below, -Gtu @ below
     C = u.mT @ Gv
     k, column = _exponent(depth), lam[..., None, :]
     M = -_weights(s, lam, depth) * C
@@ -179,7 +201,7 @@ def network_flow(factors: tuple[Array, ...], gradient: Gradient) -> Equation:
     .. math:: \dot W_p = -(W_N \cdots W_{p+1})^T\, E'(W)\, (W_{p-1} \cdots W_1)^T
     """
     if len(factors) == 1:
-        return dense_flow(factors[0], gradient, 1)
+        return dense_flow(factors[0], gradient, 1)._replace(point=lambda state: state)
     m, n = factors[-1].shape[-2], factors[0].shape[-1]
 
     def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:

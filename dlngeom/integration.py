@@ -16,7 +16,8 @@ import scipy.integrate
 from scipy.integrate import OdeSolver, solve_ivp
 from tqdm.auto import tqdm
 
-from dlngeom._array import Array, constant, eps, to_numpy
+from dlngeom._array import Array, constant, eps, namespace, to_numpy
+from dlngeom.steppers import SmoothRK45
 
 __all__ = ["HaltError", "Options", "Solution", "State", "checked_times", "integrate"]
 
@@ -25,8 +26,11 @@ State: TypeAlias = tuple[Array, ...]
 # Options of solve_ivp that speak of times and flat states, which callers do not see.
 _OURS = {"fun", "t_span", "y0", "t_eval", "args", "vectorized", "jac"}
 
-# Products of a few such numbers still do not overflow.
-_LARGEST = 1e60
+# Above this tolerance a high order no longer pays.
+_LOOSE = 1e-4
+
+# Rates beyond this overflow in the error estimates of solvers.
+_FASTEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Options:
     rtol: float | None = None
     atol: float | None = None
     progress: bool = False
-    method: Any = "DOP853"
+    method: Any = None
     events: Sequence[Callable[..., float]] = ()
     dense_output: bool = False
     max_evaluations: int = 1_000_000
@@ -150,7 +154,7 @@ def integrate(
                 system,
                 (times[0], times[-1]),
                 y0,
-                method=_guarded(options.method, system),
+                method=_guarded(options.method or _default_method(rtol), system),
                 t_eval=times,
                 dense_output=options.dense_output,
                 events=[monitor, *system.events()],
@@ -171,11 +175,13 @@ def _guarded(method: Any, system: _System) -> Any:
         return method  # SciPy says which there are.
 
     def step(self: Any) -> str | None:
+        earlier, system.trouble = system.trouble, None
         try:
             message: str | None = solver.step(self)
         except (np.linalg.LinAlgError, ValueError):
-            # Implicit solvers factorise Jacobians that are not finite.
-            if system.trouble is None:
+            # Implicit solvers factorise Jacobians that are not finite, if need be a step later.
+            system.trouble = system.trouble or earlier
+            if system.raised or system.trouble is None:
                 raise
             self.status, message = "failed", None
         if not np.all(np.isfinite(self.y)):
@@ -201,9 +207,12 @@ class _System:
         self._rates = rates
         self._options = options
         self._chains = chains
+        # A product of four such numbers does not overflow.
+        self._largest = float(namespace(start[0]).finfo(start[0].dtype).max) ** 0.25
         self._ends = np.cumsum([math.prod(x.shape) for x in start])
         self.evaluations = 0
         self.trouble: str | None = None
+        self.raised = False
 
     def flat(self, state: State) -> np.ndarray:
         """One vector of doubles from a tuple of arrays."""
@@ -231,7 +240,7 @@ class _System:
                 "the problem is stiff or very long; raise it, or loosen rtol"
             )
             return np.full_like(y, np.nan)
-        if not np.max(np.abs(y), initial=0.0) < _LARGEST:
+        if not np.max(np.abs(y)) < self._largest:
             self.trouble = self.trouble or "it overflows"
             return np.full_like(y, np.nan)
         self.evaluations += 1
@@ -239,14 +248,16 @@ class _System:
             try:
                 rates = self.flat(self._rates(self.state(y)))
             except Exception:
-                self.trouble = None  # The caller's own error, not to be taken for the solver's.
+                self.raised = True
                 raise
-        if not np.all(np.isfinite(rates)):
-            bad = ~np.isfinite(rates)
-            rows = [x.reshape(self._chains, -1) for x in np.split(bad, self._ends[:-1])]
-            chain = int(np.argmax(np.any(np.concatenate(rows, axis=1), axis=1)))
-            self.trouble = f"the energy gradient, or the flow, is not finite in chain {chain}"
-        return rates
+        slow = np.abs(rates) < _FASTEST
+        if np.all(slow):
+            return rates
+        rows = [x.reshape(self._chains, -1) for x in np.split(slow, self._ends[:-1])]
+        chain = int(np.argmin(np.all(np.concatenate(rows, axis=1), axis=1)))
+        self.trouble = f"the energy gradient, or the flow, is not finite in chain {chain}"
+        # Solvers warn of infinite numbers, not of these.
+        return np.full_like(y, np.nan)
 
     def monitor(self, first: float, last: float) -> _Monitor:
         """Event that never happens and sees every accepted step."""
@@ -291,10 +302,14 @@ class _Monitor:
         self._bar.close()
 
     def __call__(self, t: float, y: np.ndarray) -> float:
-        self._system.trouble = None
         self._bar.update(t - self.time)
         self.time, self.y = t, y.copy()
         return 1.0
+
+
+def _default_method(rtol: float) -> Any:
+    """High order where accuracy limits the steps, steadiness where stability does."""
+    return SmoothRK45 if rtol > _LOOSE else "DOP853"
 
 
 def _tolerances(

@@ -10,7 +10,14 @@ import numpy as np
 
 from dlngeom._array import Array, namespace, to_numpy
 
-__all__ = ["Trajectory", "first_array", "observe_along", "stack", "with_chain"]
+__all__ = [
+    "Trajectory",
+    "first_array",
+    "observe_along",
+    "stack",
+    "with_chain",
+    "without_chain",
+]
 
 
 @dataclass(frozen=True)
@@ -85,10 +92,19 @@ def stack(values: Sequence[Any], axis: int = 1) -> Any:
 
 def with_chain(value: Any) -> Any:
     """Add a chain axis of length one to all arrays in a nested tuple."""
-    if isinstance(value, tuple):
-        parts = (with_chain(x) for x in value)
-        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
-    return value[None, ...]
+    return _each(value, lambda x: x[None, ...])
+
+
+def without_chain(value: Any) -> Any:
+    """Inverse of :func:`with_chain`."""
+    return _each(value, lambda x: x[0, ...])
+
+
+def _each(value: Any, function: Callable[[Array], Array]) -> Any:
+    if not isinstance(value, tuple):
+        return function(value)
+    parts = (_each(x, function) for x in value)
+    return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
 
 
 def observe_along(
@@ -98,8 +114,8 @@ def observe_along(
 
     Raises
     ------
-    ValueError
-        If a value has no leading chain axis.
+    ValueError, TypeError
+        If a value has no leading chain axis, or is no array.
     """
     observed = {}
     for name, function in functions.items():
@@ -113,6 +129,8 @@ def _checked(name: str, value: Any, chains: int, point: Any) -> Any:
         return tuple(_checked(name, x, chains, point) for x in value)
     if isinstance(value, (int, float)):
         value = np.asarray(value)
+    if not hasattr(value, "ndim"):
+        raise TypeError(f"observe[{name!r}] returned {type(value).__name__}: it must be an array")
     if value.ndim == 0 or value.shape[0] != chains:
         raise ValueError(
             f"observe[{name!r}] returned shape {tuple(value.shape)}: the first axis must be the "

@@ -10,9 +10,10 @@ import dlngeom
 MODULES = [
     "_array", "_check", "_check_downstairs", "_check_points", "_random", "balanced", "chains",
     "charts", "completion", "covectors", "curves", "dln", "early_stopping", "endtoend",
-    "factor_derivatives", "factored", "flow", "flow_equations", "integration", "layers", "nearest",
-    "network", "observables", "plotting", "points", "pymanopt", "retractions", "spectral",
-    "submersion", "tangent_basis", "trajectory", "tuples",
+    "factor_derivatives", "factored", "flow", "flow_equations", "geodesic_equations", "geodesics",
+    "integration", "layers", "nearest", "network", "observables", "plotting", "points", "pymanopt",
+    "retractions", "shooting", "spectral", "steppers", "submersion", "tangent_basis", "trajectory",
+    "tuples",
 ]  # fmt: skip
 
 

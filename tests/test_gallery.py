@@ -1,0 +1,24 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
+SMALL = {"plot_low_rank_limits.py": ["--starts", "20", "--time", "300", "--scale", "0.05"]}
+
+
+@pytest.mark.parametrize("script", sorted(GALLERY.glob("*.py")), ids=lambda path: path.name)
+def test_script_prints_its_numbers_and_draws_its_figure(script, tmp_path):
+    figure = tmp_path / "figure.png"
+    command = [sys.executable, "-W", "error", script, *SMALL[script.name], "--output", figure]
+    environment = os.environ | {"MPLBACKEND": "agg"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 6
+    assert "nan" not in done.stdout
+    with Image.open(figure) as image:
+        assert min(image.size) > 300
+    assert len(script.read_text().splitlines()) < 80
