@@ -33,6 +33,8 @@ NETWORKS = [
     ((5, 4), 2),
     ((5, 4), 4),
 ]
+# Square and rectangular, of full rank and below.
+SAME_MINIMISER = [((4, 4, 4), 4), ((3, 5, 4), 3), ((4, 4, 4, 4), 2), ((4, 3, 5, 4), 2), ((5, 4), 2)]
 
 
 def data(manifold):
@@ -96,15 +98,23 @@ def test_every_backend_gives_the_same_derivatives(backend, widths, rank):
 
 
 @pytest.mark.parametrize("optimizer", [SteepestDescent, ConjugateGradient, TrustRegions])
-@pytest.mark.parametrize(("widths", "rank"), [((3, 5, 4), 3), ((4, 3, 5, 4), 2), ((5, 4), 2)])
+@pytest.mark.parametrize(("widths", "rank"), SAME_MINIMISER)
 def test_reaches_the_end_to_end_minimiser_of_the_manifold_downstairs(optimizer, widths, rank):
     upstairs = Balanced(widths, rank, rng=1)
     downstairs = EndToEnd(widths[-1], widths[0], rank, upstairs.depth, rng=2)
     options = {"verbosity": 0, "min_gradient_norm": 1e-10, "max_iterations": 2000}
-    point = optimizer(**options).run(problem(upstairs)).point
-    W = network.end_to_end(as_layers(upstairs, point))
-
     target, mask = data(upstairs)
+
+    def start(manifold, product):
+        """Square matrices of full rank keep the sign of their determinant."""
+        while True:
+            x = manifold.random_point()
+            if target.shape != (rank, rank) or np.linalg.det(product(x) @ target) > 0:
+                return x
+
+    x = start(upstairs, lambda x: network.end_to_end(as_layers(upstairs, x)))
+    point = optimizer(**options).run(problem(upstairs), initial_point=x).point
+    W = network.end_to_end(as_layers(upstairs, point))
     wrap = pymanopt.function.numpy(downstairs)
     residual = wrap(lambda u, s, vt: mask * ((u * s) @ vt - target))
     cost = wrap(lambda u, s, vt: 0.5 * np.sum(mask * ((u * s) @ vt - target) ** 2))
@@ -114,7 +124,8 @@ def test_reaches_the_end_to_end_minimiser_of_the_manifold_downstairs(optimizer, 
     task = pymanopt.Problem(
         downstairs, cost, euclidean_gradient=residual, euclidean_hessian=hessian
     )
-    below = optimizer(**options).run(task).point
+    x = start(downstairs, lambda x: dlngeom.dense(dlngeom.SVD(*x)))
+    below = optimizer(**options).run(task, initial_point=x).point
     np.testing.assert_allclose(W, dlngeom.dense(dlngeom.SVD(*below)), atol=1e-8)
 
 
