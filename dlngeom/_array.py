@@ -75,7 +75,8 @@ def together(*values: Any) -> tuple[Array, ...]:
 
 def to_numpy(x: Array) -> np.ndarray:
     """Copy of an array of any library, or the array itself if it is numpy's."""
-    return np.asarray(array_api_compat.to_device(x, "cpu"))
+    # Only torch refuses to leave its device, or a graph of derivatives, by itself.
+    return np.asarray(x.detach().cpu() if array_api_compat.is_torch_array(x) else x)
 
 
 def eps(x: Array) -> float:

@@ -52,6 +52,9 @@ class FlowError(RuntimeError):
         super().__init__(message)
         self.trajectory, self.time, self.point = trajectory, time, point
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.trajectory, self.time, self.point)
+
 
 def gradient_flow(
     space: Base | RiemannianSubmersion,

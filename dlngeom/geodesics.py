@@ -7,13 +7,14 @@ balanced layers; vectors are what the geometry there uses.  Leading axes are a b
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import least_squares
 
-from dlngeom._array import Array, constant, eps, namespace, to_numpy
-from dlngeom.integration import HaltError, Options, Solution, checked_times, integrate
+from dlngeom._array import Array, constant, eps, inner, namespace, to_numpy
+from dlngeom.integration import HaltError, Options, Solution, State, checked_times, integrate
 from dlngeom.submersion import Base, Geodesic, OwnGeodesics, RiemannianSubmersion, Shooting
 from dlngeom.trajectory import stack
 
@@ -27,6 +28,8 @@ _CHORDS = 12
 # The end of the manifold, as a part of the initial distance from it.
 _BOUNDARY = 1e-6
 _EVALUATIONS = 20_000
+# Places in a step, and times to look closer, where its smallest clearance is searched.
+_NODES, _ZOOMS = 8, 26
 # A shot that misses by more than this has not found its target.
 _MISS = 1e-9
 
@@ -262,47 +265,108 @@ def _states_at(curve: Geodesic, times: np.ndarray, rtol: float = _RTOL) -> list[
 
 
 def _integrate(curve: Geodesic, sign: float, times: np.ndarray, rtol: float) -> Solution:
+    count = 0
+
     def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        nonlocal count
+        count += 1
+        if count > _EVALUATIONS:
+            raise HaltError("it is too long, or the network too deep, to be followed so far")
         return tuple(sign * x for x in curve.rates(state))
 
     chains = math.prod(curve.clearance(curve.start).shape)
     rtol = max(rtol, 100 * eps(curve.start[0]))
-    options = Options(rtol=rtol, events=(_BoundaryWatch(curve),), max_evaluations=_EVALUATIONS)
-    solution = integrate(curve.start, rates, times, options, chains)
+    watch = _BoundaryWatch(curve, rates)
+    solution = integrate(curve.start, rates, times, Options(rtol=rtol, events=(watch,)), chains)
     if solution.failure is not None:
-        raise GeodesicError(
-            f"the geodesic stopped at t={sign * solution.last[0]:.6g}, before "
-            f"t={sign * times[-1]:.6g}: {solution.failure}"
-        )
+        stop = solution.last[0] if watch.end is None else watch.end
+        raise GeodesicError(f"the geodesic stopped at t={sign * stop:.6g}: {solution.failure}")
     return solution
 
 
 class _BoundaryWatch:
-    """Stops a geodesic at the boundary of the manifold, or behind it.
+    """Stops a geodesic that meets the boundary of the manifold between two steps.
 
-    The clearance falls to zero there and rises again, so a geodesic has passed if the straight
-    continuation of its last two steps is negative.
+    The clearance falls to zero there and rises again, and changes no faster than the coordinates.
+    Steps that are longer than this allows for are searched for their smallest clearance.
     """
 
     terminal = False
     direction = 0.0
 
-    def __init__(self, curve: Geodesic) -> None:
-        self._clearance = curve.clearance
-        self._floor = _BOUNDARY * np.atleast_1d(to_numpy(curve.clearance(curve.start)))
-        self._seen: list[tuple[float, np.ndarray]] = []
+    def __init__(self, curve: Geodesic, rates: Callable[[State], State]) -> None:
+        self._clearance, self._rates = curve.clearance, rates
+        self._floor = _BOUNDARY * curve.clearance(curve.start)
+        self._last: _Knot | None = None
+        self.end: float | None = None
 
-    def __call__(self, t: float, state: Any) -> float:
-        now = np.atleast_1d(to_numpy(self._clearance(state)))
-        ahead = now
-        if len(self._seen) == 2:
-            (t0, c0), (t1, c1) = self._seen
-            ahead = c1 + (c1 - c0) * (t - t1) / (t1 - t0)
-        if np.any((now < self._floor) | (ahead < 0)):
-            raise HaltError("it meets matrices of lower rank: a layer becomes singular there")
-        if not self._seen or t > self._seen[-1][0]:
-            self._seen = [*self._seen[-1:], (t, now)]
+    def __call__(self, t: float, state: State) -> float:
+        last = self._last
+        if last is None or t > last.time:
+            self._last = _Knot(t, state, self._rates(state))
+            if last is not None:
+                self._search(last, self._last)
         return 1.0
+
+    def _search(self, start: _Knot, end: _Knot) -> None:
+        """Look closer at every place of a step where a clearance is least, unless it is large."""
+        xp = namespace(self._floor)
+        pace = (end.time - start.time) * xp.maximum(_size(start.rates), _size(end.rates))
+        values = self._clearances(start, end, xp.zeros_like(pace), 1.0)
+        for i in range(_NODES + 1):
+            first, last = max(i - 1, 0), min(i + 1, _NODES)
+            least = (values[i] <= values[first]) & (values[i] <= values[last])
+            if bool(xp.any(least & (values[i] <= pace / _NODES))):
+                low = xp.zeros_like(pace) + first / _NODES
+                self._zoom(start, end, pace, low, (last - first) / _NODES)
+
+    def _zoom(self, start: _Knot, end: _Knot, pace: Array, low: Array, width: float) -> None:
+        """Follow the least clearance of each geodesic until it is certain, or too small."""
+        xp = namespace(pace)
+        for _ in range(_ZOOMS):
+            values = xp.stack(self._clearances(start, end, low, width))
+            least = xp.min(values, axis=0)
+            # At a boundary it is a small part of what it is nearby.
+            certain = (least > pace * width / _NODES) | (least > xp.max(values, axis=0) / 4)
+            if bool(xp.all(certain & (least > self._floor))):
+                return
+            if bool(xp.any(least <= self._floor)):
+                break
+            place = xp.astype(xp.argmin(values, axis=0), low.dtype) / _NODES
+            low = low + width * xp.clip(place - 1 / _NODES, 0.0, 1 - 2 / _NODES)
+            width *= 2 / _NODES
+        way = to_numpy(low).ravel()[np.argmin(to_numpy(least))]
+        self.end = start.time + (end.time - start.time) * float(way)
+        raise HaltError("it meets matrices of lower rank: a layer becomes singular there")
+
+    def _clearances(self, start: _Knot, end: _Knot, low: Array, width: float) -> list[Array]:
+        ways = (low + width * i / _NODES for i in range(_NODES + 1))
+        return [self._clearance(_between(start, end, way)) for way in ways]
+
+
+class _Knot(NamedTuple):
+    """End of a step."""
+
+    time: float
+    state: State
+    rates: State
+
+
+def _size(state: State) -> Array:
+    """Norm of all coordinates of each geodesic."""
+    squares = [inner(x, x) for x in state]
+    return namespace(squares[0]).sqrt(sum(squares[1:], squares[0]))
+
+
+def _between(start: _Knot, end: _Knot, way: Array) -> State:
+    """Hermite interpolation, at a part of the way for each geodesic."""
+    span, x = end.time - start.time, way[..., None, None]
+    back = 1 - x
+    columns = zip(start.state, end.state, start.rates, end.rates, strict=True)
+    return tuple(
+        back**2 * ((1 + 2 * x) * a + span * x * da) + x**2 * ((1 + 2 * back) * b - span * back * db)
+        for a, b, da, db in columns
+    )
 
 
 def _shoot(problem: Shooting) -> Any:

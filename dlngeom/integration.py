@@ -170,8 +170,9 @@ def integrate(
 
 def _guarded(method: Any, system: _System) -> Any:
     """Solver that fails, and so keeps what it has done, where SciPy's raises or never stops."""
-    solver = getattr(scipy.integrate, method, None) if isinstance(method, str) else method
-    if not (isinstance(solver, type) and issubclass(solver, OdeSolver)):
+    solver: Any = getattr(scipy.integrate, method, None) if isinstance(method, str) else method
+    known = isinstance(solver, type) and issubclass(solver, OdeSolver)
+    if not known:
         return method  # SciPy says which there are.
 
     def step(self: Any) -> str | None:
@@ -277,7 +278,7 @@ class _Event:
         self.direction = getattr(event, "direction", 0.0)
 
     def __call__(self, t: float, y: Any) -> float:
-        value = self._event(t, self._of(y))
+        value: Any = self._event(t, self._of(y))
         if math.prod(getattr(value, "shape", ())) != 1:
             raise ValueError(f"an event returned shape {tuple(value.shape)}: it must be one number")
         return float(to_numpy(value).reshape(()) if hasattr(value, "shape") else value)
