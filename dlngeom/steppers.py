@@ -27,6 +27,10 @@ class SmoothRK45(RK45):  # type: ignore[misc]
     methods* (ACM TOMS 17, 1991).
     """
 
+    t: float
+    y: np.ndarray
+    h_abs: float
+
     def __init__(self, *arguments: object, **options: object) -> None:
         super().__init__(*arguments, **options)
         self._before = 1.0
