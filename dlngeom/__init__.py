@@ -35,7 +35,7 @@ _POINTS = (
     "svd",
 )
 
-_SPACES = ("DeepLinearNetwork", "InfinitelyDeepNetwork")
+_SPACES = ("DeepLinearNetwork", "EndToEndGeometry", "InfinitelyDeepNetwork")
 
 __all__ = sorted((*_SUBMODULES, *_POINTS, *_SPACES))
 

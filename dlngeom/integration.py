@@ -9,28 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.integrate
 from scipy.integrate import OdeSolver, solve_ivp
-from tqdm.auto import tqdm
 
-from dlngeom._array import Array, constant, eps, namespace, to_numpy
+from dlngeom._array import eps
 from dlngeom.steppers import SmoothRK45
+from dlngeom.systems import Event, HaltError, Monitor, State, System
 
 __all__ = ["HaltError", "Options", "Solution", "State", "checked_times", "integrate"]
-
-State: TypeAlias = tuple[Array, ...]
 
 # Options of solve_ivp that speak of times and flat states, which callers do not see.
 _OURS = {"fun", "t_span", "y0", "t_eval", "args", "vectorized", "jac"}
 
 # Above this tolerance a high order no longer pays.
 _LOOSE = 1e-4
-
-# Rates beyond this overflow in the error estimates of solvers.
-_FASTEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ class Options:
 
     def observing(self, point: Callable[[State], Any]) -> Options:
         """Let events see points instead of states."""
-        return replace(self, events=tuple(_Event(event, point) for event in self.events))
+        return replace(self, events=tuple(Event(event, point) for event in self.events))
 
 
 class Solution(NamedTuple):
@@ -140,7 +135,7 @@ def integrate(
     ValueError
         If a tolerance is out of range, or the rates are not finite at the start.
     """
-    system = _System(start, rates, options, chains)
+    system = System(start, rates, chains, options.max_evaluations)
     y0 = system.flat(start)
     if not np.all(np.isfinite(system(times[0], y0))):
         raise ValueError(f"at the initial point, {system.trouble}")
@@ -148,7 +143,8 @@ def integrate(
         events = [np.empty(0)] * len(options.events)
         return Solution(times, [start], (times[0], start), None, events, [[] for _ in events], None)
     rtol, atol = _tolerances(start, system, options, chains)
-    with system.monitor(times[0], times[-1]) as monitor:
+    watched = [Event(event, system.state) for event in options.events]
+    with Monitor(system, times[0], times[-1], options.progress) as monitor:
         try:
             result = solve_ivp(
                 system,
@@ -157,18 +153,18 @@ def integrate(
                 method=_guarded(options.method or _default_method(rtol), system),
                 t_eval=times,
                 dense_output=options.dense_output,
-                events=[monitor, *system.events()],
+                events=[monitor, *watched],
                 rtol=rtol,
                 atol=atol,
                 **options.solver,
             )
         except HaltError as halt:
             system.trouble = str(halt)
-            return _only_start(times, start, monitor, system)
+            return _only_start(times, start, monitor, system, len(watched))
     return _solution(result, times, start, system, monitor)
 
 
-def _guarded(method: Any, system: _System) -> Any:
+def _guarded(method: Any, system: System) -> Any:
     """Solver that fails, and so keeps what it has done, where SciPy's raises or never stops."""
     solver: Any = getattr(scipy.integrate, method, None) if isinstance(method, str) else method
     known = isinstance(solver, type) and issubclass(solver, OdeSolver)
@@ -194,127 +190,13 @@ def _guarded(method: Any, system: _System) -> Any:
     return type(f"Guarded{solver.__name__}", (solver,), {"step": step})
 
 
-class HaltError(Exception):
-    """Raised by an event that says why the integration cannot go on."""
-
-
-class _System:
-    """The flat right-hand side, and what went wrong in it."""
-
-    def __init__(
-        self, start: State, rates: Callable[[State], State], options: Options, chains: int
-    ) -> None:
-        self._like = start
-        self._rates = rates
-        self._options = options
-        self._chains = chains
-        # A product of four such numbers does not overflow.
-        self._largest = float(namespace(start[0]).finfo(start[0].dtype).max) ** 0.25
-        self._ends = np.cumsum([math.prod(x.shape) for x in start])
-        self.evaluations = 0
-        self.trouble: str | None = None
-        self.raised = False
-
-    def flat(self, state: State) -> np.ndarray:
-        """One vector of doubles from a tuple of arrays."""
-        flat: np.ndarray = np.concatenate(self.parts(state)).astype(np.float64, copy=False)
-        return flat
-
-    @staticmethod
-    def parts(state: State) -> list[np.ndarray]:
-        """Flat numpy arrays, one for each array of a state."""
-        return [to_numpy(x).ravel() for x in state]
-
-    def state(self, y: np.ndarray) -> State:
-        """Inverse of :meth:`flat`."""
-        starts = [0, *self._ends[:-1]]
-        return tuple(
-            constant(y[lo:hi].reshape(tuple(like.shape)), like)
-            for like, lo, hi in zip(self._like, starts, self._ends, strict=True)
-        )
-
-    def __call__(self, t: float, y: np.ndarray) -> np.ndarray:
-        """Rates at a flat state, NaN where they cannot be had."""
-        if self.evaluations >= self._options.max_evaluations:
-            self.trouble = (
-                f"used up max_evaluations={self._options.max_evaluations} of the energy gradient: "
-                "the problem is stiff or very long; raise it, or loosen rtol"
-            )
-            return np.full_like(y, np.nan)
-        if not np.max(np.abs(y)) < self._largest:
-            self.trouble = self.trouble or "it overflows"
-            return np.full_like(y, np.nan)
-        self.evaluations += 1
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            try:
-                rates = self.flat(self._rates(self.state(y)))
-            except Exception:
-                self.raised = True
-                raise
-        slow = np.abs(rates) < _FASTEST
-        if np.all(slow):
-            return rates
-        rows = [x.reshape(self._chains, -1) for x in np.split(slow, self._ends[:-1])]
-        chain = int(np.argmin(np.all(np.concatenate(rows, axis=1), axis=1)))
-        self.trouble = f"the energy gradient, or the flow, is not finite in chain {chain}"
-        # Solvers warn of infinite numbers, not of these.
-        return np.full_like(y, np.nan)
-
-    def monitor(self, first: float, last: float) -> _Monitor:
-        """Event that never happens and sees every accepted step."""
-        return _Monitor(self, first, last, self._options.progress)
-
-    def events(self) -> list[Callable[[float, np.ndarray], float]]:
-        """Events as functions of flat states."""
-        return [_Event(event, self.state) for event in self._options.events]
-
-
-class _Event:
-    """An event of a function of the state."""
-
-    def __init__(self, event: Callable[..., float], of: Callable[[Any], Any]) -> None:
-        self._event, self._of = event, of
-        self.terminal = getattr(event, "terminal", False)
-        self.direction = getattr(event, "direction", 0.0)
-
-    def __call__(self, t: float, y: Any) -> float:
-        value: Any = self._event(t, self._of(y))
-        if math.prod(getattr(value, "shape", ())) != 1:
-            raise ValueError(f"an event returned shape {tuple(value.shape)}: it must be one number")
-        return float(to_numpy(value).reshape(()) if hasattr(value, "shape") else value)
-
-
-class _Monitor:
-    """Remembers the last accepted step and moves the progress bar."""
-
-    terminal = False
-    direction = 0.0
-
-    def __init__(self, system: _System, first: float, last: float, progress: bool) -> None:
-        self._system = system
-        self.time, self.y = first, np.empty(0)
-        form = "{l_bar}{bar}| t={n:.4g}/{total:.4g} [{elapsed}<{remaining}]"
-        self._bar = tqdm(total=last - first, disable=not progress, bar_format=form)
-
-    def __enter__(self) -> _Monitor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def __call__(self, t: float, y: np.ndarray) -> float:
-        self._bar.update(t - self.time)
-        self.time, self.y = t, y.copy()
-        return 1.0
-
-
 def _default_method(rtol: float) -> Any:
     """High order where accuracy limits the steps, steadiness where stability does."""
     return SmoothRK45 if rtol > _LOOSE else "DOP853"
 
 
 def _tolerances(
-    start: State, system: _System, options: Options, chains: int
+    start: State, system: System, options: Options, chains: int
 ) -> tuple[float, float | np.ndarray]:
     """Tolerances for all chains together that hold for each of them alone."""
     floor = 100 * eps(start[0])
@@ -340,14 +222,16 @@ def _sizes(parts: list[np.ndarray], chains: int) -> np.ndarray:
     return np.concatenate([np.repeat(size, x.shape[1]) for x in rows])
 
 
-def _only_start(times: np.ndarray, start: State, monitor: _Monitor, system: _System) -> Solution:
+def _only_start(
+    times: np.ndarray, start: State, monitor: Monitor, system: System, events: int
+) -> Solution:
     last = (monitor.time, system.state(monitor.y) if len(monitor.y) else start)
-    empty: list[Any] = [[] for _ in system.events()]
+    empty: list[Any] = [[] for _ in range(events)]
     return Solution(times[:1], [start], last, None, empty, empty, system.trouble)
 
 
 def _solution(
-    result: Any, times: np.ndarray, start: State, system: _System, monitor: _Monitor
+    result: Any, times: np.ndarray, start: State, system: System, monitor: Monitor
 ) -> Solution:
     # A solver that fails in its first step saves nothing, not even the start.
     states = [system.state(y) for y in np.transpose(result.y)] or [start]

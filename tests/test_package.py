@@ -12,8 +12,8 @@ MODULES = [
     "charts", "completion", "covectors", "curves", "dln", "early_stopping", "endtoend",
     "factor_derivatives", "factored", "flow", "flow_equations", "geodesic_equations", "geodesics",
     "integration", "layers", "nearest", "network", "observables", "plotting", "points", "pymanopt",
-    "retractions", "shooting", "spectral", "steppers", "submersion", "tangent_basis", "trajectory",
-    "tuples",
+    "retractions", "shooting", "spectral", "steppers", "submersion", "systems", "tangent_basis",
+    "trajectory", "tuples",
 ]  # fmt: skip
 
 
