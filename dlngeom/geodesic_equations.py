@@ -7,13 +7,12 @@ is normal to the manifold and hence invisible below.  What remains of the second
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 from dlngeom import spectral
-from dlngeom._array import Array, constant, identity, namespace, remainder
+from dlngeom._array import Array, constant, eps, identity, namespace, remainder
 from dlngeom.balanced import tangent_part
 from dlngeom.chains import nearby_frames
 from dlngeom.curves import acceleration
@@ -141,11 +140,10 @@ def _velocity(state: State) -> Tangent:
 
 
 def _clearance(S: Array, depth: float) -> Array:
-    """Distance from lower rank along every layer: their smallest singular value."""
+    """Distance from lower rank, or from where rounding can no longer tell the two apart."""
     linalg: Any = namespace(S).linalg
-    s = linalg.svd(S)[1][..., -1]
-    # At infinite depth lower rank is infinitely far away.
-    return s * 0 + 1 if depth == math.inf else s ** (1 / depth)
+    s = linalg.svd(S)[1]
+    return s[..., -1] - (0 if depth == 1 else 16 * eps(S)) * s[..., 0]
 
 
 def network_geodesic(point: Frames, V: Sequence[Array]) -> Geodesic:

@@ -16,7 +16,7 @@ from scipy.optimize import least_squares
 from dlngeom._array import Array, constant, eps, inner, namespace, to_numpy
 from dlngeom.integration import HaltError, Options, Solution, State, checked_times, integrate
 from dlngeom.submersion import Base, Geodesic, OwnGeodesics, RiemannianSubmersion, Shooting
-from dlngeom.trajectory import stack
+from dlngeom.trajectory import first_array, stack
 
 __all__ = ["GeodesicError", "dist", "energy", "exp", "geodesic", "length", "log"]
 
@@ -64,7 +64,8 @@ def exp(
         If the point or the vector is not one of the space.
     GeodesicError
         If the geodesic meets matrices of lower rank before time one.  It cannot while the
-        vector is shorter than ``sqrt(N)`` times the smallest singular value of a layer.
+        vector is shorter than ``sqrt(N)`` times the smallest singular value of a layer; but
+        beyond 64 layers, a spread of singular values that exceeds the precision is refused too.
 
     Notes
     -----
@@ -108,7 +109,7 @@ def geodesic(
         As for :func:`exp`, and if a time is not finite.
     """
     times = np.atleast_1d(np.asarray(t, dtype=np.float64))
-    if times.ndim > 1 or not np.all(np.isfinite(times)):
+    if times.ndim > 1 or times.size == 0 or not np.all(np.isfinite(times)):
         raise ValueError(f"t={t!r}: it must be a finite time, or a vector of such")
     curve = _place(space, upstairs).geodesic(point, tangent)
     states = _states_at(curve, times)
@@ -149,10 +150,10 @@ def log(
         If no geodesic was found, as between matrices with determinants of opposite sign.
     """
     place = _place(space, upstairs)
-    axes = place.batch_axes(point)
-    if place.batch_axes(other) != axes:
-        raise ValueError(f"the points have {axes} and {place.batch_axes(other)} batch axes")
-    if axes:
+    batches = [_batch(place, x) for x in (point, other)]
+    if batches[0] != batches[1]:
+        raise ValueError(f"the points have batch axes {batches[0]} and {batches[1]}: they must agree")
+    if batches[0]:
         pairs = zip(_rows(point), _rows(other), strict=True)
         return stack([log(space, a, b, upstairs=upstairs) for a, b in pairs], axis=0)
     return _shoot(place.shooting(point, other))
@@ -202,7 +203,7 @@ def length(space: Base | RiemannianSubmersion, curve: Any, *, upstairs: bool = F
     ValueError
         If a point is not one of the space.
     """
-    steps = _place(space, upstairs).steps(curve)
+    steps = _steps(space, curve, upstairs)
     return namespace(steps).sum(steps, axis=-1)
 
 
@@ -229,11 +230,18 @@ def energy(
     ValueError
         If a point is not one of the space, or times do not increase or do not match.
     """
-    steps = _place(space, upstairs).steps(curve)
+    steps = _steps(space, curve, upstairs)
     times = checked_times(t)
     if len(times) != steps.shape[-1] + 1:
         raise ValueError(f"t has {len(times)} times, the curve {steps.shape[-1] + 1} points")
     return namespace(steps).sum(steps**2 / constant(2 * np.diff(times), steps), axis=-1)
+
+
+def _steps(space: Base | RiemannianSubmersion, curve: Any, upstairs: bool) -> Array:
+    place = _place(space, upstairs)
+    if not _batch(place, curve) or _batch(place, curve)[-1] < 2:
+        raise ValueError("the curve is one point: it must have two or more, along an axis of them")
+    return place.steps(curve)
 
 
 def _place(space: Base | RiemannianSubmersion, upstairs: bool) -> OwnGeodesics:
@@ -243,6 +251,11 @@ def _place(space: Base | RiemannianSubmersion, upstairs: bool) -> OwnGeodesics:
     if not isinstance(place, OwnGeodesics):
         raise TypeError(f"{place} does not know its geodesics")
     return place
+
+
+def _batch(place: OwnGeodesics, point: Any) -> tuple[int, ...]:
+    first = first_array(tuple(point) if isinstance(point, list) else point)
+    return tuple(first.shape[: place.batch_axes(point)])
 
 
 def _rows(value: Any) -> list[Any]:
@@ -301,9 +314,9 @@ class _BoundaryWatch:
         self.end: float | None = None
 
     def __call__(self, t: float, state: State) -> float:
-        last = self._last
+        t, last = float(t), self._last
         if last is None or t > last.time:
-            self._last = _Knot(t, state, self._rates(state))
+            self._last = _Knot(t, state, self._rates(state), self._clearance(state))
             if last is not None:
                 self._search(last, self._last)
         return 1.0
@@ -311,7 +324,9 @@ class _BoundaryWatch:
     def _search(self, start: _Knot, end: _Knot) -> None:
         """Look closer at every place of a step where a clearance is least, unless it is large."""
         xp = namespace(self._floor)
-        pace = (end.time - start.time) * xp.maximum(_size(start.rates), _size(end.rates))
+        pace = float(end.time - start.time) * xp.maximum(_size(start.rates), _size(end.rates))
+        if bool(xp.all(start.clearance + end.clearance > pace)):
+            return
         values = self._clearances(start, end, xp.zeros_like(pace), 1.0)
         for i in range(_NODES + 1):
             first, last = max(i - 1, 0), min(i + 1, _NODES)
@@ -337,7 +352,7 @@ class _BoundaryWatch:
             width *= 2 / _NODES
         way = to_numpy(low).ravel()[np.argmin(to_numpy(least))]
         self.end = start.time + (end.time - start.time) * float(way)
-        raise HaltError("it meets matrices of lower rank: a layer becomes singular there")
+        raise HaltError("it meets matrices of lower rank, or such as rounding takes for them")
 
     def _clearances(self, start: _Knot, end: _Knot, low: Array, width: float) -> list[Array]:
         ways = (low + width * i / _NODES for i in range(_NODES + 1))
@@ -350,6 +365,7 @@ class _Knot(NamedTuple):
     time: float
     state: State
     rates: State
+    clearance: Array
 
 
 def _size(state: State) -> Array:
@@ -360,7 +376,7 @@ def _size(state: State) -> Array:
 
 def _between(start: _Knot, end: _Knot, way: Array) -> State:
     """Hermite interpolation, at a part of the way for each geodesic."""
-    span, x = end.time - start.time, way[..., None, None]
+    span, x = float(end.time - start.time), way[..., None, None]
     back = 1 - x
     columns = zip(start.state, end.state, start.rates, end.rates, strict=True)
     return tuple(
@@ -412,7 +428,10 @@ def _refine(
 
 def _reached(problem: Shooting, coefficients: np.ndarray, rtol: float) -> Any:
     curve = problem.geodesic(coefficients)
-    return curve.point(_states_at(curve, np.ones(1), rtol)[0])
+    try:
+        return curve.point(_states_at(curve, np.ones(1), rtol)[0])
+    except ValueError as error:
+        raise GeodesicError(str(error)) from error  # So fast that it overflows at the start.
 
 
 def _residual(coefficients: np.ndarray, problem: Shooting) -> np.ndarray:

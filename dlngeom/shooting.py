@@ -97,8 +97,16 @@ def end_to_end_shooting(point: SVD, other: SVD, depth: float) -> Shooting:
         Up, M, Vp = here.vector(coefficients)
         return Tangent(left @ Up, M, right @ Vp)
 
+    if _separated((point.vt.T, point.u), (other.vt.T, other.u)):
+        return Shooting([], geodesic, residual, miss, vector)
     guesses = [here.coefficients(D) for D in (_aligned(small, target, depth), goal - dense(small))]
     return Shooting(guesses, geodesic, residual, miss, vector)
+
+
+def _separated(q: tuple[np.ndarray, ...], others: tuple[np.ndarray, ...]) -> bool:
+    """Whether determinants differ in sign, of the product of layers between two full frames."""
+    pairs = [(a, b) for a, b in zip(q, others, strict=True) if a.shape[0] == a.shape[1]]
+    return len({np.linalg.det(a.T @ b) > 0 for a, b in pairs}) > 1
 
 
 def _joint_frame(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -148,7 +156,8 @@ def network_shooting(point: Frames, other: Frames) -> Shooting:
         return float(np.linalg.norm(gap(reached)) / np.linalg.norm(goal))
 
     guess = here @ (goal - _flat(_layers(point), 2))
-    return Shooting([guess], geodesic, lambda reached: gap(reached) @ there.T, miss, vector)
+    guesses = [] if _separated(point.q, other.q) else [guess]
+    return Shooting(guesses, geodesic, lambda reached: gap(reached) @ there.T, miss, vector)
 
 
 def _layers(point: Frames) -> tuple[np.ndarray, ...]:
