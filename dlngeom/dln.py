@@ -10,7 +10,7 @@ from typing import Any
 from dlngeom import _check, balanced, covectors, endtoend, flow_equations, network, observables
 from dlngeom._array import Array, Seed, as_generator, constant, eps, inner, namespace, to_numpy
 from dlngeom._check_downstairs import Point, TangentVector, checked_components
-from dlngeom._check_points import check_frames, check_svd, require_rank
+from dlngeom._check_points import check_frames, check_svd, require_positive, require_rank
 from dlngeom._random import random_frame, random_spectrum
 from dlngeom.covectors import Covector
 from dlngeom.geodesic_equations import end_to_end_geodesic, network_geodesic
@@ -119,7 +119,7 @@ class _EndToEnd(Base):
 
     def geodesic(self, point: Point, vector: TangentVector) -> Geodesic:
         """Geodesic of a point and a tangent vector, both dense or both in frames."""
-        at = self._factored(self.check_point(point))
+        at = self._regular("the point", point)
         Z = checked_components("tangent", point, at, vector, True, tangent=True)
         curve = end_to_end_geodesic(at, Z, self.depth)
         if isinstance(point, SVD):
@@ -133,7 +133,7 @@ class _EndToEnd(Base):
         """Boundary value problem between two points of one kind."""
         if isinstance(point, SVD) != isinstance(other, SVD):
             raise ValueError("one point is an SVD and the other dense: both must be of one kind")
-        start, end = (self._factored(self.check_point(x)) for x in (point, other))
+        start, end = self._regular("the point", point), self._regular("the target", other)
         one, two = (SVD(*map(to_numpy, x)) for x in (start, end))
         problem = end_to_end_shooting(one, two, self.depth)
 
@@ -143,8 +143,13 @@ class _EndToEnd(Base):
 
         return problem._replace(vector=vector)
 
-    def _factored(self, point: Point) -> SVD:
-        return point if isinstance(point, SVD) else svd(point, self.rank)
+    def _regular(self, name: str, point: Point) -> SVD:
+        """Check a point that must not be singular, and factorise it."""
+        at = self.check_point(point)
+        dense_point = not isinstance(at, SVD)
+        at = svd(at, self.rank) if dense_point else at
+        require_positive(name, at.s, max(self.m, self.n) * eps(at.s) if dense_point else 0.0)
+        return at
 
     def gradient_flow(self, point: Point, energy_gradient: Callable[[Any], Any]) -> Equation:
         """Equation of the flow from a dense matrix or an :class:`SVD`."""
