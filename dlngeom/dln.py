@@ -157,13 +157,14 @@ class _EndToEnd(Base):
         single = (point.s.ndim == 1) if isinstance(point, SVD) else point.ndim == 2
         gradient = flow_equations.energy_at(energy_gradient, single)
         if isinstance(point, SVD):
-            return flow_equations.factored_flow(point, gradient, self.depth)
+            equation = flow_equations.factored_flow(point, gradient, self.depth)
+            return equation._replace(initial=point)
         rank = self._common_rank(point)
         if rank is None:
             return flow_equations.dense_flow(point, gradient, self.depth)
         start = svd(point, rank)
         equation = flow_equations.factored_flow(start, gradient, self.depth, dense_point=True)
-        return equation._replace(point=lambda state: dense(equation.point(state)))
+        return equation._replace(point=lambda state: dense(equation.point(state)), initial=point)
 
     def _common_rank(self, point: Array) -> int | None:
         """Rank of all matrices of a batch, which two or more layers keep."""
@@ -373,7 +374,7 @@ class DeepLinearNetwork(RiemannianSubmersion):
         """Equation of the flow of the lifted energy, in the smallest network over the point."""
         point = self.check_point(point)
         gradient = flow_equations.energy_at(energy_gradient, point.lam.ndim == 1)
-        return flow_equations.balanced_flow(point, gradient)
+        return flow_equations.balanced_flow(point, gradient)._replace(initial=point)
 
     def norm(self, point: Any, vector: Sequence[Array]) -> Array:
         """Frobenius norm of a tangent vector."""

@@ -6,6 +6,7 @@ One description of the energy, its Euclidean gradient ``E'(W)``, serves all of t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,8 @@ def gradient_flow(
     observe : dict, optional
         Name to function of the batched point.  By default the ``end_to_end`` matrix, its
         ``singular_values`` and ``effective_rank``, and upstairs the ``invariants``; nothing in
-        a space of one's own.
+        a space of one's own.  Dense end-to-end matrices of a large factored flow fill the
+        memory: give what is wanted, if nothing ``{}``.
     rtol, atol : float, optional
         Tolerances of the solver, for each chain alone, in coordinates of the size of the layers
         (up to four; of ``s^(1/4)`` in deeper networks).  By default ``rtol`` is 1e-8 (1e-4 in
@@ -227,13 +229,15 @@ def _follow(
     if not isinstance(observe, (Mapping, type(None))):
         raise TypeError(f"observe={observe!r}: it must be a dict from names to functions")
     first = point(equation.start)
+    if equation.initial is not None:
+        first = with_chain(equation.initial) if equation.single else equation.initial
     functions = dict(_default_observables(first) if observe is None else observe)
     if energy is not None:
         functions["energy"] = _recorded(energy, below or _seen(equation.single))
     # A function that does not fit should not cost a whole integration.
-    observe_along([first], functions, chains)
+    _require_energies(observe_along([first], functions, chains))
     solution = integrate(equation.start, equation.rates, times, options.observing(point), chains)
-    points = [point(state) for state in solution.states]
+    points = [first, *(point(state) for state in solution.states[1:])]
     observed = observe_along(points, functions, chains)
     at = None if solution.dense is None else _interpolant(solution.dense, point)
     trajectory = Trajectory(solution.times, stack(points), observed, _events(solution, point), at)
@@ -242,7 +246,45 @@ def _follow(
         runaway = None if below else _runaway(solution, equation, chains, times[0])
         reason = solution.failure if runaway is None else _escape(first, last, runaway)
         raise _error(solution, trajectory, reason, last, times[-1])
+    if energy is not None:
+        _require_finite(trajectory, points)
     return trajectory
+
+
+def _bad_draws(observed: Mapping[str, Any]) -> np.ndarray:
+    energies = to_numpy(observed["energy"]) if "energy" in observed else np.zeros((1, 1))
+    return np.flatnonzero(~np.all(np.isfinite(energies), axis=0))
+
+
+def _require_energies(observed: Mapping[str, Any]) -> None:
+    if len(_bad_draws(observed)):
+        raise ValueError(f"energy is {observed['energy']} at the initial point: it must be finite")
+
+
+def _require_finite(trajectory: Trajectory, points: Sequence[Any]) -> None:
+    """Stop where an energy stops to be a number, though its gradient may still be."""
+    bad = _bad_draws(trajectory.observed)
+    if not len(bad):
+        return
+    kept = slice(0, bad[0])
+    observed = {name: _draws(value, kept) for name, value in trajectory.observed.items()}
+    before = replace(
+        trajectory, times=trajectory.times[kept], points=stack(points[kept]), observed=observed
+    )
+    last = float(before.times[-1])
+    raise FlowError(
+        f"energy is not finite at t={trajectory.times[bad[0]]:.6g}; this error carries the last "
+        f"good state, saved at t={last:.6g}",
+        before,
+        last,
+        points[bad[0] - 1],
+    )
+
+
+def _draws(value: Any, kept: slice) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_draws(x, kept) for x in value)
+    return value[:, kept, ...]
 
 
 def _count_chains(equation: Equation, networks: bool) -> int:

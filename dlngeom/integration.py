@@ -234,12 +234,16 @@ def _solution(
     result: Any, times: np.ndarray, start: State, system: System, monitor: Monitor
 ) -> Solution:
     # A solver that fails in its first step saves nothing, not even the start.
-    states = [system.state(y) for y in np.transpose(result.y)] or [start]
-    saved = times[: len(states)] if result.status < 0 else np.asarray(result.t)
+    flat = np.transpose(result.y) if len(result.y) else np.empty((0, 1))
+    # Interpolants have evaluations of their own, which may be the first that are not finite.
+    good = int(np.argmin([*np.all(np.isfinite(flat), axis=1), False]))
+    states = [system.state(y) for y in flat[:good]] or [start]
+    short = result.status < 0 or good < len(flat)
+    saved = times[: len(states)] if short else np.asarray(result.t)
     event_times = result.t_events[1:]
     event_states = [[system.state(y) for y in ys] for ys in result.y_events[1:]]
     dense = result.sol
-    failure = (system.trouble or str(result.message)) if result.status == -1 else None
+    failure = (system.trouble or str(result.message)) if short else None
     last = (monitor.time, system.state(monitor.y))
     interpolant = None if dense is None else (lambda t: system.state(dense(t)))
     return Solution(saved, states, last, interpolant, event_times, event_states, failure)

@@ -44,12 +44,15 @@ class Equation(NamedTuple):
         From coordinates to the point that they stand for, exactly on the manifold.
     single : bool
         Whether there is one point, without a batch axis.
+    initial : point, optional
+        The initial point itself, where coordinates fix it up to a choice of frames only.
     """
 
     start: tuple[Array, ...]
     rates: Callable[[tuple[Array, ...]], tuple[Array, ...]]
     point: Callable[[tuple[Array, ...]], Point]
     single: bool
+    initial: Point = None
 
 
 class Geodesic(NamedTuple):

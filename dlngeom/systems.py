@@ -63,14 +63,15 @@ class System:
         if self.evaluations >= self._budget:
             self.trouble = (
                 f"used up max_evaluations={self._budget} of the energy gradient: "
-                "the problem is stiff or very long; raise it, or loosen rtol"
+                "the problem is very long, or stiff; raise it, or where the point is small try an "
+                'implicit method="BDF"'
             )
             return np.full_like(y, np.nan)
         if not np.max(np.abs(y)) < self._largest:
             self.trouble = self.trouble or "it overflows"
             return np.full_like(y, np.nan)
         self.evaluations += 1
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        with np.errstate(all="ignore"):
             try:
                 rates = self.flat(self._rates(self.state(y)))
             except Exception:

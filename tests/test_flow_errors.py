@@ -311,7 +311,7 @@ def test_evaluations_run_out(kind, space, start, rng):
         return energy.gradient(point)
 
     with pytest.raises(
-        FlowError, match=r"used up max_evaluations=500 .* raise it, or loosen rtol"
+        FlowError, match=r"used up max_evaluations=500 .* raise it, or where"
     ) as caught:
         follow(kind, space, start, gradient, [0, 1e-6, 10], max_evaluations=500)
     assert len(counted) == 500
@@ -388,3 +388,38 @@ def test_one_layer_of_full_rank_goes_straight_on():
         run = follow(kind, space, start, energy.gradient, [0, 1, 2])
         exact = energy.A + (np.diag([2, 0.5]) - energy.A) * np.exp(-run.times)[:, None, None]
         ref.close(run.observed["end_to_end"][0], exact, 1e-7)
+
+
+@pytest.mark.parametrize("start", [np.diag([0.6, 0.5]), dlngeom.svd(np.diag([0.6, 0.5]))])
+def test_whichever_evaluation_is_the_first_that_is_not_finite(start):
+    """Some evaluations serve the interpolation of saved states alone."""
+    for allowed in range(2, 50):
+        calls = []
+
+        def gradient(W, calls=calls, allowed=allowed):
+            calls.append(W)
+            W = dlngeom.dense(W) if isinstance(W, dlngeom.SVD) else W
+            return (W - np.diag([3.0, 2.0])) * (np.nan if len(calls) > allowed else 1)
+
+        with pytest.raises(FlowError) as failure:
+            gradient_flow(
+                dlngeom.DeepLinearNetwork((2, 2, 2)), start, gradient, np.linspace(0, 2, 101)
+            )
+        saved = failure.value.trajectory
+        assert saved.observed["end_to_end"].shape[:2] == (1, len(saved.times))
+        assert np.all(np.isfinite(saved.observed["end_to_end"]))
+
+
+def test_energies_that_are_not_finite():
+    space, W = dlngeom.DeepLinearNetwork((2, 2, 2)), np.diag([0.6, 0.5])
+
+    def energy(W):
+        return np.where(np.linalg.norm(W, axis=(-2, -1)) > 0.9, np.inf, 1.0)
+
+    with pytest.raises(FlowError, match=r"energy is not finite at t=1; .* t=0") as failure:
+        gradient_flow(space, W, lambda W: W - np.eye(2), [0, 1, 2], energy=energy)
+    assert failure.value.time == 0
+    np.testing.assert_array_equal(failure.value.point, W[None])
+    np.testing.assert_array_equal(failure.value.trajectory.times, [0])
+    with pytest.raises(ValueError, match=r"energy is \[\[inf\]\] at the initial point"):
+        gradient_flow(space, 5 * W, lambda W: W - np.eye(2), [0, 1], energy=energy)
