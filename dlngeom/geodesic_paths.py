@@ -86,7 +86,8 @@ class _BoundaryWatch:
         """Look closer at every place of a step where a clearance is least, unless it is large."""
         xp = namespace(self._floor)
         pace = float(end.time - start.time) * xp.maximum(_size(start.rates), _size(end.rates))
-        if bool(xp.all(start.clearance + end.clearance > pace)):
+        # Straight to the boundary and back, their sum is the pace.
+        if bool(xp.all(start.clearance + end.clearance > 2 * pace)):
             return
         values = self._clearances(start, end, xp.zeros_like(pace), 1.0)
         for i in range(_NODES + 1):
