@@ -10,10 +10,11 @@ import dlngeom
 MODULES = [
     "_array", "_check", "_check_downstairs", "_check_points", "_random", "balanced",
     "boundary_values", "chains", "charts", "completion", "covectors", "curves", "dln",
-    "early_stopping", "endtoend", "factor_derivatives", "factored", "flow", "flow_equations",
-    "geodesic_equations", "geodesic_paths", "geodesics", "integration", "layers", "nearest",
-    "network", "observables", "plotting", "points", "pymanopt", "retractions", "shooting",
-    "spectral", "steppers", "submersion", "systems", "tangent_basis", "trajectory", "tuples",
+    "downstairs_spaces", "early_stopping", "endtoend", "factor_derivatives", "factored", "flow",
+    "flow_equations", "flow_runs", "geodesic_equations", "geodesic_paths", "geodesics",
+    "integration", "layers", "nearest", "network", "observables", "plotting", "points",
+    "pymanopt", "retractions", "shooting", "spectral", "steppers", "submersion", "systems",
+    "tangent_basis", "trajectory", "tuples",
 ]  # fmt: skip
 
 
