@@ -92,7 +92,7 @@ def factored_flow(
     m, n = point.u.shape[-2], point.vt.shape[-1]
     if depth == 1 and point.s.shape[-1] == min(m, n):
         return _flat_flow(point, gradient, dense_point)
-    k = 2 if depth == 1 else int(min(depth, 4))
+    k = _exponent(depth)
     scale = (point.s ** (1 / k))[..., None, :]
 
     def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -125,7 +125,7 @@ def _common_gauge(L: Array, R: Array) -> tuple[Array, Array]:
     values, P = linalg.eigh((L.mT @ L + R.mT @ R) / 2)
     limit = values[..., -1] / _WELL_CONDITIONED**2
     if bool(xp.all(values[..., 0] > limit)):
-        return xp.sqrt(values), P
+        return xp.sqrt(xp.flip(values, axis=-1)), xp.flip(P, axis=-1)
     triangles = [linalg.qr(x)[1] for x in (L, R)]
     _, values, Pt = linalg.svd(xp.concat(triangles, axis=-2) / math.sqrt(2), full_matrices=False)
     return values, Pt.mT

@@ -348,3 +348,17 @@ def test_the_first_draw_is_the_start_itself():
     run = gradient_flow(space, W, lambda W: dlngeom.dense(W) - 1, [0, 0.1])
     for saved, given in zip(run.points, W, strict=True):
         np.testing.assert_array_equal(saved[0, 0], given)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1e-5])
+def test_singular_values_that_energies_see_descend(ratio):
+    seen = []
+
+    def gradient(W):
+        seen.append(W)
+        return dlngeom.dense(W) - 1
+
+    start = ref.random_svd(5, 4, 3, np.random.default_rng(0), ratio=ratio)
+    gradient_flow(dlngeom.DeepLinearNetwork((4, 3, 3, 5), 3), start, gradient, [0, 0.1])
+    assert all(np.all(np.diff(W.s) <= 0) for W in seen)
+    ref.close(dlngeom.dense(seen[0]), dlngeom.dense(start), 1e-13)

@@ -33,7 +33,9 @@ def case(request, rng):
 
 def test_speed_is_constant_and_points_stay_on_the_manifold(case):
     space, W, Z, depth = case
-    X, V = geodesic(space, W, Z, TIMES, velocity=True)
+    h = 1e-3
+    t = np.concatenate([0.6 + h * np.arange(-2, 3), [-0.4, 0, 1]])
+    X, V = geodesic(space, W, Z, t, velocity=True)
     np.testing.assert_allclose(space.norm(X, V), 0.5 * reach(W, depth), rtol=1e-11)
     unit = np.eye(len(W.s))
     for frame, across in ((X.u, V.Up), (X.vt.mT, V.Vp)):
@@ -41,25 +43,15 @@ def test_speed_is_constant_and_points_stay_on_the_manifold(case):
         np.testing.assert_allclose(frame.mT @ across, 0, atol=1e-13 * np.max(W.s))
     assert np.all(X.s > 0)
     assert np.all(np.diff(X.s) <= 0)
-    ref.close(dlngeom.dense(X)[3], ref.dense_svd(W), 1e-14)
-    ref.close(dlngeom.dense((X, V))[3], ref.dense_tangent(W, Z), 1e-12)
-
-
-def test_dense_points_move_like_factored_ones(case):
-    space, W, Z, _ = case
-    X, V = geodesic(space, ref.dense_svd(W), ref.dense_tangent(W, Z), [-0.7, 1], velocity=True)
-    Y, U = geodesic(space, W, Z, [-0.7, 1], velocity=True)
-    ref.close(X, dlngeom.dense(Y), 1e-10)
-    ref.close(V, dlngeom.dense((Y, U)), 1e-9)
-    np.testing.assert_allclose(space.norm(X, V), space.norm(W, Z), rtol=1e-10)
-
-
-def test_velocity_is_the_derivative_of_the_point(case):
-    space, W, Z, _ = case
-    h = 1e-3
-    X, V = geodesic(space, W, Z, 0.6 + h * np.arange(-2, 3), velocity=True)
-    a, b, _, d, e = dlngeom.dense(X)
+    ref.close(dlngeom.dense(X)[6], ref.dense_svd(W), 1e-14)
+    ref.close(dlngeom.dense((X, V))[6], ref.dense_tangent(W, Z), 1e-12)
+    a, b, _, d, e = dlngeom.dense(X)[:5]
     ref.close((a - 8 * b + 8 * d - e) / (12 * h), dlngeom.dense((X, V))[2], 1e-8)
+    X, V = dlngeom.dense(X)[7], dlngeom.dense((X, V))[7]
+    Y, U = geodesic(space, ref.dense_svd(W), ref.dense_tangent(W, Z), 1.0, velocity=True)
+    ref.close(Y, X, 1e-10)
+    ref.close(U, V, 1e-9)
+    np.testing.assert_allclose(space.norm(Y, U), 0.5 * reach(W, depth), rtol=1e-10)
 
 
 def test_retractions_agree_to_their_order(case):
