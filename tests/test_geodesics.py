@@ -156,7 +156,7 @@ def vary(curve, direction, t):
 
 def test_bures_wasserstein(bures_wasserstein, rng):
     space = EndToEndGeometry(3, 3, 3, 2)
-    for _ in range(3):
+    for _ in range(2):
         A, B = (x @ x.T + 0.5 * np.eye(3) for x in rng.standard_normal((2, 3, 3)))
         Z = rng.standard_normal((3, 3))
         Z = 0.1 * (Z + Z.T)
@@ -383,7 +383,9 @@ def test_libraries_and_dtypes_are_kept(xp, rng):
     W = ref.random_svd(3, 3, 2, rng)
     Z = vector(W, 2, rng)
     plain = {"svd": (W, Z), "dense": (ref.dense_svd(W), ref.dense_tangent(W, Z))}
-    for kind, dtype in LIBRARIES[: 1 if xp.name == "jax" else None]:
+    if xp.name == "jax":
+        pytest.skip("compiles for many seconds")
+    for kind, dtype in LIBRARIES:
         given = xp.array(plain[kind], dtype)
         X, V = geodesic(space, *given, 0.5, velocity=True)
         assert xp.dtypes((X, V)) == {dtype}
@@ -403,7 +405,7 @@ def assert_untouched(xp, given, plain, dtype):
 
 def test_libraries_and_dtypes_are_kept_upstairs(xp, rng):
     if xp.name == "jax":
-        return
+        pytest.skip("compiles for many seconds")
     space, point, V = network_and_vector(((3, 4, 3), 2, {}), rng)
     expected = exp(space, point, V, upstairs=True)
     for dtype, tolerance in (("float64", 1e-11), ("float32", 1e-4)):
