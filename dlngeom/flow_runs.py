@@ -74,7 +74,9 @@ def follow(
     if energy is not None:
         functions["energy"] = _recorded(energy, below or _seen(equation.single))
     # A function that does not fit should not cost a whole integration.
-    _require_energies(observe_along([first], functions, chains))
+    at_start = observe_along([first], functions, chains)
+    if energy is not None:
+        _require_energies(at_start)
     solution = integrate(equation.start, equation.rates, times, options.observing(point), chains)
     points = [first, *(point(state) for state in solution.states[1:])]
     observed = observe_along(points, functions, chains)
@@ -91,8 +93,7 @@ def follow(
 
 
 def _bad_draws(observed: Mapping[str, Any]) -> np.ndarray:
-    energies = to_numpy(observed["energy"]) if "energy" in observed else np.zeros((1, 1))
-    return np.flatnonzero(~np.all(np.isfinite(energies), axis=0))
+    return np.flatnonzero(~np.all(np.isfinite(to_numpy(observed["energy"])), axis=0))
 
 
 def _require_energies(observed: Mapping[str, Any]) -> None:

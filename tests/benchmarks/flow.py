@@ -270,10 +270,11 @@ def main() -> None:
     ]
     rows.append(wide(problem, arguments.size, rows[1].evaluations))
     rows.append(euler(dense_task, end, W, arguments.euler_steps))
-    print(f"{'ratio':>8}  {'seconds':>8}  {'calls':>7}  {'error':>7}  contender")
+    print(f"{'ratio':>8}  {'seconds':>8}  {'calls':>7}  {'error':>8}  contender")
     for row in rows:
+        error = "the same" if np.isnan(row.error) else f"{row.error:8.1e}"
         print(f"{row.seconds / rows[0].seconds:8.2f}  {row.seconds:8.3g}  {row.evaluations:7.0f}  "
-              f"{row.error:7.1e}  {row.name} ({row.how})")  # fmt: skip
+              f"{error}  {row.name} ({row.how})")  # fmt: skip
     cost = depth_sweep(problem, (2, 3, 4, 8, 16, 32, 64), 100)
     print("\nmilliseconds of one evaluation downstairs, by depth:")
     print("  ".join(f"{depth}: {value:.3f}" for depth, value in cost.items()))
