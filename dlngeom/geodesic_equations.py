@@ -140,10 +140,11 @@ def _velocity(state: State) -> Tangent:
 
 
 def _clearance(S: Array, depth: float) -> Array:
-    """Distance from lower rank, or from where rounding can no longer tell the two apart."""
+    """Distance from lower rank, or, of deep ones, whether rounding can tell the two apart."""
     linalg: Any = namespace(S).linalg
     s = linalg.svd(S)[1]
-    return s[..., -1] - (0 if depth == 1 else 16 * eps(S)) * s[..., 0]
+    told = s[..., -1] > 16 * eps(S) * s[..., 0]
+    return s[..., -1] if depth == 1 else namespace(s).astype(told, s.dtype)
 
 
 def network_geodesic(point: Frames, V: Sequence[Array]) -> Geodesic:

@@ -383,9 +383,8 @@ def test_libraries_and_dtypes_are_kept(xp, rng):
     W = ref.random_svd(3, 3, 2, rng)
     Z = vector(W, 2, rng)
     plain = {"svd": (W, Z), "dense": (ref.dense_svd(W), ref.dense_tangent(W, Z))}
-    if xp.name == "jax":
-        pytest.skip("compiles for many seconds")
-    for kind, dtype in LIBRARIES:
+    # Jax compiles every operation for seconds.
+    for kind, dtype in LIBRARIES[: 1 if xp.name == "jax" else None]:
         given = xp.array(plain[kind], dtype)
         X, V = geodesic(space, *given, 0.5, velocity=True)
         assert xp.dtypes((X, V)) == {dtype}
