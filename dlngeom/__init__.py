@@ -16,12 +16,17 @@ _SUBMODULES = (
     "endtoend",
     "flow",
     "geodesics",
+    "langevin",
+    "laws",
     "network",
     "observables",
     "plotting",
     "points",
     "pymanopt",
+    "quotients",
     "spectral",
+    "submersion",
+    "thermodynamics",
 )
 _POINTS = (
     "SVD",
@@ -37,7 +42,13 @@ _POINTS = (
 
 _SPACES = ("DeepLinearNetwork", "EndToEndGeometry", "InfinitelyDeepNetwork")
 
-__all__ = sorted((*_SUBMODULES, *_POINTS, *_SPACES))
+_SUBMERSIONS = {
+    "Base": "submersion",
+    "RiemannianSubmersion": "submersion",
+    "check_submersion": "submersion_checks",
+}
+
+__all__ = sorted((*_SUBMODULES, *_POINTS, *_SPACES, *_SUBMERSIONS))
 
 
 def __getattr__(name: str) -> Any:
@@ -47,6 +58,8 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f"{__name__}.points"), name)
     if name in _SPACES:
         return getattr(importlib.import_module(f"{__name__}.dln"), name)
+    if name in _SUBMERSIONS:
+        return getattr(importlib.import_module(f"{__name__}.{_SUBMERSIONS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

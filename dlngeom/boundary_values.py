@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import least_squares
 
+from dlngeom.equations import Shooting
 from dlngeom.geodesic_paths import PRECISE, GeodesicError, states_at
-from dlngeom.submersion import Shooting
 
 __all__ = ["shoot"]
 

@@ -6,17 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dlngeom import _check, balanced, flow_equations, network
+from dlngeom import _check, balanced, flow_equations, network, thermodynamics
 from dlngeom._array import Array, Seed, as_generator, constant, inner, namespace, to_numpy
 from dlngeom._check_downstairs import Point
 from dlngeom._check_points import check_frames
 from dlngeom._random import random_frame, random_spectrum
 from dlngeom.covectors import Covector
 from dlngeom.downstairs_spaces import EndToEndGeometry, InfinitelyDeepNetwork
+from dlngeom.equations import Equation, Geodesic, Shooting
 from dlngeom.geodesic_equations import network_geodesic
 from dlngeom.points import factors, frames, svd
 from dlngeom.shooting import network_shooting
-from dlngeom.submersion import Equation, Geodesic, RiemannianSubmersion, Shooting
+from dlngeom.submersion import RiemannianSubmersion
 from dlngeom.tuples import SVD, Frames, dense
 
 __all__ = ["DeepLinearNetwork", "EndToEndGeometry", "InfinitelyDeepNetwork"]
@@ -140,6 +141,15 @@ class DeepLinearNetwork(RiemannianSubmersion):
         inner = (random_frame(rng, d, self.rank, batch) for d in self.widths[1:-1])
         q = (vt.mT, *(constant(frame, u) for frame in inner), u)
         return Frames(s ** (1 / self.depth), q)
+
+    def log_orbit_volume(self, point: Point) -> Array:
+        """Entropy :func:`dlngeom.thermodynamics.entropy` of an end-to-end matrix."""
+        s = point.s if isinstance(point, SVD) else svd(point, self.rank).s
+        return thermodynamics.entropy(s, self.widths)
+
+    def embedding(self, point: Frames) -> tuple[Array, ...]:
+        """Layers of a network."""
+        return factors(point)
 
     def gradient_flow(self, point: Any, energy_gradient: Callable[[Any], Any]) -> Equation:
         """Equation of the flow of the lifted energy, in the smallest network over the point."""

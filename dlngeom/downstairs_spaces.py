@@ -13,10 +13,11 @@ from dlngeom._check_downstairs import Point, TangentVector, checked_components
 from dlngeom._check_points import check_svd, require_positive, require_rank
 from dlngeom._random import random_frame, random_spectrum
 from dlngeom.covectors import Covector
+from dlngeom.equations import Equation, Geodesic, Shooting
 from dlngeom.geodesic_equations import end_to_end_geodesic
 from dlngeom.points import svd
 from dlngeom.shooting import end_to_end_shooting
-from dlngeom.submersion import Base, Equation, Geodesic, Shooting
+from dlngeom.submersion import Base
 from dlngeom.tuples import SVD, Frames, Tangent, dense
 
 __all__ = ["EndToEndGeometry", "InfinitelyDeepNetwork"]
@@ -84,6 +85,12 @@ class _EndToEnd(Base):
     def inner(self, point: Point, first: TangentVector, second: TangentVector) -> Array:
         """Inner product :func:`dlngeom.endtoend.inner`."""
         return endtoend.inner(self._of_rank(point), first, second, self.depth)
+
+    def inverse_cometric(self, point: Point, vector: TangentVector) -> TangentVector:
+        """Covector :func:`dlngeom.endtoend.inverse_cometric`."""
+        at = self._of_rank(point)
+        covector = endtoend.inverse_cometric(at, vector, self.depth)
+        return covector if at is point else dense((at, covector))
 
     def retraction(self, point: Point, vector: TangentVector, *, order: int = 2) -> Point:
         """Retraction :func:`dlngeom.endtoend.retraction`."""

@@ -10,11 +10,13 @@ from typing import Any
 
 from dlngeom._array import Array
 from dlngeom._check_points import check_factors
+from dlngeom.ambient import combine, parts, rebuild
+from dlngeom.equations import Equation, OwnFlow
 from dlngeom.flow_equations import energy_at
 from dlngeom.flow_equations import network_flow as network_equation
 from dlngeom.flow_runs import FlowError, Observe, follow
 from dlngeom.integration import Options, checked_times
-from dlngeom.submersion import Base, Equation, OwnFlow, RiemannianSubmersion, ambient_flow
+from dlngeom.submersion import Base, RiemannianSubmersion
 from dlngeom.trajectory import Trajectory, without_chain
 from dlngeom.tuples import SVD, Frames
 
@@ -170,7 +172,7 @@ def _ambient_equation(
     if not isinstance(space, RiemannianSubmersion):
         raise TypeError(f"{space} has no gradient_flow and no submersion to lift it to")
     start = point if upstairs else space.orbit_point(point, 0)
-    equation = ambient_flow(space, start, energy_gradient)
+    equation = _ambient_flow(space, start, energy_gradient)
     if upstairs:
         return equation
     return equation._replace(point=lambda state: space.project(equation.point(state)))
@@ -184,3 +186,28 @@ def _below(space: Any, single: bool, upstairs: bool) -> Callable[[Any], Any]:
         return without_chain(at) if single else at
 
     return below
+
+
+def _ambient_flow(
+    space: RiemannianSubmersion, point: Any, energy_gradient: Callable[[Any], Any]
+) -> Equation:
+    r"""Gradient flow upstairs in the coordinates of the ambient space.
+
+    .. math:: \dot x = -\mathrm{d}\phi^*(E'(\phi(x)))
+
+    It is tangent to the manifold; a retraction of the zero vector removes the drift of a solver.
+    """
+    axes = parts(point)[0].ndim - parts(space.random_point(0))[0].ndim
+    if axes not in (0, 1):
+        raise ValueError(f"the point has {axes} batch axes: it must have none, or one of chains")
+
+    def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        at = rebuild(point, state)
+        lifted = space.codifferential(at, energy_gradient(space.project(at)))
+        return tuple(-x for x in parts(lifted))
+
+    def clean(state: tuple[Array, ...]) -> Any:
+        at = rebuild(point, state)
+        return space.retraction(at, combine(0.0, at, 0.0, at))
+
+    return Equation(parts(point), rates, clean, axes == 0)

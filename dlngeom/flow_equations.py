@@ -15,9 +15,9 @@ from dlngeom import covectors, endtoend, spectral
 from dlngeom._array import Array, antisymmetric, identity, namespace, symmetric
 from dlngeom.chains import nearby_frames
 from dlngeom.covectors import Covector
+from dlngeom.equations import Equation
 from dlngeom.network import lift, product
 from dlngeom.points import svd
-from dlngeom.submersion import Equation
 from dlngeom.tuples import SVD, Frames, LowRank, dense
 
 __all__ = ["balanced_flow", "dense_flow", "energy_at", "factored_flow", "network_flow"]

@@ -10,8 +10,8 @@ import numpy as np
 
 from dlngeom import observables
 from dlngeom._array import Array, constant, to_numpy
+from dlngeom.equations import Equation
 from dlngeom.integration import Options, Solution, integrate
-from dlngeom.submersion import Equation
 from dlngeom.trajectory import (
     Trajectory,
     first_array,

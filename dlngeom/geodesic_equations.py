@@ -16,9 +16,9 @@ from dlngeom._array import Array, constant, eps, identity, namespace, remainder
 from dlngeom.balanced import tangent_part
 from dlngeom.chains import nearby_frames
 from dlngeom.curves import acceleration
+from dlngeom.equations import Geodesic
 from dlngeom.layers import Along, assemble, resolve
 from dlngeom.retractions import lifted_core
-from dlngeom.submersion import Geodesic
 from dlngeom.tuples import SVD, Frames, Tangent
 
 __all__ = ["end_to_end_geodesic", "network_geodesic"]

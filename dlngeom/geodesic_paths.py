@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dlngeom._array import Array, eps, inner, namespace, to_numpy
+from dlngeom.equations import Geodesic
 from dlngeom.integration import HaltError, Options, Solution, State, integrate
-from dlngeom.submersion import Geodesic
 
 __all__ = ["PRECISE", "GeodesicError", "states_at"]
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from dlngeom._array import Array, constant, namespace
 from dlngeom.boundary_values import shoot
+from dlngeom.equations import OwnGeodesics
 from dlngeom.geodesic_paths import GeodesicError, states_at
 from dlngeom.integration import checked_times
-from dlngeom.submersion import Base, OwnGeodesics, RiemannianSubmersion
+from dlngeom.submersion import Base, RiemannianSubmersion
 from dlngeom.trajectory import first_array, stack
 
 __all__ = ["GeodesicError", "dist", "energy", "exp", "geodesic", "length", "log"]

@@ -13,9 +13,9 @@ import numpy as np
 
 from dlngeom import factored, network
 from dlngeom.balanced import orthonormal_frame
+from dlngeom.equations import Geodesic, Shooting
 from dlngeom.geodesic_equations import end_to_end_geodesic, network_geodesic
 from dlngeom.nearest import closest_frames
-from dlngeom.submersion import Geodesic, Shooting
 from dlngeom.tuples import SVD, Frames, Tangent, dense
 
 __all__ = ["end_to_end_shooting", "network_shooting"]

@@ -1,132 +1,47 @@
-"""What flows and samplers need to know of a geometry: two small abstract classes.
+"""Riemannian submersions: two small abstract classes, and what follows from them.
 
 A :class:`Base` is a Riemannian manifold downstairs.  A :class:`RiemannianSubmersion` is a
-manifold upstairs over a base.  Points are arrays or tuples of arrays, with leading batch axes.
+manifold upstairs over a base, a submanifold of a Euclidean space with the metric of that space.
+Points and vectors are arrays or tuples of arrays, with leading batch axes.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from dlngeom._array import Array, Seed
+from dlngeom._array import Array, Seed, namespace, to_numpy
+from dlngeom.ambient import (
+    Vector,
+    combine,
+    coordinates,
+    from_coordinates,
+    norm,
+    parts,
+    rebuild,
+    unit_vector,
+)
 
 __all__ = [
     "Base",
-    "Equation",
-    "Geodesic",
-    "OwnFlow",
-    "OwnGeodesics",
-    "Point",
+    "LiftedBase",
+    "OwnEmbedding",
+    "OwnInverse",
     "RiemannianSubmersion",
-    "Shooting",
-    "Vector",
-    "ambient_flow",
-    "combine",
+    "cometric",
+    "embedding",
+    "gradient",
     "horizontal_projection",
+    "inverse_cometric",
+    "lift",
+    "mean_curvature",
 ]
 
 Point: TypeAlias = Any
-Vector: TypeAlias = Any
 
-
-class Equation(NamedTuple):
-    """An ordinary differential equation in coordinates that have no singularity.
-
-    Attributes
-    ----------
-    start : tuple of arrays
-        Coordinates of the initial point.
-    rates : callable
-        From coordinates to their time derivatives.
-    point : callable
-        From coordinates to the point that they stand for, exactly on the manifold.
-    single : bool
-        Whether there is one point, without a batch axis.
-    initial : point, optional
-        The initial point itself, where coordinates fix it up to a choice of frames only.
-    """
-
-    start: tuple[Array, ...]
-    rates: Callable[[tuple[Array, ...]], tuple[Array, ...]]
-    point: Callable[[tuple[Array, ...]], Point]
-    single: bool
-    initial: Point = None
-
-
-class Geodesic(NamedTuple):
-    """A geodesic as a differential equation in coordinates that have no singularity.
-
-    Attributes
-    ----------
-    start : tuple of arrays
-        Coordinates of the initial point and velocity.
-    rates : callable
-        From coordinates to their time derivatives.
-    point, velocity : callable
-        From coordinates to the point and the velocity there.
-    clearance : callable
-        From coordinates to a number that falls to zero where the manifold ends.
-    """
-
-    start: tuple[Array, ...]
-    rates: Callable[[tuple[Array, ...]], tuple[Array, ...]]
-    point: Callable[[tuple[Array, ...]], Point]
-    velocity: Callable[[tuple[Array, ...]], Vector]
-    clearance: Callable[[tuple[Array, ...]], Array]
-
-
-class Shooting(NamedTuple):
-    """The boundary value problem of a geodesic from one point to another, in numpy.
-
-    Attributes
-    ----------
-    guesses : list of arrays (dim,)
-        Coefficients of initial velocities in an orthonormal basis.
-    geodesic : callable
-        From coefficients ``(chain, dim)`` to geodesics.
-    residual : callable
-        From points reached ``(chain, ...)`` to ``(chain, dim)`` numbers, zero at the target.
-    miss : callable
-        From one point reached to its relative distance from the target.
-    vector : callable
-        From coefficients to the tangent vector.
-    """
-
-    guesses: list[Array]
-    geodesic: Callable[[Array], Geodesic]
-    residual: Callable[[Point], Array]
-    miss: Callable[[Point], float]
-    vector: Callable[[Array], Vector]
-
-
-@runtime_checkable
-class OwnFlow(Protocol):
-    """A geometry that knows good coordinates for its gradient flows."""
-
-    def gradient_flow(self, point: Point, energy_gradient: Callable[[Any], Any]) -> Equation:
-        """Check a point and return the equation of the flow from it."""
-
-
-@runtime_checkable
-class OwnGeodesics(Protocol):
-    """A geometry that knows its geodesics."""
-
-    def geodesic(self, point: Point, vector: Vector) -> Geodesic:
-        """Check a point and a tangent vector and return the geodesic."""
-
-    def shooting(self, point: Point, other: Point) -> Shooting:
-        """Check two points and return the boundary value problem between them."""
-
-    def norm(self, point: Point, vector: Vector) -> Array:
-        """Length of a tangent vector."""
-
-    def steps(self, curve: Point) -> Array:
-        """Check points along a curve and return the lengths of the steps between them."""
-
-    def batch_axes(self, point: Point) -> int:
-        """Count the batch axes of a point."""
+# Step of the fourth-order differences, relative to the point: their error is about 1e-11.
+_STEP = 1e-3
 
 
 class Base(ABC):
@@ -158,6 +73,13 @@ class RiemannianSubmersion(ABC):
     r"""A manifold over a base whose differential is isometric on horizontal vectors.
 
     .. math:: \mathrm{d}\phi\, \mathrm{d}\phi^* = \text{cometric of the base}
+
+    Subclasses implement the abstract methods below, for points with leading batch axes;
+    :func:`dlngeom.check_submersion` tells whether they are right.
+
+    Notes
+    -----
+    Section 12.1 of Menon, *The geometry of the deep linear network*.
     """
 
     @property
@@ -176,9 +98,9 @@ class RiemannianSubmersion(ABC):
         """Dimension of the fibres."""
 
     @property
-    @abstractmethod
     def base(self) -> Base:
-        """Geometry downstairs."""
+        """Geometry downstairs: computed by lifting, where no closed form is given."""
+        return LiftedBase(self)
 
     @abstractmethod
     def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Point:
@@ -212,50 +134,180 @@ class RiemannianSubmersion(ABC):
     def orbit_point(self, point: Point, rng: Seed) -> Point:
         """Random point upstairs over a point downstairs."""
 
+    def log_orbit_volume(self, point: Point) -> Array:
+        """Entropy: logarithm of the volume of the fibre over a point downstairs.
+
+        Raises
+        ------
+        NotImplementedError
+            If no formula is given.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no volume of its orbits")
+
+
+@runtime_checkable
+class OwnEmbedding(Protocol):
+    """A submersion whose points are not the ambient vectors that they stand for."""
+
+    def embedding(self, point: Point) -> Vector:
+        """Ambient position of a point."""
+
+
+@runtime_checkable
+class OwnInverse(Protocol):
+    """A base that knows the inverse of its cometric."""
+
+    def inverse_cometric(self, point: Point, vector: Vector) -> Vector:
+        """Covector of a tangent vector."""
+
+
+@dataclass(frozen=True)
+class LiftedBase(Base):
+    r"""Geometry downstairs of a submersion, computed upstairs.
+
+    .. math:: A = \mathrm{d}\phi\, \mathrm{d}\phi^*, \qquad g(Z, Z) = \langle Z, A^{-1} Z \rangle
+
+    Parameters
+    ----------
+    space : RiemannianSubmersion
+    """
+
+    space: RiemannianSubmersion
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the base."""
+        return self.space.dim_base
+
+    def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Point:
+        """Points below random points upstairs."""
+        return self.space.project(self.space.random_point(rng, batch))
+
+    def cometric(self, point: Point, covector: Any) -> Vector:
+        """Push the lifted covector down."""
+        return cometric(self.space, self.space.orbit_point(point, 0), covector)
+
+    def inner(self, point: Point, first: Vector, second: Vector) -> Array:
+        """Pair the covector of the first vector with the second."""
+        batch = _batch_axes(self.space, point)
+        covector = coordinates(inverse_cometric(self, point, first), batch)
+        values = covector * coordinates(second, batch)
+        return namespace(values).sum(values, axis=-1)
+
+    def retraction(self, point: Point, vector: Vector, *, order: int = 2) -> Point:
+        """Push down the retraction of the horizontal lift."""
+        above = self.space.orbit_point(point, 0)
+        lifted = lift(self.space, above, vector)
+        return self.space.project(self.space.retraction(above, lifted, order=order))
+
+
+def embedding(space: RiemannianSubmersion, point: Point) -> Vector:
+    """Ambient position of a point: the point itself, unless the space says otherwise."""
+    return space.embedding(point) if isinstance(space, OwnEmbedding) else point
+
 
 def horizontal_projection(space: RiemannianSubmersion, point: Point, vector: Vector) -> Vector:
-    """Orthogonal projection of an ambient vector on the horizontal space."""
+    r"""Orthogonal projection of an ambient vector on the horizontal space.
+
+    .. math:: P_h = P - P_v
+    """
     tangent = space.tangent_projection(point, vector)
     vertical = space.vertical_projection(point, vector)
     return combine(1.0, tangent, -1.0, vertical)
 
 
-def combine(a: float, first: Vector, b: float, second: Vector) -> Vector:
-    """Linear combination of vectors that are arrays or tuples of arrays."""
-    if isinstance(first, tuple):
-        return tuple(a * x + b * y for x, y in zip(first, second, strict=True))
-    return a * first + b * second
+def cometric(space: RiemannianSubmersion, point: Point, covector: Any) -> Vector:
+    r"""Cometric of the base, at a point upstairs.
 
-
-def ambient_flow(
-    space: RiemannianSubmersion, point: Point, energy_gradient: Callable[[Any], Any]
-) -> Equation:
-    r"""Gradient flow upstairs in the coordinates of the ambient space.
-
-    .. math:: \dot x = -\mathrm{d}\phi^*(E'(\phi(x)))
-
-    It is tangent to the manifold; a retraction of the zero vector removes the drift of a solver.
+    .. math:: A = \mathrm{d}\phi\, \mathrm{d}\phi^*
     """
-    axes = _parts(point)[0].ndim - _parts(space.random_point(0))[0].ndim
-    if axes not in (0, 1):
-        raise ValueError(f"the point has {axes} batch axes: it must have none, or one of chains")
-
-    def whole(state: tuple[Array, ...]) -> Point:
-        if not isinstance(point, tuple):
-            return state[0]
-        return type(point)(*state) if hasattr(point, "_fields") else state
-
-    def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
-        at = whole(state)
-        lifted = space.codifferential(at, energy_gradient(space.project(at)))
-        return tuple(-x for x in _parts(lifted))
-
-    def clean(state: tuple[Array, ...]) -> Point:
-        at = whole(state)
-        return space.retraction(at, combine(0.0, at, 0.0, at))
-
-    return Equation(tuple(_parts(point)), rates, clean, axes == 0)
+    return space.differential(point, space.codifferential(point, covector))
 
 
-def _parts(value: Any) -> tuple[Array, ...]:
-    return value if isinstance(value, tuple) else (value,)
+def inverse_cometric(base: Base, point: Point, vector: Vector) -> Vector:
+    r"""Covector of a tangent vector downstairs, in closed form or from the matrix of ``A``.
+
+    .. math:: Y = A^{-1} Z
+    """
+    if isinstance(base, OwnInverse):
+        return base.inverse_cometric(point, vector)
+    batch = parts(point)[0].ndim - parts(base.random_point(0))[0].ndim
+    flat = coordinates(vector, batch)
+    xp: Any = namespace(flat)
+    columns = [
+        coordinates(base.cometric(point, unit_vector(i, vector, batch)), batch)
+        for i in range(flat.shape[-1])
+    ]
+    values, axes = xp.linalg.eigh(xp.stack(columns, axis=-1))
+    kept = xp.arange(flat.shape[-1]) >= flat.shape[-1] - base.dim
+    inverse = xp.where(kept, 1 / xp.where(kept, values, xp.ones_like(values)), 0 * values)
+    solution = axes @ (inverse[..., None] * (axes.mT @ flat[..., None]))
+    return from_coordinates(solution[..., 0], vector, batch)
+
+
+def lift(space: RiemannianSubmersion, point: Point, vector: Vector) -> Vector:
+    r"""Horizontal lift of a tangent vector downstairs.
+
+    .. math:: V = \mathrm{d}\phi^* (\mathrm{d}\phi\, \mathrm{d}\phi^*)^{-1} Z
+    """
+    covector = inverse_cometric(space.base, space.project(point), vector)
+    return space.codifferential(point, covector)
+
+
+def gradient(space: RiemannianSubmersion, point: Point, egrad: Any) -> Vector:
+    r"""Riemannian gradient upstairs of a lifted energy ``L(x) = E(phi(x))``.
+
+    .. math:: \mathrm{grad}\, L(x) = \mathrm{d}\phi^*(E'(\phi(x)))
+    """
+    return space.codifferential(point, egrad)
+
+
+def mean_curvature(space: RiemannianSubmersion, point: Point) -> Vector:
+    r"""Mean curvature vector of the orbit of a point, as a submanifold of the space upstairs.
+
+    .. math:: H = P_h \sum_i D P_v[e_i]\, e_i = -\mathrm{grad}\,(S \circ \phi)
+
+    Parameters
+    ----------
+    space : RiemannianSubmersion
+    point : Point
+        One point, without batch axes.
+
+    Returns
+    -------
+    Vector
+        Horizontal; the sum over an orthonormal basis ``e_i`` of the vertical space, without
+        division by the dimension.
+
+    Notes
+    -----
+    Section 12.1 (2) of Menon, *The geometry of the deep linear network*, with the sign corrected.
+    Derivatives along the orbit are fourth-order differences.
+    """
+    position = embedding(space, point)
+    total = coordinates(position) * 0
+    size = _STEP * float(to_numpy(norm(position)))
+    for i in range(total.shape[-1]):
+        # A sum over projections of any orthonormal basis is one over a basis of the image.
+        vector = space.vertical_projection(point, unit_vector(i, position))
+        length = float(to_numpy(norm(vector)))
+        if length > 0:
+            total = total + _turning(space, point, vector, size / length)
+    return horizontal_projection(space, point, from_coordinates(total, position))
+
+
+def _turning(space: RiemannianSubmersion, point: Point, vector: Vector, step: float) -> Array:
+    """Differentiate ``P_v(x) V`` as ``x`` moves along ``V``, in coordinates."""
+
+    def along(t: float) -> Array:
+        moved = space.retraction(point, rebuild(vector, [t * x for x in parts(vector)]))
+        return coordinates(space.vertical_projection(moved, vector))
+
+    near, far = (along(k * step) - along(-k * step) for k in (1, 2))
+    return (8 * near - far) / (12 * step)
+
+
+def _batch_axes(space: RiemannianSubmersion, point: Point) -> int:
+    """Count the batch axes of a point downstairs."""
+    single = parts(space.project(space.random_point(0)))[0]
+    return int(parts(point)[0].ndim) - int(single.ndim)

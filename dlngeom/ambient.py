@@ -1,0 +1,101 @@
+"""Vectors that are arrays or tuples of arrays, as elements of one real Euclidean space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from dlngeom._array import Array, namespace
+
+__all__ = [
+    "Vector",
+    "combine",
+    "coordinates",
+    "from_coordinates",
+    "norm",
+    "parts",
+    "rebuild",
+    "scale",
+    "unit_vector",
+]
+
+Vector: TypeAlias = Any
+
+
+def parts(value: Vector) -> tuple[Array, ...]:
+    """All arrays of a nested tuple."""
+    if not isinstance(value, tuple):
+        return (value,)
+    return tuple(x for part in value for x in parts(part))
+
+
+def rebuild(like: Vector, arrays: Sequence[Array]) -> Vector:
+    """Inverse of :func:`parts`: arrays in the nested tuples of ``like``."""
+    remaining = iter(arrays)
+
+    def build(value: Vector) -> Vector:
+        if not isinstance(value, tuple):
+            return next(remaining)
+        built = [build(x) for x in value]
+        return type(value)(*built) if hasattr(value, "_fields") else tuple(built)
+
+    return build(like)
+
+
+def combine(a: float, first: Vector, b: float, second: Vector) -> Vector:
+    """Linear combination of vectors."""
+    pairs = zip(parts(first), parts(second), strict=True)
+    return rebuild(first, [a * x + b * y for x, y in pairs])
+
+
+def scale(factor: Any, vector: Vector) -> Vector:
+    """Product with a number, or with one number ``(chain,)`` for each chain."""
+    if isinstance(factor, (int, float)) or factor.ndim == 0:
+        return rebuild(vector, [factor * x for x in parts(vector)])
+    # Complex entries times real factors keep their precision in every library.
+    return rebuild(vector, [x * factor[(..., *(None,) * (x.ndim - 1))] for x in parts(vector)])
+
+
+def coordinates(vector: Vector, batch: int = 0) -> Array:
+    """Real coordinates ``(..., size)`` after ``batch`` leading axes, orthonormal for the metric."""
+    xp = namespace(*parts(vector))
+    columns = []
+    for x in parts(vector):
+        flat = xp.reshape(x, (*x.shape[:batch], math.prod(x.shape[batch:])))
+        if xp.isdtype(x.dtype, "complex floating"):
+            columns += [xp.real(flat), xp.imag(flat)]
+        else:
+            columns.append(flat)
+    return columns[0] if len(columns) == 1 else xp.concat(columns, axis=-1)
+
+
+def from_coordinates(values: Array, like: Vector, batch: int = 0) -> Vector:
+    """Inverse of :func:`coordinates`: vector with the shapes of ``like``."""
+    xp = namespace(values, *parts(like))
+    arrays, at = [], 0
+    for x in parts(like):
+        size = math.prod(x.shape[batch:])
+        shape = (*values.shape[:-1], *x.shape[batch:])
+        part = xp.reshape(values[..., at : at + size], shape)
+        at += size
+        if xp.isdtype(x.dtype, "complex floating"):
+            part = part + 1j * xp.reshape(values[..., at : at + size], shape)
+            at += size
+        arrays.append(part)
+    return rebuild(like, arrays)
+
+
+def unit_vector(index: int, like: Vector, batch: int = 0) -> Vector:
+    """Vector whose coordinate ``index`` is one, and the others zero."""
+    flat = coordinates(like, batch)
+    xp = namespace(flat)
+    chosen = xp.arange(flat.shape[-1]) == index
+    return from_coordinates(flat * 0 + xp.astype(chosen, flat.dtype), like, batch)
+
+
+def norm(vector: Vector, batch: int = 0) -> Array:
+    """Euclidean norm after ``batch`` leading axes."""
+    flat = coordinates(vector, batch)
+    xp = namespace(flat)
+    return xp.sqrt(xp.sum(flat * flat, axis=-1))

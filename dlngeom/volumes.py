@@ -1,0 +1,32 @@
+"""Logarithms of the volumes of spheres, orthogonal groups and Stiefel manifolds."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["log_orthogonal_volume", "log_sphere_volume", "log_stiefel_volume"]
+
+
+def log_sphere_volume(size: int) -> float:
+    r"""Logarithm of the volume of the unit sphere of ``R^size``.
+
+    .. math:: \mathrm{vol}\, S^{d-1} = 2 \pi^{d/2} / \Gamma(d/2)
+    """
+    return math.log(2) + size / 2 * math.log(math.pi) - math.lgamma(size / 2)
+
+
+def log_orthogonal_volume(size: int) -> float:
+    r"""Logarithm of the volume of ``O_d`` in the Frobenius metric, both components.
+
+    .. math:: \mathrm{vol}\, O_d = 2^{d(d-1)/4} \prod_{k=1}^{d} \mathrm{vol}\, S^{k-1}
+    """
+    spheres = sum(log_sphere_volume(k) for k in range(1, size + 1))
+    return size * (size - 1) / 4 * math.log(2) + spheres
+
+
+def log_stiefel_volume(rank: int, size: int) -> float:
+    r"""Logarithm of the volume of orthonormal ``r``-frames of ``R^d``, as a quotient of ``O_d``.
+
+    .. math:: \mathrm{vol}\, St(r, d) = \mathrm{vol}\, O_d / \mathrm{vol}\, O_{d-r}
+    """
+    return log_orthogonal_volume(size) - log_orthogonal_volume(size - rank)
