@@ -12,13 +12,14 @@ from itertools import pairwise
 from dlngeom import _check
 from dlngeom._array import Array, antisymmetric, namespace, symmetric
 from dlngeom._check_points import check_frames
-from dlngeom.curves import acceleration, retract
+from dlngeom.curves import corrected, retract, turned
 from dlngeom.layers import (
     Along,
     Ambient,
+    Balance,
     assemble,
+    balance,
     balance_defect,
-    combine,
     correct,
     multipliers,
     resolve,
@@ -178,23 +179,30 @@ def _checked_vector(
 
 def tangent_part(frames: Frames, X: Ambient) -> Along:
     """Unchecked :func:`tangent_projection` in frames."""
-    S = multipliers(frames.lam, symmetric(balance_defect(frames.lam, X.core)))
-    return Along(X.core - correct(frames.lam, S), tangent_perpendicular(X))
+    at = _balance(frames)
+    S = multipliers(at, symmetric(balance_defect(at, X.core)))
+    return Along(X.core - correct(at, S), tangent_perpendicular(X))
 
 
 def vertical_part(frames: Frames, X: Ambient) -> Along:
     """Unchecked :func:`vertical_projection` in frames."""
-    omega = multipliers(frames.lam, antisymmetric(balance_defect(frames.lam, X.core)))
+    at = _balance(frames)
+    omega = multipliers(at, antisymmetric(balance_defect(at, X.core)))
     perp = tangent_perpendicular(X)
-    return Along(correct(frames.lam, omega), (perp[0] * 0, *perp[1:-1], perp[-1] * 0))
+    return Along(correct(at, omega), (perp[0] * 0, *perp[1:-1], perp[-1] * 0))
 
 
 def horizontal_part(frames: Frames, X: Ambient) -> Along:
     """Unchecked :func:`horizontal_projection` in frames: the solve without a symmetry."""
-    S = multipliers(frames.lam, balance_defect(frames.lam, X.core))
+    at = _balance(frames)
+    S = multipliers(at, balance_defect(at, X.core))
     perp = tangent_perpendicular(X)
     inner = tuple(part * 0 for part in perp[1:-1])
-    return Along(X.core - correct(frames.lam, S), (perp[0], *inner, perp[-1]))
+    return Along(X.core - correct(at, S), (perp[0], *inner, perp[-1]))
+
+
+def _balance(frames: Frames) -> Balance:
+    return balance(frames.lam, len(frames.q) - 1)
 
 
 def retraction(
@@ -231,9 +239,7 @@ def retraction(
         raise ValueError(f"order={order!r}: it must be 1 or 2")
     frames, V = _checked(frames, "V", V, check_finite)
     vector = tangent_part(frames, resolve(frames, V))
-    if order == 2:
-        vector = combine(1.0, vector, -0.5, tangent_part(frames, acceleration(frames, vector)))
-    return retract(frames, vector)
+    return turned(frames, *corrected(frames, vector)) if order == 2 else retract(frames, vector)
 
 
 def weingarten(
@@ -293,7 +299,8 @@ def _normal_multipliers(frames: Frames, normal: Ambient) -> tuple[list[Array], l
     """Multipliers of a normal vector: cores ``S_p`` and parts ``s_p`` across the frames."""
     xp = namespace(frames.lam)
     row, column = frames.lam[..., :, None], frames.lam[..., None, :]
-    scaled = multipliers(frames.lam, symmetric(balance_defect(frames.lam, normal.core)))
+    at = _balance(frames)
+    scaled = multipliers(at, symmetric(balance_defect(at, normal.core)))
     inner = scaled / xp.maximum(row, column)[..., None, :, :]
     zero = row * column * 0
     S = [zero, *(inner[..., p, :, :] for p in range(inner.shape[-3])), zero]

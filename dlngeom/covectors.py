@@ -23,6 +23,7 @@ __all__ = [
     "as_covector",
     "check_batch",
     "components",
+    "is_operator",
     "to_dense",
 ]
 
@@ -136,6 +137,11 @@ def _adjoint_product(operator: LinearOperator, x: Array) -> Array:
         return operator.rmatmat(x).astype(x.dtype, copy=False)
     except (TypeError, NotImplementedError):
         raise ValueError("a LinearOperator covector must define rmatvec or rmatmat") from None
+
+
+def is_operator(covector: Covector) -> bool:
+    """Whether a covector is a sparse matrix or an operator, which have no batch axes."""
+    return bool(sparse.issparse(covector)) or isinstance(covector, LinearOperator)
 
 
 def to_dense(covector: Covector) -> Array:

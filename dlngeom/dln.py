@@ -15,6 +15,7 @@ from dlngeom.covectors import Covector
 from dlngeom.downstairs_spaces import EndToEndGeometry, InfinitelyDeepNetwork
 from dlngeom.equations import Equation, Geodesic, Shooting
 from dlngeom.geodesic_equations import network_geodesic
+from dlngeom.network_walks import NetworkWalk
 from dlngeom.points import factors, frames, svd
 from dlngeom.shooting import network_shooting
 from dlngeom.submersion import RiemannianSubmersion
@@ -150,6 +151,10 @@ class DeepLinearNetwork(RiemannianSubmersion):
     def embedding(self, point: Frames) -> tuple[Array, ...]:
         """Layers of a network."""
         return factors(point)
+
+    def random_walk(self, point: Frames) -> NetworkWalk:
+        """Walk of the frames."""
+        return NetworkWalk()
 
     def gradient_flow(self, point: Any, energy_gradient: Callable[[Any], Any]) -> Equation:
         """Equation of the flow of the lifted energy, in the smallest network over the point."""

@@ -15,6 +15,7 @@ from dlngeom._random import random_frame, random_spectrum
 from dlngeom.covectors import Covector
 from dlngeom.equations import Equation, Geodesic, Shooting
 from dlngeom.geodesic_equations import end_to_end_geodesic
+from dlngeom.network_walks import EndToEndWalk, InfiniteWalk
 from dlngeom.points import svd
 from dlngeom.shooting import end_to_end_shooting
 from dlngeom.submersion import Base
@@ -172,6 +173,24 @@ class _EndToEnd(Base):
         start = svd(point, rank)
         equation = flow_equations.factored_flow(start, gradient, self.depth, dense_point=True)
         return equation._replace(point=lambda state: dense(equation.point(state)), initial=point)
+
+    def random_walk(self, point: Point) -> EndToEndWalk | InfiniteWalk:
+        """Walk of the smallest network over a matrix, or of an SVD at infinite depth."""
+        factored = isinstance(point, SVD)
+        if self.depth == math.inf:
+            return InfiniteWalk(factored)
+        return EndToEndWalk(int(self.depth), self.rank, factored)
+
+    def check_start(self, point: Point) -> Point:
+        """Return a point that a random walk can start from.
+
+        Raises
+        ------
+        ValueError
+            As for :meth:`check_point`, and if a singular value is zero.
+        """
+        self._regular("the point", point)
+        return point
 
     def _common_rank(self, point: Array) -> int | None:
         """Rank of all matrices of a batch, which two or more layers keep."""

@@ -20,7 +20,14 @@ from dlngeom.network import lift, product
 from dlngeom.points import svd
 from dlngeom.tuples import SVD, Frames, LowRank, dense
 
-__all__ = ["balanced_flow", "dense_flow", "energy_at", "factored_flow", "network_flow"]
+__all__ = [
+    "balanced_flow",
+    "checked_gradient",
+    "dense_flow",
+    "energy_at",
+    "factored_flow",
+    "network_flow",
+]
 
 Gradient = Callable[[Any], Covector]
 
@@ -47,7 +54,10 @@ def _first(value: Covector) -> Covector:
     return value[0, ...] if extra else value
 
 
-def _checked(value: Covector, m: int, n: int, like: Array, batch: tuple[int, ...]) -> Covector:
+def checked_gradient(
+    value: Covector, m: int, n: int, like: Array, batch: tuple[int, ...]
+) -> Covector:
+    """Check what an energy gradient returned for a batch of matrices."""
     name = "energy_gradient"
     if not (isinstance(value, LowRank) or hasattr(value, "shape")):
         raise TypeError(f"{name} returned {type(value).__name__}: it must be a matrix ({m}, {n})")
@@ -68,7 +78,7 @@ def dense_flow(W: Array, gradient: Gradient, depth: float) -> Equation:
 
     def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
         (X,) = state
-        covector = _checked(gradient(X), m, n, X, tuple(X.shape[:-2]))
+        covector = checked_gradient(gradient(X), m, n, X, tuple(X.shape[:-2]))
         if depth == 1:
             return (X * 0 - covectors.to_dense(covector),)
         velocity: Array = endtoend.cometric(X, covector, depth, check_finite=False)
@@ -101,7 +111,7 @@ def factored_flow(
         turn = P / lam[..., None, :]
         here = SVD(L @ turn, lam**k, (R @ turn).mT)
         value = gradient(dense(here) if dense_point else here)
-        covector = _checked(value, m, n, L, tuple(L.shape[:-2]))
+        covector = checked_gradient(value, m, n, L, tuple(L.shape[:-2]))
         return _thin_rates(here, lam, P, covector, depth)
 
     start = (point.u * scale, point.vt.mT * scale)
@@ -205,7 +215,9 @@ def network_flow(factors: tuple[Array, ...], gradient: Gradient) -> Equation:
     m, n = factors[-1].shape[-2], factors[0].shape[-1]
 
     def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
-        covector = _checked(gradient(product(state)), m, n, state[0], tuple(state[0].shape[:-2]))
+        covector = checked_gradient(
+            gradient(product(state)), m, n, state[0], tuple(state[0].shape[:-2])
+        )
         return tuple(-x for x in lift(state, covector))
 
     return Equation(factors, rates, lambda state: state, factors[0].ndim == 2)

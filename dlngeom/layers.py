@@ -14,13 +14,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlngeom._array import Array, antisymmetric, constant, namespace, project_out, symmetric
+from dlngeom._array import Array, constant, namespace, project_out, symmetric
 from dlngeom.tuples import Frames
 
 __all__ = [
     "Along",
     "Ambient",
+    "Balance",
+    "Rotations",
     "assemble",
+    "balance",
     "balance_defect",
     "combine",
     "correct",
@@ -108,43 +111,63 @@ def combine(a: float, x: Along, b: float, y: Along) -> Along:
     return Along(a * x.core + b * y.core, perp)
 
 
-def balance_defect(lam: Array, core: Array) -> Array:
-    """Defect ``b_p = C_{p+1} lam_k - C_p lam_l`` of ``N`` cores, per inner frame."""
-    row, column = (x[..., None, :, :] for x in pair(lam))
-    return core[..., 1:, :, :] * row - core[..., :-1, :, :] * column
+class Balance(NamedTuple):
+    """The linearised balance constraint, scaled by the larger singular value of each pair.
+
+    Attributes
+    ----------
+    row, column : array (..., 1, r, r)
+        ``lam_k`` and ``lam_l``.
+    inverse : array (..., N-1, r, r)
+        Inverse eigenvalues of its normal equations.
+    """
+
+    row: Array
+    column: Array
+    inverse: Array
 
 
-def correct(lam: Array, S: Array) -> Array:
-    """Cores ``lam_k S_{p-1} - S_p lam_l`` that multipliers ``S_1, ..., S_{N-1}`` span."""
-    xp = namespace(lam, S)
-    row, column = (x[..., None, :, :] for x in pair(lam))
-    zero = xp.zeros_like(S[..., :1, :, :]) if S.shape[-3] else xp.zeros_like(row * column)
-    padded = xp.concat([zero, S, zero], axis=-3)
-    return row * padded[..., :-1, :, :] - column * padded[..., 1:, :, :]
+def balance(lam: Array, depth: int) -> Balance:
+    r"""Factorise the normal equations of the balance constraint.
 
-
-def multipliers(lam: Array, b: Array) -> Array:
-    r"""Solve ``(lam_k^2 + lam_l^2) S_p - lam_k lam_l (S_{p-1} + S_{p+1}) = b_p`` along depth.
-
-    The sine transform diagonalises the system, with eigenvalues
+    The sine transform diagonalises them, with eigenvalues
     :math:`(\lambda_k - \lambda_l)^2 + 4 \lambda_k\lambda_l \sin^2(j\pi/2N)`, never zero.
+    """
+    row, column = (x[..., None, :, :] for x in pair(lam))
+    sines = np.sin(np.arange(1, depth) * math.pi / (2 * depth)) ** 2
+    product = (4 * (2 / depth) ** -1) * (row * column)
+    gap = (row - column) ** 2 * (depth / 2)
+    return Balance(row, column, 1 / (gap + product * constant(sines, lam)[:, None, None]))
+
+
+def balance_defect(at: Balance, core: Array) -> Array:
+    """Defect ``b_p = C_{p+1} lam_k - C_p lam_l`` of ``N`` cores, per inner frame."""
+    return core[..., 1:, :, :] * at.row - core[..., :-1, :, :] * at.column
+
+
+def correct(at: Balance, S: Array) -> Array:
+    """Cores ``lam_k S_{p-1} - S_p lam_l`` that multipliers ``S_1, ..., S_{N-1}`` span."""
+    xp = namespace(S)
+    if not S.shape[-3]:
+        return xp.zeros_like(at.row * at.column)
+    above, below = at.row * S, at.column * S
+    middle = above[..., :-1, :, :] - below[..., 1:, :, :]
+    return xp.concat([-below[..., :1, :, :], middle, above[..., -1:, :, :]], axis=-3)
+
+
+def multipliers(at: Balance, b: Array) -> Array:
+    r"""Solve ``(lam_k^2 + lam_l^2) S_p - lam_k lam_l (S_{p-1} + S_{p+1}) = b_p`` along depth.
 
     Parameters
     ----------
-    lam : array (..., r)
+    at : Balance
     b : array (..., N-1, r, r)
 
     Returns
     -------
     array (..., N-1, r, r)
     """
-    depth = b.shape[-3] + 1
-    if depth == 1:
-        return b
-    row, column = (x[..., None, :, :] for x in pair(lam))
-    sines = np.sin(np.arange(1, depth) * math.pi / (2 * depth)) ** 2
-    eigenvalues = (row - column) ** 2 + 4 * row * column * constant(sines, lam)[:, None, None]
-    return sine_transform(sine_transform(b) / eigenvalues) * (2 / depth)
+    return b if b.shape[-3] == 0 else sine_transform(sine_transform(b) * at.inverse)
 
 
 def sine_transform(x: Array) -> Array:
@@ -155,8 +178,7 @@ def sine_transform(x: Array) -> Array:
     p = np.arange(1, depth)
     # Reducing the product modulo the period keeps the sines exact to rounding.
     matrix = constant(np.sin(np.pi / depth * (np.outer(p, p) % (2 * depth))), x)
-    flat = namespace(x).reshape(x, (*x.shape[:-2], x.shape[-2] * x.shape[-1]))
-    return namespace(x).reshape(matrix @ flat, x.shape)
+    return _along_depth(matrix, x)
 
 
 def _fast_sine_transform(x: Array) -> Array:
@@ -167,7 +189,25 @@ def _fast_sine_transform(x: Array) -> Array:
     return -xp.imag(spectrum)[..., 1 : x.shape[-3] + 1, :, :] / 2
 
 
-def rotations(lam: Array, core: Array) -> tuple[Array, Array, Array]:
+class Rotations(NamedTuple):
+    """Motion of a balanced network in its frames.
+
+    Attributes
+    ----------
+    omega : array (..., N+1, r, r)
+        Antisymmetric rotation rates of the frames.
+    h : array (..., r, r)
+        Symmetric velocity of ``Lam``.
+    rate : array (..., N, r, r)
+        Differences of ``omega``.
+    """
+
+    omega: Array
+    h: Array
+    rate: Array
+
+
+def rotations(lam: Array, core: Array) -> Rotations:
     r"""Split tangent cores :math:`C_p = \Omega_p \Lambda + h - \Lambda \Omega_{p-1}`.
 
     Parameters
@@ -177,18 +217,32 @@ def rotations(lam: Array, core: Array) -> tuple[Array, Array, Array]:
 
     Returns
     -------
-    omega : array (..., N+1, r, r)
-        Antisymmetric, with mean zero over the frames, which is smooth at repeated ``lam``.
-    h : array (..., r, r)
-        Symmetric.
-    rate : array (..., N, r, r)
-        Differences of ``omega``.
+    Rotations
+        ``omega`` has mean zero over the frames, which is smooth at repeated ``lam``.
     """
     xp = namespace(lam, core)
-    row, column = lam[..., None, :, None], lam[..., None, None, :]
-    rate = 2 * antisymmetric(core) / (row + column)
-    omega = xp.concat([rate[..., :1, :, :] * 0, xp.cumulative_sum(rate, axis=-3)], axis=-3)
-    omega = omega - xp.mean(omega, axis=-3, keepdims=True)
-    middle = (omega[..., 1:, :, :] + omega[..., :-1, :, :]) / 2
-    h = xp.mean(symmetric(core) - (column - row) * middle, axis=-3)
-    return omega, h, rate
+    row, column = lam[..., :, None], lam[..., None, :]
+    rate = (core - core.mT) / (row + column)[..., None, :, :]
+    omega = _centred_sums(rate)
+    # The mean of the rotations on both sides of a layer, since all of them add up to zero.
+    middle = -(omega[..., 0, :, :] + omega[..., -1, :, :]) / (2 * core.shape[-3])
+    h = symmetric(xp.mean(core, axis=-3)) - (column - row) * middle
+    return Rotations(omega, h, rate)
+
+
+def _centred_sums(rate: Array) -> Array:
+    """Return sums over the first ``0, 1, ..., N`` layers, minus their mean."""
+    xp, depth = namespace(rate), rate.shape[-3]
+    if depth > _DENSE_TRANSFORM:
+        zero = xp.zeros_like(rate[..., :1, :, :])
+        sums = xp.concat([zero, xp.cumulative_sum(rate, axis=-3)], axis=-3)
+        return sums - xp.mean(sums, axis=-3, keepdims=True)
+    sums = np.tri(depth + 1, depth, -1)
+    return _along_depth(constant(sums - sums.mean(axis=0), rate), rate)
+
+
+def _along_depth(matrix: Array, x: Array) -> Array:
+    """Apply a matrix along the third axis from the end."""
+    xp = namespace(x)
+    flat = xp.reshape(x, (*x.shape[:-2], x.shape[-2] * x.shape[-1]))
+    return xp.reshape(matrix @ flat, (*x.shape[:-3], matrix.shape[0], *x.shape[-2:]))

@@ -12,7 +12,8 @@ import math
 from typing import Any, NamedTuple
 
 from dlngeom import spectral
-from dlngeom._array import Array, antisymmetric, constant, identity, namespace, polar, symmetric
+from dlngeom._array import Array, antisymmetric, constant, identity, namespace, symmetric
+from dlngeom.curves import polar_move, signed_svd
 from dlngeom.factored import combine, inner_product, metric, pair
 from dlngeom.layers import rotations
 from dlngeom.tuples import SVD, Tangent
@@ -46,10 +47,9 @@ class Motion(NamedTuple):
 def first_order_retraction(point: SVD, Z: Tangent, depth: float) -> SVD:
     """Retract along a curve that is exact on the balanced manifold for every step."""
     motion = _motion(point.s, Z.M, depth)
-    s, v = point.s[..., None, :], point.vt.mT
-    unit = identity(point.s.shape[-1], point.s)
-    new_u = polar(point.u @ (unit + motion.last) + Z.Up / s)
-    new_v = polar(v @ (unit + motion.first) + Z.Vp / s)
+    columns, v = point.s[..., None, :], point.vt.mT
+    new_u = polar_move(point.u, motion.last, Z.Up, columns)
+    new_v = polar_move(v, motion.first, Z.Vp, columns)
     if depth == math.inf:
         return _exponential_core(point.s, motion.h, new_u, new_v)
     return _power_core(spectral.root(point.s, depth), motion.h, int(depth), new_u, new_v)
@@ -58,10 +58,9 @@ def first_order_retraction(point: SVD, Z: Tangent, depth: float) -> SVD:
 def _power_core(lam: Array, h: Array, depth: int, u: Array, v: Array) -> SVD:
     """SVD of ``u (Lam + h)^N v^T`` for a symmetric core of any sign."""
     xp = namespace(lam)
-    linalg: Any = xp.linalg
-    left, values, right = linalg.svd(lam[..., :, None] * identity(lam.shape[-1], lam) + h)
-    turn_u = left if depth % 2 == 0 else right.mT
+    values, left, right = signed_svd(lam[..., :, None] * identity(lam.shape[-1], lam) + h)
     # H = P S Q^T is symmetric, so H^N is P S^N P^T or P S^N Q^T by the parity of N.
+    turn_u = left if depth % 2 == 0 else right
     new_v = v @ left
     # An absurd step of a derivative-free optimizer must end at a bad point, not at infinity.
     bounded = xp.minimum(values, xp.ones_like(values) * math.exp(_largest_logarithm(lam) / depth))

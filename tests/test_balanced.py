@@ -176,7 +176,7 @@ def test_sine_transform(depth, rng):
 
 def test_multipliers_solve_the_tridiagonal_system(rng):
     lam, b = np.array([1.5, 1.5, 0.3]), rng.standard_normal((6, 3, 3))
-    S = np.pad(layers.multipliers(lam, b), ((1, 1), (0, 0), (0, 0)))
+    S = np.pad(layers.multipliers(layers.balance(lam, len(b) + 1), b), ((1, 1), (0, 0), (0, 0)))
     row, column = layers.pair(lam)
     left = (row**2 + column**2) * S[1:-1] - row * column * (S[:-2] + S[2:])
     ref.close(left, b, 1e-13)

@@ -1,0 +1,290 @@
+r"""Random walks of balanced networks and of end-to-end matrices, in frames.
+
+Noise and gradient become cores and perpendicular parts of the frames, where the second-order
+retraction costs one symmetric eigenvalue problem and one linear solve per frame.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from dlngeom import covectors, retractions, spectral
+from dlngeom._array import (
+    Array,
+    antisymmetric,
+    constant,
+    identity,
+    is_square,
+    namespace,
+    project_out,
+    symmetric,
+)
+from dlngeom.covectors import Covector
+from dlngeom.curves import corrected, fast_move, turned
+from dlngeom.flow_equations import checked_gradient
+from dlngeom.layers import (
+    Along,
+    Balance,
+    balance,
+    balance_defect,
+    correct,
+    multipliers,
+    pair,
+)
+from dlngeom.points import svd
+from dlngeom.tuples import SVD, Frames, Tangent, dense
+from dlngeom.walks import Draw, State
+
+__all__ = ["EndToEndWalk", "InfiniteWalk", "NetworkWalk", "lifted"]
+
+
+@dataclass(frozen=True)
+class NetworkWalk:
+    """Walk of balanced networks; the state is their frames."""
+
+    def start(self, point: Frames) -> State:
+        """Return the frames themselves."""
+        return point
+
+    def point(self, state: State) -> Frames:
+        """Return the frames themselves."""
+        return Frames(*state)
+
+    def below(self, state: State) -> Array:
+        """Dense end-to-end matrix."""
+        return dense(state)
+
+    def covector(self, state: State, value: Any) -> Covector:
+        """Check a covector."""
+        q = state.q
+        return _covector(value, q[-1].shape[-2], q[0].shape[-2], state.lam)
+
+    def noise(self, state: State, draw: Draw) -> tuple[Array, ...]:
+        """Gaussian layers."""
+        widths, chains = [q.shape[-2] for q in state.q], state.lam.shape[0]
+        return tuple(draw((chains, up, low)) for low, up in pairwise(widths))
+
+    def step(
+        self, state: State, noise: Any, covector: Any, time: Any, vertical: Any, horizontal: Any
+    ) -> State:
+        """Step with the second-order retraction."""
+        at = balance(state.lam, len(state.q) - 1)
+        V = anisotropic(state, at, noise, vertical, horizontal)
+        if covector is not None:
+            V = _minus(V, time, lifted(state, covector))
+        return turned(state, *corrected(state, V, at, damped=_tall(state)), fast_move)
+
+    def reach(self, state: State) -> Array | None:
+        """Return how far the frames may turn out of their span: as far as ``lam`` is large."""
+        return _reach(state)
+
+
+def anisotropic(frames: Frames, at: Balance, noise: Any, vertical: Any, horizontal: Any) -> Along:
+    """Vector ``(a P_v + b P_h) xi`` in frames."""
+    core, perp = _in_frames(frames, noise)
+    a, b = (_columns(x, 3) for x in (vertical, horizontal))
+    defect = balance_defect(at, core)
+    if vertical is horizontal:
+        core = b * (core - correct(at, multipliers(at, symmetric(defect))))
+    else:
+        # One solve serves both: its antisymmetric part is the vertical one.
+        S = multipliers(at, defect)
+        core = b * core - correct(at, b * S - a * antisymmetric(S))
+    a, b = (_columns(x, 2) for x in (vertical, horizontal))
+    return Along(core, (b * perp[0], *(a * L for L in perp[1:-1]), b * perp[-1]))
+
+
+def _in_frames(frames: Frames, X: Any) -> tuple[Array, list[Any]]:
+    """Cores of a vector, and its tangent part out of the frames, 0.0 where these are square."""
+    q, images = frames.q, [x @ low for x, low in zip(X, frames.q[:-1], strict=True)]
+    core = [hi.mT @ y for hi, y in zip(q[1:], images, strict=True)]
+    perp = []
+    for p, frame in enumerate(q):
+        parts = []
+        if p > 0 and not is_square(frame):
+            parts.append(images[p - 1] - frame @ core[p - 1])
+        if p < len(X) and not is_square(frame):
+            parts.append(X[p].mT @ q[p + 1] - frame @ core[p].mT)
+        perp.append(sum(parts) / len(parts) if parts else 0.0)
+    return namespace(core[0]).stack(core, axis=-3), perp
+
+
+def lifted(frames: Frames, covector: Covector) -> Along:
+    """Lifted gradient (3.6) in frames."""
+    first, last, lam = frames.q[0], frames.q[-1], frames.lam
+    depth = len(frames.q) - 1
+    GV, GU = covectors.apply(covector, first), covectors.apply_transpose(covector, last)
+    core = last.mT @ GV
+    tip = (lam ** (depth - 1))[..., None, :]
+    ends = [
+        0.0 if is_square(q) else project_out(q, image) * tip
+        for q, image in ((first, GU), (last, GV))
+    ]
+    return Along(_spread(lam, core, depth), (ends[0], *(0.0,) * (depth - 1), ends[1]))
+
+
+def _spread(lam: Array, core: Array, depth: int) -> Array:
+    """Cores ``lam_k^(N-p) C_kl lam_l^(p-1)`` of all layers."""
+    left, right = (constant(x, lam)[:, None, None] for x in _exponents(depth))
+    row, column = lam[..., None, :, None], lam[..., None, None, :]
+    return row**left * core[..., None, :, :] * column**right
+
+
+def _exponents(depth: int) -> tuple[np.ndarray, np.ndarray]:
+    p = np.arange(1.0, depth + 1)
+    return depth - p, p - 1
+
+
+def _minus(V: Along, time: Any, gradient: Along) -> Along:
+    core = V.core - _columns(time, 3) * gradient.core
+    perp = zip(V.perp, gradient.perp, strict=True)
+    return Along(core, tuple(x - _columns(time, 2) * y for x, y in perp))
+
+
+def _columns(value: Any, axes: int) -> Any:
+    """Give a number for each chain trailing axes, and a single number none."""
+    if isinstance(value, (int, float)) or value.ndim == 0:
+        return value
+    return value[(..., *(None,) * axes)]
+
+
+def _tall(frames: Frames) -> bool:
+    return any(q.shape[-2] > q.shape[-1] for q in frames.q)
+
+
+def _reach(frames: Frames) -> Array | None:
+    across = max(q.shape[-2] - q.shape[-1] for q in frames.q)
+    return None if across == 0 else frames.lam[..., -1] / across**0.5
+
+
+def _covector(value: Any, m: int, n: int, like: Array) -> Covector:
+    chains = like.shape[0]
+    if chains == 1 and covectors.is_operator(value):
+        return covectors.to_dense(value)[None, ...]
+    return checked_gradient(value, m, n, like, (chains,))
+
+
+@dataclass(frozen=True)
+class EndToEndWalk:
+    """Walk of end-to-end matrices of finite depth; the state is their smallest network.
+
+    Its inner frames are not seen from downstairs, and do not move.
+
+    Parameters
+    ----------
+    depth, rank : int
+    factored : bool
+        Whether points are an SVD, rather than dense.
+    """
+
+    depth: int
+    rank: int
+    factored: bool
+
+    def start(self, point: Array | SVD) -> State:
+        """Frames of the smallest network."""
+        point = point if isinstance(point, SVD) else svd(point, self.rank)
+        inner = (identity(self.rank, point.s),) * (self.depth - 1)
+        lam = spectral.root(point.s, self.depth)
+        return Frames(lam, (point.vt.mT, *inner, point.u))
+
+    def point(self, state: State) -> Any:
+        """SVD or dense matrix."""
+        W = SVD(state.q[-1], state.lam**self.depth, state.q[0].mT)
+        return W if self.factored else dense(W)
+
+    def below(self, state: State) -> Any:
+        """SVD or dense matrix."""
+        return self.point(state)
+
+    def covector(self, state: State, value: Any) -> Covector:
+        """Check a covector."""
+        q = state.q
+        return _covector(value, q[-1].shape[-2], q[0].shape[-2], state.lam)
+
+    def noise(self, state: State, draw: Draw) -> Array:
+        """Gaussian matrix."""
+        q = state.q
+        return draw((state.lam.shape[0], q[-1].shape[-2], q[0].shape[-2]))
+
+    def step(
+        self, state: State, noise: Array, covector: Any, time: Any, vertical: Any, horizontal: Any
+    ) -> State:
+        """Step along the horizontal lift ``dphi^* A^(-1/2) xi`` of the noise."""
+        first, last, b = state.q[0], state.q[-1], _columns(horizontal, 2)
+        image = noise @ first
+        core = _unit_spread(state.lam, last.mT @ image, self.depth)
+        inner = (0.0,) * (self.depth - 1)
+        ends = [
+            0.0 if is_square(q) else b * project_out(q, x)
+            for q, x in ((first, noise.mT @ last), (last, image))
+        ]
+        V = Along(_columns(horizontal, 3) * core, (ends[0], *inner, ends[1]))
+        if covector is not None:
+            V = _minus(V, time, lifted(state, covector))
+        motion, perp = corrected(state, V, damped=_tall(state))
+        return turned(state, motion, perp, fast_move, ends_only=True)
+
+    def reach(self, state: State) -> Array | None:
+        """Return how far the frames may turn out of their span: as far as ``lam`` is large."""
+        return _reach(state)
+
+
+def _unit_spread(lam: Array, core: Array, depth: int) -> Array:
+    """Horizontal cores of all layers, an orthonormal image of one core, at any ratio."""
+    row, column = (x[..., None, :, :] for x in pair(lam))
+    left, right = (constant(x, lam)[:, None, None] for x in _exponents(depth))
+    shares = row**left * column**right
+    xp = namespace(lam)
+    length = xp.sqrt(xp.sum(shares * shares, axis=-3, keepdims=True))
+    return core[..., None, :, :] * (shares / length)
+
+
+@dataclass(frozen=True)
+class InfiniteWalk:
+    """Walk of invertible matrices with the metric of infinite depth; the state is their SVD."""
+
+    factored: bool
+
+    def start(self, point: Array | SVD) -> State:
+        """SVD of a matrix."""
+        return point if isinstance(point, SVD) else svd(point)
+
+    def point(self, state: State) -> Any:
+        """SVD or dense matrix."""
+        return SVD(*state) if self.factored else dense(SVD(*state))
+
+    def below(self, state: State) -> Any:
+        """SVD or dense matrix."""
+        return self.point(state)
+
+    def covector(self, state: State, value: Any) -> Covector:
+        """Check a covector."""
+        return _covector(value, state.u.shape[-2], state.vt.shape[-1], state.s)
+
+    def noise(self, state: State, draw: Draw) -> Array:
+        """Gaussian matrix."""
+        return draw(tuple(state.u.shape))
+
+    def step(
+        self, state: State, noise: Array, covector: Any, time: Any, vertical: Any, horizontal: Any
+    ) -> State:
+        """Step with the second-order retraction downstairs."""
+        s, v = state.s, state.vt.mT
+        weights = spectral.weights(s[..., :, None], s[..., None, :], math.inf)
+        root = namespace(s).sqrt(weights)
+        M = _columns(horizontal, 2) * root * (state.u.mT @ noise @ v)
+        if covector is not None:
+            core = state.u.mT @ covectors.apply(covector, v)
+            M = M - _columns(time, 2) * weights * core
+        Z = Tangent(state.u * 0, M, v * 0)
+        return retractions.second_order_retraction(state, Z, math.inf)
+
+    def reach(self, state: State) -> None:
+        """Singular values are never lost: there is no limit."""
+        return
