@@ -171,9 +171,10 @@ def _covector(value: Any, m: int, n: int, like: Array) -> Covector:
 
 @dataclass(frozen=True)
 class EndToEndWalk:
-    """Walk of end-to-end matrices of finite depth; the state is their smallest network.
+    """Walk of end-to-end matrices of finite depth: the horizontal walk of the smallest network.
 
-    Its inner frames are not seen from downstairs, and do not move.
+    The state is the singular values of its layers and the two outer frames; inner frames are
+    not seen from downstairs, and need not move.
 
     Parameters
     ----------
@@ -187,11 +188,9 @@ class EndToEndWalk:
     factored: bool
 
     def start(self, point: Array | SVD) -> State:
-        """Frames of the smallest network."""
+        """Singular values of the layers, and outer frames."""
         point = point if isinstance(point, SVD) else svd(point, self.rank)
-        inner = (identity(self.rank, point.s),) * (self.depth - 1)
-        lam = spectral.root(point.s, self.depth)
-        return Frames(lam, (point.vt.mT, *inner, point.u))
+        return Frames(spectral.root(point.s, self.depth), (point.vt.mT, point.u))
 
     def point(self, state: State) -> Any:
         """SVD or dense matrix."""
@@ -216,7 +215,9 @@ class EndToEndWalk:
         self, state: State, noise: Array, covector: Any, time: Any, vertical: Any, horizontal: Any
     ) -> State:
         """Step along the horizontal lift ``dphi^* A^(-1/2) xi`` of the noise."""
-        first, last, b = state.q[0], state.q[-1], _columns(horizontal, 2)
+        (first, last), b = state.q, _columns(horizontal, 2)
+        inner_frames = (identity(self.rank, state.lam),) * (self.depth - 1)
+        frames = Frames(state.lam, (first, *inner_frames, last))
         image = noise @ first
         core = _unit_spread(state.lam, last.mT @ image, self.depth)
         inner = (0.0,) * (self.depth - 1)
@@ -226,9 +227,10 @@ class EndToEndWalk:
         ]
         V = Along(_columns(horizontal, 3) * core, (ends[0], *inner, ends[1]))
         if covector is not None:
-            V = _minus(V, time, lifted(state, covector))
-        motion, perp = corrected(state, V, damped=_tall(state))
-        return turned(state, motion, perp, fast_move, ends_only=True)
+            V = _minus(V, time, lifted(frames, covector))
+        motion, perp = corrected(frames, V, damped=_tall(frames))
+        moved = turned(frames, motion, perp, fast_move, ends_only=True)
+        return Frames(moved.lam, (moved.q[0], moved.q[-1]))
 
     def reach(self, state: State) -> Array | None:
         """Return how far the frames may turn out of their span: as far as ``lam`` is large."""
