@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dlngeom._array import Seed
+from dlngeom.ambient import Vector
 from dlngeom.langevin_runs import LangevinError, Observe, Options, sample
-from dlngeom.submersion import Base, Point, RiemannianSubmersion, Vector
+from dlngeom.submersion import Base, Point, RiemannianSubmersion
 from dlngeom.trajectory import Trajectory
 from dlngeom.walks import walk_of
 

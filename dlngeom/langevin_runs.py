@@ -17,9 +17,9 @@ from dlngeom._array import Array, Seed, as_generator, namespace
 from dlngeom.ambient import parts, rebuild
 from dlngeom.submersion import Base, Point, RiemannianSubmersion
 from dlngeom.trajectory import Trajectory, observe_along, with_chain
-from dlngeom.walk_runs import BLOCK, Block, MemorySink, Result, Sink, blocks, observed, run
+from dlngeom.walk_runs import Group, MemorySink, Result, groups, observed, run
 from dlngeom.walk_steps import Plan
-from dlngeom.walks import State, Walk, walk_of
+from dlngeom.walks import Walk, walk_of
 
 __all__ = ["LangevinError", "Observe", "Options", "sample"]
 
@@ -132,7 +132,7 @@ def walk_on(
         walk, options.duration, options.n_steps, options.save_every, vertical, horizontal,
         energy_gradient, functions,
     )  # fmt: skip
-    tasks = blocks(plan, state, as_generator(options.rng), iter(MemorySink, None))
+    tasks = groups(plan, state, as_generator(options.rng), lambda i: MemorySink())
     results = _run_all(tasks, options)
     return _trajectory(plan, first, [result.draws for result in results], plan.times)
 
@@ -177,9 +177,9 @@ def _functions(space: Any, observe: Observe | None) -> dict[str, Callable[[Any],
     return {"end_to_end": observables.end_to_end} if networks else {}
 
 
-def _run_all(tasks: list[Block], options: Options) -> list[Result]:
+def _run_all(tasks: list[Group], options: Options) -> list[Result]:
     """Run all blocks, here or in a pool; the first failure ends the run."""
-    total = sum(parts(task.state)[0].shape[0] for task in tasks) * options.n_steps
+    total = sum(task.chains for task in tasks) * options.n_steps
     results: list[Result] = []
     with tqdm(
         total=total, unit="step", unit_scale=True, disable=not options.progress, desc="chains"
@@ -194,16 +194,16 @@ def _run_all(tasks: list[Block], options: Options) -> list[Result]:
     return results
 
 
-def _outcomes(tasks: list[Block], pool: Any, bar: Any) -> Iterator[Result]:
+def _outcomes(tasks: list[Group], pool: Any, bar: Any) -> Iterator[Result]:
     if pool is None:
         yield from map(partial(run, report=bar.update), tasks)
         return
     for task, result in zip(tasks, pool.map(run, tasks), strict=True):
-        bar.update(parts(task.state)[0].shape[0] * task.plan.n_steps)
+        bar.update(task.chains * task.plan.n_steps)
         yield result
 
 
-def _failed(task: Block, result: Result) -> LangevinError:
+def _failed(task: Group, result: Result) -> LangevinError:
     failure, plan = result.failure, task.plan
     assert failure is not None
     chain, done = task.first + failure.chain, failure.step - 1
@@ -218,15 +218,15 @@ def _failed(task: Block, result: Result) -> LangevinError:
     return LangevinError(message, chain, failure.step, time, failure.point, trajectory)
 
 
-def _dead(task: Block, error: BaseException) -> LangevinError:
-    last = task.first + parts(task.state)[0].shape[0] - 1
+def _dead(task: Group, error: BaseException) -> LangevinError:
+    last = task.first + task.chains - 1
     message = (
         f"the pool died, {type(error).__name__}: chains {task.first} to {last} had not come back"
     )
     return LangevinError(message, task.first, 0, 0.0, _one(task), None)
 
 
-def _one(task: Block) -> Point:
+def _one(task: Group) -> Point:
     point = task.plan.walk.point(task.state)
     return rebuild(point, [x[0, ...] for x in parts(point)])
 
@@ -242,6 +242,3 @@ def _trajectory(
     values = observed(plan, first)
     points, found = rebuild((first, values), columns)
     return Trajectory(times, points, dict(zip(plan.observe, found, strict=True)))
-
-
-_ = (BLOCK, Sink, State)

@@ -112,7 +112,7 @@ def radial_law_infinite_depth(
     noise = as_generator(rng).standard_normal((_count(size), len(s0), len(s0)))
     symmetric = (noise + noise.swapaxes(-1, -2)) * math.sqrt(variance / 4)
     values = np.linalg.eigvalsh(np.diag(np.log(s0)) + symmetric)
-    return np.exp(values[:, ::-1])
+    return np.asarray(np.exp(values[:, ::-1]))
 
 
 def cone_law(
@@ -246,7 +246,7 @@ def dyson_law(x0: Any, time: float, beta: float, kappa: float, size: int, rng: S
     noise = _GAUSSIAN[kappa](len(x0), size, rng)
     copies = noise.shape[-1] // len(x0)
     start = np.kron(np.eye(copies), np.diag(x0))
-    return np.linalg.eigvalsh(start + math.sqrt(variance) * noise)[:, ::copies]
+    return np.asarray(np.linalg.eigvalsh(start + math.sqrt(variance) * noise)[:, ::copies])
 
 
 def _real_noise(d: int, size: int, rng: np.random.Generator) -> np.ndarray:

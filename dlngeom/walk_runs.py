@@ -1,8 +1,9 @@
-"""Runs of random walks in blocks of chains, each with a random stream of its own."""
+"""Runs of random walks in groups of blocks of chains, each block with a random stream."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -10,25 +11,38 @@ import numpy as np
 from dlngeom._array import Array, namespace
 from dlngeom.ambient import parts, rebuild
 from dlngeom.trajectory import stack
-from dlngeom.walk_steps import DivergenceError, Plan, advance
+from dlngeom.walk_steps import BLOCK, DivergenceError, Plan, Streams, advance
 from dlngeom.walks import State
 
-__all__ = ["BLOCK", "Block", "MemorySink", "Result", "Sink", "Snapshot", "blocks", "record", "run"]
+__all__ = [
+    "Group",
+    "MemorySink",
+    "Result",
+    "Sink",
+    "Snapshot",
+    "groups",
+    "observed",
+    "record",
+    "run",
+]
 
-# Chains that share a random stream: results depend on this number, and on no other grouping.
-BLOCK = 64
+# Numbers in the states of a group: many enough to hide the cost of calls, few enough for caches.
+_NUMBERS = 2**16
+
+# Groups that a run has at least, if it has as many blocks, for the workers of a pool.
+_GROUPS = 8
 
 
 class Snapshot(NamedTuple):
-    """Where a block stands: enough to go on to the bit."""
+    """Where a group stands: enough to go on to the bit."""
 
     step: int
     state: State
-    rng: np.random.Generator
+    streams: Streams
 
 
 class Sink(Protocol):
-    """Where the draws of a block go."""
+    """Where the draws of a group go."""
 
     def begin(self, snapshot: Snapshot, draw: Callable[[], list[Array]]) -> Snapshot:
         """Take the first draw, or return a snapshot from which to go on."""
@@ -37,7 +51,7 @@ class Sink(Protocol):
         """Take the state after a step, and a draw if that step is to be saved."""
 
     def end(self, snapshot: Snapshot) -> None:
-        """Take note that the block is done."""
+        """Take note that the run is over, well or badly."""
 
     def draws(self) -> list[Array]:
         """Arrays ``(chain, draw, ...)`` of all draws."""
@@ -60,14 +74,14 @@ class MemorySink:
             self._draws.append(tuple(draw))
 
     def end(self, snapshot: Snapshot) -> None:
-        """Nothing is left to do."""
+        """Do nothing: all is in memory."""
 
     def draws(self) -> list[Array]:
         """Arrays ``(chain, draw, ...)``."""
         return list(stack(self._draws))
 
 
-class Block(NamedTuple):
+class Group(NamedTuple):
     """A task for one worker.
 
     Attributes
@@ -76,62 +90,70 @@ class Block(NamedTuple):
     first : int
         Number of its first chain.
     state : State
-    rng : numpy.random.Generator
+    streams : Streams
     sink : Sink
     """
 
     plan: Plan
     first: int
     state: State
-    rng: np.random.Generator
+    streams: Streams
     sink: Sink
+
+    @property
+    def chains(self) -> int:
+        """Count the chains."""
+        return int(parts(self.state)[0].shape[0])
 
 
 class Result(NamedTuple):
-    """What became of a block: its draws, if any are held in memory, and how it failed."""
+    """What became of a group: its draws, and how it failed, if it did."""
 
-    first: int
     draws: list[Array]
     failure: DivergenceError | None
 
 
-def blocks(
-    plan: Plan, state: State, rng: np.random.Generator, sinks: Iterable[Sink]
-) -> list[Block]:
-    """Cut chains into blocks; ``sinks`` gives one for each."""
+def groups(
+    plan: Plan, state: State, rng: np.random.Generator, sink: Callable[[int], Sink]
+) -> list[Group]:
+    """Cut chains into groups, by their number and size alone; ``sink`` makes one for each."""
     chains = parts(state)[0].shape[0]
-    firsts = range(0, chains, BLOCK)
-    streams = rng.spawn(len(firsts))
-    states = (rebuild(state, [x[i : i + BLOCK, ...] for x in parts(state)]) for i in firsts)
-    zipped = zip(firsts, states, streams, sinks, strict=False)
-    return [Block(plan, *values) for values in zipped]
+    streams = rng.spawn(-(-chains // BLOCK))
+    numbers = sum(math.prod(x.shape[1:]) for x in parts(state))
+    together = max(1, min(_NUMBERS // (BLOCK * numbers), len(streams) // _GROUPS))
+    size, tasks = together * BLOCK, []
+    for i, first in enumerate(range(0, chains, size)):
+        cut = rebuild(state, [x[first : first + size, ...] for x in parts(state)])
+        own = Streams(streams[i * together : (i + 1) * together])
+        tasks.append(Group(plan, first, cut, own, sink(i)))
+    return tasks
 
 
-def run(block: Block, report: Callable[[int], None] | None = None) -> Result:
-    """Walk a block to its end; a divergence becomes part of the result."""
-    plan, sink = block.plan, block.sink
-    start = Snapshot(0, block.state, block.rng)
+def run(group: Group, report: Callable[[int], None] | None = None) -> Result:
+    """Walk a group to its end; a divergence becomes part of the result."""
+    plan, sink = group.plan, group.sink
+    start, failure = Snapshot(0, group.state, group.streams), None
     with np.errstate(all="ignore"):
+        now = sink.begin(start, lambda: record(plan, group.state))
         try:
-            now = sink.begin(start, lambda: record(plan, block.state))
             for now in _steps(plan, now, report):  # noqa: B020
                 sink.save(now, record(plan, now.state) if now.step in plan.saved else [])
-        except DivergenceError as failure:
-            return Result(block.first, sink.draws(), failure)
+        except DivergenceError as error:
+            failure = error
         sink.end(now)
-    return Result(block.first, sink.draws(), None)
+    return Result(sink.draws(), failure)
 
 
 def _steps(
     plan: Plan, snapshot: Snapshot, report: Callable[[int], None] | None
 ) -> Iterator[Snapshot]:
-    done, state, rng = snapshot
+    done, state, streams = snapshot
     chains = parts(state)[0].shape[0]
     if report and done:
         report(done * chains)
     for step in range(done + 1, plan.n_steps + 1):
-        state = advance(plan, state, rng, step)
-        yield Snapshot(step, state, rng)
+        state = advance(plan, state, streams, step)
+        yield Snapshot(step, state, streams)
         if report:
             report(chains)
 
@@ -140,7 +162,7 @@ def record(plan: Plan, state: State) -> list[Array]:
     """Arrays ``(chain, ...)`` of the point and of what is observed there."""
     point = plan.walk.point(state)
     values = [*parts(point), *parts(observed(plan, point))]
-    # Some states, like an SVD from LAPACK, are views that would keep larger arrays alive.
+    # Some arrays, like what LAPACK returns, are views that would keep larger ones alive.
     return [namespace(x).asarray(x, copy=True) for x in values]
 
 

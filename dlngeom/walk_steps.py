@@ -14,13 +14,17 @@ from dlngeom._array import Array, constant, namespace, to_numpy
 from dlngeom.ambient import parts, rebuild
 from dlngeom.walks import State, Walk
 
-__all__ = ["DivergenceError", "Plan", "advance"]
+__all__ = ["BLOCK", "DivergenceError", "Plan", "Streams", "advance"]
+
+# Chains that share a random stream: results depend on this number, and on no other grouping.
+BLOCK = 64
 
 # Noise of one step out of a frame, as a share of the smallest singular value.
 _SHARE = 0.25
 
-# Smallest part of a step that a state near a singularity may ask for.
-_FINEST = 2.0**-10
+# Smallest part of a step that a state near a singularity may ask for; shorter ones would cost
+# more than they gain, since the correction of the retraction is damped.
+_FINEST = 0.25
 
 Observe = Mapping[str, Callable[[Any], Any]]
 
@@ -62,6 +66,33 @@ class Plan:
         return self.duration * np.asarray(sorted(self.saved)) / self.n_steps
 
 
+class Streams:
+    """One random generator for each block of chains.
+
+    Parameters
+    ----------
+    generators : list of numpy.random.Generator
+    """
+
+    def __init__(self, generators: list[np.random.Generator]) -> None:
+        self.generators = generators
+
+    def normal(self, shape: tuple[int, ...], chains: np.ndarray | None, dtype: Any) -> np.ndarray:
+        """Gaussian numbers for some chains, or all, each from the stream of its block."""
+        count = len(self.generators)
+        if chains is None:
+            sizes = np.full(count, BLOCK)
+            sizes[-1] = shape[0] - BLOCK * (count - 1)
+        else:
+            sizes = np.bincount(chains // BLOCK, minlength=count)
+        drawn = [
+            generator.standard_normal((size, *shape[1:]), dtype=dtype)
+            for generator, size in zip(self.generators, sizes, strict=True)
+            if size
+        ]
+        return drawn[0] if len(drawn) == 1 else np.concatenate(drawn)
+
+
 class DivergenceError(RuntimeError):
     """A chain that stopped being finite.
 
@@ -79,12 +110,12 @@ class DivergenceError(RuntimeError):
         self.chain, self.step, self.reason, self.point = chain, step, reason, point
 
 
-def advance(plan: Plan, state: State, rng: np.random.Generator, step: int) -> State:
+def advance(plan: Plan, state: State, streams: Streams, step: int) -> State:
     """Take one step with all chains, in parts with those whose state asks for shorter ones."""
     whole = plan.duration / plan.n_steps
     limit = _limit(plan, state)
     if limit is None or float(limit.min()) >= whole:
-        return _part(plan, state, rng, step, whole)
+        return _part(plan, state, streams, step, whole)
     remaining = np.full(len(limit), whole)
     while True:
         active = np.flatnonzero(remaining > 0)
@@ -93,7 +124,7 @@ def advance(plan: Plan, state: State, rng: np.random.Generator, step: int) -> St
         chosen = _take(state, active)
         limit = _limit(plan, chosen)
         time = np.minimum(remaining[active], np.maximum(limit, _FINEST * whole))
-        moved = _part(plan, chosen, rng, step, time, active)
+        moved = _part(plan, chosen, streams, step, time, active)
         remaining[active] -= time
         state = _put(state, active, moved)
 
@@ -110,7 +141,7 @@ def _limit(plan: Plan, state: State) -> Any:
 def _part(
     plan: Plan,
     state: State,
-    rng: np.random.Generator,
+    streams: Streams,
     step: int,
     time: Any,
     chains: np.ndarray | None = None,
@@ -118,7 +149,7 @@ def _part(
     """Move all chains of a state by a time, one for all or one each."""
     like = _real(state)
     covector = _slope(plan, state, step, chains)
-    noise = plan.walk.noise(state, _drawer(rng, like))
+    noise = plan.walk.noise(state, _drawer(streams, chains, like))
     vertical = _root(plan.vertical, time, like)
     same = plan.horizontal == plan.vertical
     horizontal = vertical if same else _root(plan.horizontal, time, like)
@@ -188,9 +219,11 @@ def _real(state: State) -> Array:
     return xp.real(x) if xp.isdtype(x.dtype, "complex floating") else x
 
 
-def _drawer(rng: np.random.Generator, like: Array) -> Callable[[tuple[int, ...]], Array]:
+def _drawer(
+    streams: Streams, chains: np.ndarray | None, like: Array
+) -> Callable[[tuple[int, ...]], Array]:
     dtype = np.float32 if "float32" in str(like.dtype) else np.float64
-    return lambda shape: constant(rng.standard_normal(shape, dtype=dtype), like)
+    return lambda shape: constant(streams.normal(shape, chains, dtype), like)
 
 
 def _slope(plan: Plan, state: State, step: int, chains: np.ndarray | None) -> Any:
