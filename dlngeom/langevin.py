@@ -8,17 +8,31 @@ has the generator ``1/beta`` times the Laplace-Beltrami operator.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from dlngeom._array import Seed
+from dlngeom import observables
+from dlngeom._array import Array, Seed
+from dlngeom._check_points import check_factors
 from dlngeom.ambient import Vector
-from dlngeom.langevin_runs import LangevinError, Observe, Options, sample
+from dlngeom.dln import DeepLinearNetwork
+from dlngeom.langevin_runs import LangevinError, Observe, Options, sample, walk_on, with_chains
+from dlngeom.metropolis import AdjustedWalk
 from dlngeom.submersion import Base, Point, RiemannianSubmersion
 from dlngeom.trajectory import Trajectory
+from dlngeom.tuples import SVD, Frames
+from dlngeom.unbalanced import UnbalancedWalk
 from dlngeom.walks import walk_of
 
-__all__ = ["LangevinError", "Trajectory", "brownian_motion", "riemannian_langevin", "step"]
+__all__ = [
+    "LangevinError",
+    "Trajectory",
+    "brownian_motion",
+    "network_langevin",
+    "riemannian_langevin",
+    "step",
+]
 
 
 def brownian_motion(
@@ -184,7 +198,81 @@ def riemannian_langevin(
         "kappa": kappa,
         "adjust": bool(adjust),
     }
+    if adjust:
+        walk = _adjusted(place, kappa, energy, energy_gradient)
+        call = {**call, "energy": getattr(energy, "__qualname__", type(energy).__qualname__)}
+        return sample(place, point, options, vertical, vertical, call, walk=walk)
+    if energy is not None:
+        raise ValueError("energy is given without adjust=True: only that compares energies")
     return sample(place, point, options, vertical, kappa * vertical, call, energy_gradient)
+
+
+def network_langevin(
+    factors: Sequence[Array],
+    *,
+    energy_gradient: Callable[[Any], Any] | None = None,
+    beta: float,
+    kappa: float = 1.0,
+    duration: float,
+    n_steps: int,
+    rng: Seed,
+    n_chains: int | None = None,
+    save_every: int = 1,
+    observe: Observe | None = None,
+    pool: Any = None,
+    progress: bool = False,
+    checkpoint: Any = None,
+) -> Trajectory:
+    r"""Simulate noise on the layers of any network, balanced or not.
+
+    .. math:: dW = -\nabla L\, dt + \sqrt{2/\beta}\,\big(P_v + \sqrt\kappa\,P_h\big)\, dB
+              \quad \text{(It\^o)}
+
+    ``P_v + P_h`` projects on the tangent space of the variety ``M_G`` of the invariants
+    ``G_p = W_p W_p^T - W_{p+1}^T W_{p+1}``, and ``P_v`` on those tangent vectors that leave the
+    end-to-end matrix where it is.  The noise is tangent, but the Ito correction is not: it moves
+    the network to other leaves, by curvature, at a rate that has no noise.
+
+    Parameters
+    ----------
+    factors : sequence of N arrays (d_p, d_{p-1})
+        Layers, input layer first, with one leading axis for many chains.
+    energy_gradient, beta, kappa
+        As for :func:`riemannian_langevin`.
+    duration, n_steps, rng, n_chains, save_every, observe, pool, progress, checkpoint
+        As for :func:`brownian_motion`; by default the ``end_to_end`` matrix and the
+        ``invariants`` are observed.
+
+    Returns
+    -------
+    Trajectory
+        ``points`` is a tuple of N arrays ``(chain, draw, d_p, d_{p-1})``.
+
+    Raises
+    ------
+    ValueError, LangevinError
+        As for :func:`riemannian_langevin`.
+
+    Notes
+    -----
+    Section 13.4 of Menon, *The geometry of the deep linear network*; the matrix version of
+    (11.10).  Each step factorises dense matrices of the size of all layers together.
+    """
+    beta, kappa = _positive("beta", beta), _positive("kappa", kappa, zero=True)
+    if isinstance(factors, (Frames, SVD)):
+        raise ValueError(f"factors is of type {type(factors).__name__}: it must be layers")
+    start = with_chains(check_factors(factors), factors[0].ndim - 2, n_chains)
+    options = Options(
+        duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
+    )
+    if observe is None:
+        names = ("end_to_end", "invariants")
+        options = replace(options, observe={name: getattr(observables, name) for name in names})
+    call = {"function": "network_langevin", "beta": beta, "kappa": kappa}
+    vertical = 2 / beta
+    return walk_on(
+        UnbalancedWalk(), start, None, options, vertical, kappa * vertical, call, energy_gradient
+    )
 
 
 def step(
@@ -241,6 +329,35 @@ def _place(space: Any, upstairs: bool) -> Base | RiemannianSubmersion:
     if upstairs and isinstance(space, Base):
         raise ValueError(f"{space} is a base, nothing lies upstairs of it: upstairs=False")
     return space if upstairs or isinstance(space, Base) else space.base
+
+
+def _adjusted(
+    space: Any,
+    kappa: float,
+    energy: Callable[[Any], Any] | None,
+    energy_gradient: Callable[[Any], Any] | None,
+) -> AdjustedWalk:
+    """Walk for ``adjust``, or the reason why there is none."""
+    if not isinstance(space, DeepLinearNetwork):
+        raise ValueError(f"adjust=True: it needs a DeepLinearNetwork, not {space}")
+    if kappa != 1:
+        raise ValueError(
+            f"adjust=True with kappa={kappa:g}: only kappa=1 has the invariant law "
+            "exp(-beta L) times the Riemannian volume"
+        )
+    inner = space.widths[1:-1]
+    if any(d != space.rank for d in inner):
+        raise ValueError(
+            f"adjust=True with inner widths {inner} and rank {space.rank}: where they differ, the "
+            "balance equations are not regular equations of the manifold"
+        )
+    if not inner and space.rank < min(space.widths):
+        raise ValueError(
+            f"adjust=True with one layer of rank {space.rank}: the rank is no balance equation"
+        )
+    if energy is None and energy_gradient is not None:
+        raise ValueError("adjust=True: it compares energies, give energy as well as its gradient")
+    return AdjustedWalk(space.rank, energy, energy_gradient)
 
 
 def _positive(name: str, value: float, *, zero: bool = False) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
@@ -17,11 +19,22 @@ from dlngeom._array import Array, Seed, as_generator, namespace
 from dlngeom.ambient import parts, rebuild
 from dlngeom.submersion import Base, Point, RiemannianSubmersion
 from dlngeom.trajectory import Trajectory, observe_along, with_chain
-from dlngeom.walk_runs import Group, MemorySink, Result, groups, observed, run
-from dlngeom.walk_steps import Plan
-from dlngeom.walks import Walk, walk_of
+from dlngeom.walk_runs import (
+    Group,
+    MemorySink,
+    Result,
+    Sink,
+    extras,
+    groups,
+    observed,
+    record,
+    run,
+    together,
+)
+from dlngeom.walk_steps import BLOCK, Plan
+from dlngeom.walks import State, Walk, walk_of
 
-__all__ = ["LangevinError", "Observe", "Options", "sample"]
+__all__ = ["LangevinError", "Observe", "Options", "sample", "walk_on", "with_chains"]
 
 Observe = Mapping[str, Callable[[Any], Any]]
 
@@ -105,11 +118,12 @@ def sample(
     horizontal: float,
     call: Mapping[str, Any],
     energy_gradient: Callable[[Any], Any] | None = None,
+    walk: Walk | None = None,
 ) -> Trajectory:
-    """Check, cut into blocks, walk, and put together."""
+    """Check a point and follow a walk from it, that of the space by default."""
     options.check()
     start = _start(space, point, options.n_chains)
-    walk = walk_of(space, start)
+    walk = walk_of(space, start) if walk is None else walk
     return walk_on(walk, start, space, options, vertical, horizontal, call, energy_gradient)
 
 
@@ -124,6 +138,7 @@ def walk_on(
     energy_gradient: Callable[[Any], Any] | None = None,
 ) -> Trajectory:
     """Follow a walk from a batched point."""
+    options.check()
     state = walk.start(start)
     first = walk.point(state)
     functions = _functions(space, options.observe)
@@ -132,27 +147,70 @@ def walk_on(
         walk, options.duration, options.n_steps, options.save_every, vertical, horizontal,
         energy_gradient, functions,
     )  # fmt: skip
-    tasks = groups(plan, state, as_generator(options.rng), lambda i: MemorySink())
+    streams = as_generator(options.rng).spawn(-(-parts(state)[0].shape[0] // BLOCK))
+    sink = _sinks(plan, space, state, streams, options, call)
+    tasks = groups(plan, state, streams, sink)
     results = _run_all(tasks, options)
-    return _trajectory(plan, first, [result.draws for result in results], plan.times)
+    return _trajectory(plan, state, [result.draws for result in results], plan.times)
+
+
+def _sinks(
+    plan: Plan,
+    space: Any,
+    state: State,
+    streams: list[np.random.Generator],
+    options: Options,
+    call: Mapping[str, Any],
+) -> Callable[[int], Sink]:
+    """Keep draws in memory, or in a checkpoint that belongs to this call alone."""
+    if options.checkpoint is None:
+        return lambda first: MemorySink()
+    if options.rng is None:
+        raise ValueError("rng=None with a checkpoint: give a seed, so that the call can resume")
+    # Imported here, since only runs with a checkpoint need zarr.
+    from dlngeom.checkpoints import digest, open_checkpoint
+
+    seeds = json.dumps([g.bit_generator.state for g in streams], default=lambda x: x.tolist())
+    energy = plan.energy_gradient
+    about = {
+        **call,
+        "space": repr(space),
+        "duration": float(options.duration),
+        "n_steps": int(options.n_steps),
+        "save_every": int(options.save_every),
+        "observe": sorted(plan.observe),
+        "energy_gradient": getattr(energy, "__qualname__", type(energy).__qualname__),
+        "point": digest(parts(state)),
+        "rng": hashlib.sha256(seeds.encode()).hexdigest(),
+    }
+    draws = len(plan.saved)
+    return open_checkpoint(options.checkpoint, about, record(plan, state), draws, together(state))
 
 
 def _start(space: Any, point: Point, n_chains: int | None) -> Point:
     """Check a point and give it a chain axis."""
     check = getattr(space, "check_start", None) or getattr(space, "check_point", None)
     point = check(point) if check else point
-    axes = _batch_axes(space, point)
+    return with_chains(point, _batch_axes(space, point), n_chains)
+
+
+def with_chains(point: Point, axes: int, n_chains: int | None) -> Point:
+    """Give a point with some batch axes exactly one, that of chains.
+
+    Raises
+    ------
+    ValueError
+        If it has more, or if chains are given twice.
+    """
     if axes == 0:
         single = with_chain(point)
         return single if n_chains is None else _repeated(single, int(n_chains))
-    if axes != 1 or parts(point)[0].shape[0] == 0:
+    count = parts(point)[0].shape[0]
+    if axes != 1 or count == 0:
         batch = tuple(parts(point)[0].shape[:axes])
         raise ValueError(f"the point has batch shape {batch}: it must be () or (chain,)")
     if n_chains is not None:
-        raise ValueError(
-            f"n_chains={n_chains} and the point has a batch of {parts(point)[0].shape[0]}: "
-            "give one of them"
-        )
+        raise ValueError(f"n_chains={n_chains} and the point has {count} chains: give one of them")
     return point
 
 
@@ -212,9 +270,9 @@ def _failed(task: Group, result: Result) -> LangevinError:
         f"chain {chain} failed at step {failure.step} of {plan.n_steps}, t={time:.6g}: "
         f"{failure.reason}; this error carries its last finite state"
     )
-    first = plan.walk.point(task.state)
+    message += _kept(task)
     times = plan.times[: result.draws[0].shape[1]]
-    trajectory = _trajectory(plan, first, [result.draws], times)
+    trajectory = _trajectory(plan, task.state, [result.draws], times)
     return LangevinError(message, chain, failure.step, time, failure.point, trajectory)
 
 
@@ -223,22 +281,30 @@ def _dead(task: Group, error: BaseException) -> LangevinError:
     message = (
         f"the pool died, {type(error).__name__}: chains {task.first} to {last} had not come back"
     )
-    return LangevinError(message, task.first, 0, 0.0, _one(task), None)
+    # What a checkpoint has of these chains is the last that is known of them.
+    known = task.sink.last(task.start)
+    point = task.plan.walk.point(known.state)
+    first = rebuild(point, [x[0, ...] for x in parts(point)])
+    time = task.plan.duration * known.step / task.plan.n_steps
+    message += f"; chain {task.first} was last seen at step {known.step}" + _kept(task)
+    return LangevinError(message, task.first, known.step, time, first, None)
 
 
-def _one(task: Group) -> Point:
-    point = task.plan.walk.point(task.state)
-    return rebuild(point, [x[0, ...] for x in parts(point)])
+def _kept(task: Group) -> str:
+    folder = getattr(task.sink, "folder", None)
+    return "" if folder is None else f"; what was computed stays in {folder}"
 
 
 def _trajectory(
-    plan: Plan, first: Point, draws: list[list[Array]], times: np.ndarray
+    plan: Plan, state: State, draws: list[list[Array]], times: np.ndarray
 ) -> Trajectory:
     """Put the draws of blocks together, in the tuples of the first point."""
     columns = [
         column[0] if len(column) == 1 else namespace(*column).concat(list(column), axis=0)
         for column in zip(*draws, strict=True)
     ]
-    values = observed(plan, first)
-    points, found = rebuild((first, values), columns)
-    return Trajectory(times, points, dict(zip(plan.observe, found, strict=True)))
+    names = [*plan.observe, *extras(plan.walk, state)]
+    first = plan.walk.point(state)
+    template = (first, (*observed(plan, first), *extras(plan.walk, state).values()))
+    points, found = rebuild(template, columns)
+    return Trajectory(times, points, dict(zip(names, found, strict=True)))

@@ -239,7 +239,7 @@ def dyson_law(x0: Any, time: float, beta: float, kappa: float, size: int, rng: S
     if not kappa > 0 or not math.isfinite(kappa):
         raise ValueError(f"kappa={kappa!r}: it must be positive and finite")
     if np.ptp(x0) == 0:
-        return x0 + math.sqrt(variance) * _tridiagonal(len(x0), kappa, size, rng)
+        return np.asarray(x0 + math.sqrt(variance) * _tridiagonal(len(x0), kappa, size, rng))
     if kappa not in _GAUSSIAN:
         known = ", ".join(map(str, _GAUSSIAN))
         raise ValueError(f"kappa={kappa}: from distinct eigenvalues the law is known for {known}")

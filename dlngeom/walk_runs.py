@@ -12,7 +12,7 @@ from dlngeom._array import Array, namespace
 from dlngeom.ambient import parts, rebuild
 from dlngeom.trajectory import stack
 from dlngeom.walk_steps import BLOCK, DivergenceError, Plan, Streams, advance
-from dlngeom.walks import State
+from dlngeom.walks import OwnExtras, State, Walk
 
 __all__ = [
     "Group",
@@ -20,10 +20,12 @@ __all__ = [
     "Result",
     "Sink",
     "Snapshot",
+    "extras",
     "groups",
     "observed",
     "record",
     "run",
+    "together",
 ]
 
 # Numbers in the states of a group: many enough to hide the cost of calls, few enough for caches.
@@ -56,6 +58,9 @@ class Sink(Protocol):
     def draws(self) -> list[Array]:
         """Arrays ``(chain, draw, ...)`` of all draws."""
 
+    def last(self, snapshot: Snapshot) -> Snapshot:
+        """Return what is known of a group that did not come back, which began so."""
+
 
 class MemorySink:
     """Draws in a list."""
@@ -80,6 +85,10 @@ class MemorySink:
         """Arrays ``(chain, draw, ...)``."""
         return list(stack(self._draws))
 
+    def last(self, snapshot: Snapshot) -> Snapshot:
+        """Nothing but the beginning."""
+        return snapshot
+
 
 class Group(NamedTuple):
     """A task for one worker.
@@ -101,6 +110,11 @@ class Group(NamedTuple):
     sink: Sink
 
     @property
+    def start(self) -> Snapshot:
+        """Where it begins."""
+        return Snapshot(0, self.state, self.streams)
+
+    @property
     def chains(self) -> int:
         """Count the chains."""
         return int(parts(self.state)[0].shape[0])
@@ -113,26 +127,29 @@ class Result(NamedTuple):
     failure: DivergenceError | None
 
 
-def groups(
-    plan: Plan, state: State, rng: np.random.Generator, sink: Callable[[int], Sink]
-) -> list[Group]:
-    """Cut chains into groups, by their number and size alone; ``sink`` makes one for each."""
-    chains = parts(state)[0].shape[0]
-    streams = rng.spawn(-(-chains // BLOCK))
+def together(state: State) -> int:
+    """Count the chains of a group, by the number and size of all chains alone."""
+    streams = -(-parts(state)[0].shape[0] // BLOCK)
     numbers = sum(math.prod(x.shape[1:]) for x in parts(state))
-    together = max(1, min(_NUMBERS // (BLOCK * numbers), len(streams) // _GROUPS))
-    size, tasks = together * BLOCK, []
-    for i, first in enumerate(range(0, chains, size)):
+    return int(BLOCK * max(1, min(_NUMBERS // (BLOCK * numbers), streams // _GROUPS)))
+
+
+def groups(
+    plan: Plan, state: State, streams: list[np.random.Generator], sink: Callable[[int], Sink]
+) -> list[Group]:
+    """Cut chains into groups; ``sink`` makes one for the number of a first chain."""
+    size, tasks = together(state), []
+    for first in range(0, parts(state)[0].shape[0], size):
         cut = rebuild(state, [x[first : first + size, ...] for x in parts(state)])
-        own = Streams(streams[i * together : (i + 1) * together])
-        tasks.append(Group(plan, first, cut, own, sink(i)))
+        own = Streams(streams[first // BLOCK : (first + size) // BLOCK])
+        tasks.append(Group(plan, first, cut, own, sink(first)))
     return tasks
 
 
 def run(group: Group, report: Callable[[int], None] | None = None) -> Result:
     """Walk a group to its end; a divergence becomes part of the result."""
     plan, sink = group.plan, group.sink
-    start, failure = Snapshot(0, group.state, group.streams), None
+    start, failure = group.start, None
     with np.errstate(all="ignore"):
         now = sink.begin(start, lambda: record(plan, group.state))
         try:
@@ -161,7 +178,7 @@ def _steps(
 def record(plan: Plan, state: State) -> list[Array]:
     """Arrays ``(chain, ...)`` of the point and of what is observed there."""
     point = plan.walk.point(state)
-    values = [*parts(point), *parts(observed(plan, point))]
+    values = [*parts(point), *parts(observed(plan, point)), *extras(plan.walk, state).values()]
     # Some arrays, like what LAPACK returns, are views that would keep larger ones alive.
     return [namespace(x).asarray(x, copy=True) for x in values]
 
@@ -169,6 +186,11 @@ def record(plan: Plan, state: State) -> list[Array]:
 def observed(plan: Plan, point: Any) -> tuple[Any, ...]:
     """Values of all functions to observe, in their order."""
     return tuple(_tuples(function(point)) for function in plan.observe.values())
+
+
+def extras(walk: Walk, state: State) -> dict[str, Array]:
+    """Quantities ``(chain, ...)`` that a walk keeps account of by itself."""
+    return walk.extras(state) if isinstance(walk, OwnExtras) else {}
 
 
 def _tuples(value: Any) -> Any:

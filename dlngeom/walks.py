@@ -20,7 +20,7 @@ from dlngeom.submersion import (
     horizontal_projection,
 )
 
-__all__ = ["AmbientWalk", "BaseWalk", "Draw", "OwnWalk", "State", "Walk", "walk_of"]
+__all__ = ["AmbientWalk", "BaseWalk", "Draw", "OwnExtras", "OwnWalk", "State", "Walk", "walk_of"]
 
 State: TypeAlias = Any
 Draw: TypeAlias = Callable[[tuple[int, ...]], Array]
@@ -62,6 +62,14 @@ class OwnWalk(Protocol):
 
     def random_walk(self, point: Point) -> Walk:
         """Walk for points of the kind of ``point``."""
+
+
+@runtime_checkable
+class OwnExtras(Protocol):
+    """A walk that keeps account of more than its point."""
+
+    def extras(self, state: State) -> dict[str, Array]:
+        """Quantities ``(chain, ...)`` to observe."""
 
 
 def walk_of(space: Base | RiemannianSubmersion, point: Point) -> Walk:
