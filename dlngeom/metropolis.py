@@ -16,20 +16,23 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from dlngeom import network
-from dlngeom._array import Array, namespace, symmetric
+from dlngeom._array import Array, namespace
 from dlngeom.balanced import tangent_part
 from dlngeom.chains import nearby_frames
-from dlngeom.layers import assemble, balance, correct, multipliers, resolve
+from dlngeom.layers import assemble, resolve
 from dlngeom.tuples import Frames
+from dlngeom.unbalanced import symmetric_basis
 from dlngeom.walks import Draw
 
 __all__ = ["AdjustedState", "AdjustedWalk"]
 
 Layers = tuple[Array, ...]
 
-# Steps of the projection, whose error falls by a factor at each; longer ones are rejected.
-_ITERATIONS = 60
+# Newton steps of the projection, and the gap of the balance equations, relative to the layers, at
+# which it has arrived or is lost; what does not arrive is rejected.
+_ITERATIONS = 12
 _TOLERANCE = 1e-12
+_LOST = 1e3
 
 # A way back that ends farther from the beginning, relative to its size, found another point.
 _REVERSIBLE = 1e-7
@@ -110,6 +113,8 @@ class AdjustedWalk:
         here = _Place(state.layers, self.rank, self._slope(state.layers, time))
         V = _combine(vertical, here.tangent(xi), -1.0, here.drift)
         proposed, found = here.moved(V)
+        # What was not found is rejected; until then it must be numbers.
+        proposed = _where(found, proposed, state.layers)
         there = _Place(proposed, self.rank, self._slope(proposed, time))
         back = there.tangent(_combine(1.0, state.layers, -1.0, proposed))
         returned, again = there.moved(back)
@@ -140,43 +145,66 @@ class AdjustedWalk:
 
 
 class _Place:
-    """A balanced network with the factorised balance equations there."""
+    """A balanced network and the drift there."""
 
     def __init__(self, layers: Layers, rank: int, drift: Layers) -> None:
         self.layers, self.drift = layers, drift
         self.frames = nearby_frames(layers, rank)
-        self.balance = balance(self.frames.lam, len(layers))
-        row, column = self.frames.lam[..., :, None], self.frames.lam[..., None, :]
-        self.largest = namespace(row).maximum(row, column)
 
     def tangent(self, X: Layers) -> Layers:
         """Tangent projection of an ambient vector."""
         return assemble(self.frames, tangent_part(self.frames, resolve(self.frames, X)))
 
-    def moved(self, V: Layers) -> tuple[Layers, Array]:
-        """Balanced layers at ``x + V + normal``, and where they were found.
-
-        The normal equations are those of the beginning throughout.
-        """
+    def moved(self, V: Layers) -> tuple[Layers, Any]:
+        """Balanced layers at ``x + V + normal``, by Newton's method, and where they were found."""
         layers = _combine(1.0, self.layers, 1.0, V)
-        limit = _TOLERANCE * _length(layers) ** 2
+        size = _length(layers) ** 2
+        error = _size(_gaps(layers))
         for _ in range(_ITERATIONS):
-            gaps = _gaps(layers)
-            error = _size(gaps)
-            if not np.any((error > limit) & np.isfinite(error)):
+            active = np.flatnonzero((error > _TOLERANCE * size) & (error < _LOST * size))
+            if len(active) == 0:
                 break
-            layers = _combine(1.0, layers, 1.0, self._normal(gaps))
-        return layers, _size(_gaps(layers)) <= limit
+            chosen = tuple(x[active] for x in layers)
+            change = self._newton(chosen, active)
+            for x, y in zip(layers, change, strict=True):
+                x[active] += y
+            error = _size(_gaps(layers))
+        return layers, error <= _TOLERANCE * size
 
-    def _normal(self, gaps: Sequence[Array]) -> Layers:
-        """Find the normal vector that removes gaps of the balance equations to first order."""
-        xp, q = namespace(self.frames.lam), self.frames.q
-        if not gaps:
-            return tuple(0 * x for x in self.layers)
-        cores = [frame.mT @ gap @ frame for frame, gap in zip(q[1:-1], gaps, strict=True)]
-        defect = symmetric(xp.stack(cores, axis=-3)) / (2 * self.largest[..., None, :, :])
-        core = correct(self.balance, multipliers(self.balance, defect))
-        return tuple(hi @ core[..., p, :, :] @ lo.mT for p, (lo, hi) in enumerate(pairwise(q)))
+    def _newton(self, layers: Layers, active: np.ndarray) -> Layers:
+        """Find the normal vector at ``x`` that removes the gaps of the balance equations at ``y``."""
+        normals = _normals(tuple(x[active] for x in self.layers))
+        changes = []
+        for p, (lower, upper) in enumerate(pairwise(layers)):
+            turned = normals[p] @ lower[:, None].mT
+            bent = normals[p + 1].mT @ upper[:, None]
+            changes.append(_upper(turned + turned.mT - bent - bent.mT))
+        gaps = np.concatenate([_upper(gap) for gap in _gaps(layers)], axis=-1)
+        matrix = np.concatenate(changes, axis=-1).mT
+        try:
+            weights = np.linalg.solve(matrix, -gaps[..., None])
+        except np.linalg.LinAlgError:
+            weights = np.linalg.pinv(matrix) @ -gaps[..., None]
+        return tuple((x * weights[..., None]).sum(axis=1) for x in normals)
+
+
+def _normals(layers: Layers) -> list[Array]:
+    """Basis ``(chain, constraints, d_p, d_{p-1})`` of the normal space, layer by layer."""
+    inner = len(layers) - 1
+    basis = symmetric_basis(layers[0].shape[-2])
+    count = len(basis)
+    normals = [np.zeros((len(x), inner * count, *x.shape[1:]), dtype=x.dtype) for x in layers]
+    for p in range(inner):
+        place = slice(p * count, (p + 1) * count)
+        normals[p][:, place] = -(basis @ layers[p][:, None])
+        normals[p + 1][:, place] = layers[p + 1][:, None] @ basis
+    return normals
+
+
+def _upper(matrices: Array) -> Array:
+    """Entries of symmetric matrices on and above the diagonal."""
+    rows, columns = np.triu_indices(matrices.shape[-1])
+    return matrices[..., rows, columns]
 
 
 def _gaps(layers: Layers) -> list[Array]:
@@ -185,7 +213,7 @@ def _gaps(layers: Layers) -> list[Array]:
 
 def _size(matrices: Sequence[Array]) -> Any:
     """Frobenius norm ``(chain,)`` of several matrices together."""
-    return np.sqrt(sum(((x * x).sum(axis=(-2, -1)) for x in matrices), np.zeros(())))
+    return np.sqrt(sum((x * x).sum(axis=(-2, -1)) for x in matrices))
 
 
 def _length(layers: Layers) -> Any:
@@ -207,12 +235,14 @@ def _log_ratio(drift: Layers, V: Layers, back_drift: Layers, back: Layers, devia
 
 
 def _chosen(accept: Any, state: AdjustedState, proposed: Layers, energy: Array) -> AdjustedState:
-    wide = accept[:, None, None]
-    pairs = zip(proposed, state.layers, strict=True)
-    layers = tuple(np.where(wide, new, old) for new, old in pairs)
     return AdjustedState(
-        layers,
+        _where(accept, proposed, state.layers),
         np.where(accept, energy, state.energy),
         state.tried + 1.0,
         state.accepted + accept,
     )
+
+
+def _where(chosen: Any, new: Layers, old: Layers) -> Layers:
+    pairs = zip(new, old, strict=True)
+    return tuple(np.where(chosen[:, None, None], x, y) for x, y in pairs)

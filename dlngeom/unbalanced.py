@@ -21,7 +21,7 @@ from dlngeom.ambient import coordinates, from_coordinates
 from dlngeom.flow_equations import checked_gradient
 from dlngeom.walks import Draw
 
-__all__ = ["UnbalancedWalk"]
+__all__ = ["UnbalancedWalk", "symmetric_basis"]
 
 Layers = tuple[Array, ...]
 
@@ -97,7 +97,7 @@ def _normals(layers: Layers) -> Array:
     """Gradients of the invariants, as columns ``(chain, size, constraints)``."""
     xp, columns = namespace(*layers), []
     for p, (lower, upper) in enumerate(pairwise(layers)):
-        basis = constant(_symmetric_basis(lower.shape[-2]), lower)
+        basis = constant(symmetric_basis(lower.shape[-2]), lower)
         count = basis.shape[0]
         parts = [xp.zeros((x.shape[0], count, *x.shape[1:]), dtype=x.dtype) for x in layers]
         parts[p] = basis @ lower[:, None, :, :]
@@ -118,7 +118,7 @@ def _rows(layers: Layers) -> Array:
 
 
 @cache
-def _symmetric_basis(size: int) -> np.ndarray:
+def symmetric_basis(size: int) -> np.ndarray:
     """Basis ``(size (size + 1) / 2, size, size)`` of symmetric matrices."""
     rows, columns = np.triu_indices(size)
     basis = np.zeros((len(rows), size, size))

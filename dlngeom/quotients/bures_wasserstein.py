@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from dlngeom import _check
 from dlngeom._array import Array, Seed, antisymmetric, as_generator, constant, namespace, symmetric
@@ -28,12 +27,7 @@ class BuresWasserstein(RiemannianSubmersion):
     Parameters
     ----------
     size, rank : int
-        ``n >= k >= 1``.
-
-    Raises
-    ------
-    ValueError
-        If they are out of range.
+        ``n >= k >= 1``; a ValueError if they are not.
     """
 
     size: int
@@ -79,8 +73,7 @@ class BuresWasserstein(RiemannianSubmersion):
 
     def vertical_projection(self, point: Array, vector: Array) -> Array:
         """Rotation ``X A`` with ``A X^T X + X^T X A = X^T V - V^T X``."""
-        linalg: Any = namespace(point).linalg
-        values, q = linalg.eigh(point.mT @ point)
+        values, q = namespace(point).linalg.eigh(point.mT @ point)
         right = q.mT @ (2 * antisymmetric(point.mT @ vector)) @ q
         return point @ q @ (right / (values[..., :, None] + values[..., None, :])) @ q.mT
 
@@ -90,16 +83,13 @@ class BuresWasserstein(RiemannianSubmersion):
 
     def log_orbit_volume(self, point: Array) -> Array:
         """Entropy of a matrix of rank ``k``."""
-        xp = namespace(point)
-        values = xp.linalg.eigh(point)[0][..., -self.rank :]
-        sums = (values[..., :, None] + values[..., None, :]) / 2
-        pairs = xp.triu(xp.log(sums), k=1)
+        xp, values = namespace(point), namespace(point).linalg.eigh(point)[0][..., -self.rank :]
+        pairs = xp.triu(xp.log((values[..., :, None] + values[..., None, :]) / 2), k=1)
         return xp.sum(pairs, axis=(-2, -1)) / 2 + log_orthogonal_volume(self.rank)
 
     def orbit_point(self, point: Array, rng: Seed) -> Array:
         """Uniform random factor of a matrix of rank ``k``."""
-        linalg: Any = namespace(point).linalg
-        values, q = linalg.eigh(point)
+        values, q = namespace(point).linalg.eigh(point)
         root = q[..., -self.rank :] * values[..., None, -self.rank :] ** 0.5
-        turn = random_frame(as_generator(rng), self.rank, self.rank, tuple(point.shape[:-2]))
+        turn = random_frame(rng, self.rank, self.rank, tuple(point.shape[:-2]))
         return root @ constant(turn, point)

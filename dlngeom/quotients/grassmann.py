@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from dlngeom import _check
-from dlngeom._array import (
-    Array,
-    Seed,
-    antisymmetric,
-    as_generator,
-    constant,
-    namespace,
-    polar,
-    symmetric,
-)
+from dlngeom._array import Array, Seed, antisymmetric, constant, namespace, polar, symmetric
 from dlngeom._random import random_frame
 from dlngeom.submersion import RiemannianSubmersion
 from dlngeom.volumes import log_orthogonal_volume
@@ -66,7 +56,7 @@ class Grassmann(RiemannianSubmersion):
 
     def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Array:
         """Uniform frames."""
-        return random_frame(as_generator(rng), self.size, self.rank, batch)
+        return random_frame(rng, self.size, self.rank, batch)
 
     def project(self, point: Array) -> Array:
         """Projector on the span."""
@@ -99,7 +89,6 @@ class Grassmann(RiemannianSubmersion):
 
     def orbit_point(self, point: Array, rng: Seed) -> Array:
         """Uniform random frame of a subspace."""
-        linalg: Any = namespace(point).linalg
-        basis = linalg.eigh(point)[1][..., -self.rank :]
-        turn = random_frame(as_generator(rng), self.rank, self.rank, tuple(point.shape[:-2]))
+        basis = namespace(point).linalg.eigh(point)[1][..., -self.rank :]
+        turn = random_frame(rng, self.rank, self.rank, tuple(point.shape[:-2]))
         return basis @ constant(turn, point)

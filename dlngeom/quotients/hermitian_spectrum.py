@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from dlngeom import _check
-from dlngeom._array import Array, Seed, as_generator, constant, namespace
+from dlngeom._array import Array, Seed, as_generator, namespace
+from dlngeom._check import widths
 from dlngeom.submersion import RiemannianSubmersion
 
 __all__ = ["HermitianSpectrum"]
@@ -21,18 +18,13 @@ class HermitianSpectrum(RiemannianSubmersion):
 
     .. math:: \phi(M) = \mathrm{eig}(M), \qquad S(x) = 2 \sum_{k<l} \log |x_k - x_l| + C_d
 
-    Points upstairs are complex arrays ``(..., d, d)``, points downstairs real arrays ``(..., d)``
-    in ascending order.  The metric upstairs is ``tr(M^* M)``.
+    Points are complex arrays ``(..., d, d)`` upstairs with the metric ``tr(M^* M)``, and downstairs
+    real ones ``(..., d)``, ascending.
 
     Parameters
     ----------
     size : int
-        ``d``.
-
-    Raises
-    ------
-    ValueError
-        If ``size`` is no integer >= 1.
+        ``d >= 1``; a ValueError if it is not.
 
     Notes
     -----
@@ -42,7 +34,7 @@ class HermitianSpectrum(RiemannianSubmersion):
     size: int
 
     def __post_init__(self) -> None:
-        _check.widths((self.size, self.size))
+        widths((self.size, self.size))
 
     @property
     def dim(self) -> int:
@@ -61,22 +53,21 @@ class HermitianSpectrum(RiemannianSubmersion):
 
     def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Array:
         """Matrices of the Gaussian unitary ensemble."""
-        matrix = _gaussian(as_generator(rng), (*batch, self.size, self.size))
-        return self.tangent_projection(matrix, matrix)
+        x = as_generator(rng).standard_normal((2, *batch, self.size, self.size))
+        return self.tangent_projection(x, x[0] + 1j * x[1])
 
     def project(self, point: Array) -> Array:
         """Eigenvalues, ascending."""
-        return _eigh(point)[0]
+        return namespace(point).linalg.eigh(point)[0]
 
     def differential(self, point: Array, vector: Array) -> Array:
         """Diagonal in the basis of eigenvectors: first-order perturbation theory."""
-        u = _eigh(point)[1]
-        xp = namespace(u)
+        xp, u = namespace(point), namespace(point).linalg.eigh(point)[1]
         return xp.real(xp.sum(xp.conj(u) * (vector @ u), axis=-2))
 
     def codifferential(self, point: Array, covector: Array) -> Array:
         """Hermitian matrix with the eigenvectors of the point."""
-        u = _eigh(point)[1]
+        u = namespace(point).linalg.eigh(point)[1]
         return (u * covector[..., None, :]) @ namespace(u).conj(u).mT
 
     def tangent_projection(self, point: Array, vector: Array) -> Array:
@@ -85,8 +76,8 @@ class HermitianSpectrum(RiemannianSubmersion):
 
     def vertical_projection(self, point: Array, vector: Array) -> Array:
         """Hermitian part without its diagonal in the basis of eigenvectors."""
-        tangent = self.tangent_projection(point, vector)
-        return tangent - self.codifferential(point, self.differential(point, tangent))
+        V = self.tangent_projection(point, vector)
+        return V - self.codifferential(point, self.differential(point, V))
 
     def retraction(self, point: Array, vector: Array, *, order: int = 2) -> Array:
         """Straight line, which is the geodesic."""
@@ -97,23 +88,11 @@ class HermitianSpectrum(RiemannianSubmersion):
         xp, d = namespace(point), self.size
         gaps = xp.abs(point[..., :, None] - point[..., None, :])
         pairs = xp.sum(xp.log(xp.triu(gaps, k=1) + xp.tril(xp.ones_like(gaps))), axis=(-2, -1))
-        factorials = sum(math.lgamma(k + 1) for k in range(1, d))
+        factorials = sum(map(math.lgamma, range(2, d + 1)))
         return 2 * pairs + d * (d - 1) / 2 * math.log(2 * math.pi) - factorials
 
     def orbit_point(self, point: Array, rng: Seed) -> Array:
         """Uniform random matrix with given eigenvalues."""
-        q, r = np.linalg.qr(_gaussian(as_generator(rng), (*point.shape, self.size)))
-        diagonal = np.diagonal(r, axis1=-2, axis2=-1)
-        u = q * (diagonal / np.abs(diagonal))[..., None, :]
-        xp = namespace(point)
-        turned = constant(u.real, point) + 1j * constant(u.imag, point)
-        return (turned * point[..., None, :]) @ xp.conj(turned).mT
-
-
-def _gaussian(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    return rng.standard_normal(shape) + 1j * rng.standard_normal(shape)
-
-
-def _eigh(point: Array) -> Any:
-    linalg: Any = namespace(point).linalg
-    return linalg.eigh(point)
+        # Eigenvectors of a Gaussian matrix are uniform, up to phases that cancel.
+        other = namespace(point).asarray(self.random_point(rng, tuple(point.shape[:-1])))
+        return self.codifferential(other, point)
