@@ -16,6 +16,7 @@ _SUBMODULES = (
     "endtoend",
     "flow",
     "geodesics",
+    "geomstats",
     "langevin",
     "laws",
     "network",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
@@ -174,7 +175,8 @@ def _sinks(
     energy = plan.energy_gradient
     about = {
         **call,
-        "space": repr(space),
+        # A space that does not say what it is has its address there.
+        "space": re.sub(r" at 0x[0-9a-f]+", "", repr(space)),
         "duration": float(options.duration),
         "n_steps": int(options.n_steps),
         "save_every": int(options.save_every),
@@ -215,11 +217,7 @@ def with_chains(point: Point, axes: int, n_chains: int | None) -> Point:
 
 
 def _repeated(point: Point, chains: int) -> Point:
-    def repeat(x: Array) -> Array:
-        xp = namespace(x)
-        return xp.asarray(xp.broadcast_to(x, (chains, *x.shape[1:])), copy=True)
-
-    return rebuild(point, [repeat(x) for x in parts(point)])
+    return rebuild(point, [namespace(x).repeat(x, chains, axis=0) for x in parts(point)])
 
 
 def _batch_axes(space: Any, point: Point) -> int:

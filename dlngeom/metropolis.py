@@ -172,7 +172,7 @@ class _Place:
         return layers, error <= _TOLERANCE * size
 
     def _newton(self, layers: Layers, active: np.ndarray) -> Layers:
-        """Find the normal vector at ``x`` that removes the gaps of the balance equations at ``y``."""
+        """Find the normal vector at ``x`` that removes the gaps at ``y`` to first order."""
         normals = _normals(tuple(x[active] for x in self.layers))
         changes = []
         for p, (lower, upper) in enumerate(pairwise(layers)):

@@ -138,7 +138,8 @@ def _dimensions(at: _Place) -> float:
         tangent += _dot(e, space.tangent_projection(at.point, e))
         vertical += _dot(e, space.vertical_projection(at.point, e))
     rows = [cometric(space, at.point, unit_vector(i, at.below)) for i in range(below)]
-    rank = np.linalg.matrix_rank(np.stack([to_numpy(coordinates(x)) for x in rows]), rtol=1e-8)
+    values = np.linalg.svd(np.stack([to_numpy(coordinates(x)) for x in rows]), compute_uv=False)
+    rank = np.sum(values > max(1e-8 * values[0], 1e-12))
     wrong = [tangent - space.dim, vertical - space.dim_orbit, rank - space.dim_base]
     wrong += [space.dim - space.dim_base - space.dim_orbit, space.base.dim - space.dim_base]
     return float(np.max(np.abs(wrong)))

@@ -180,11 +180,18 @@ def _pair_force(v: Array, depth: float) -> Array:
     near = xp.abs(v) < _NEAR
     small, large = xp.where(near, v, 0 * v), xp.where(near, xp.ones_like(v), v)
     if depth == math.inf:
-        far = -1 / xp.expm1(-2 * large) - 1 / (2 * large)
+        far = _step(large) - 1 / (2 * large)
         return xp.where(near, (1 + _langevin(small)) / 2, far)
-    far = 1 / xp.expm1(-2 * large / depth) - depth / xp.expm1(-2 * large)
+    far = depth * _step(large) - _step(large / depth)
     close = (depth - 1 + depth * _langevin(small) - _langevin(small / depth)) / 2
     return xp.where(near, close, far)
+
+
+def _step(x: Array) -> Array:
+    """Return ``1 / (1 - exp(-2x))``, which is zero to rounding before ``exp`` overflows."""
+    xp = namespace(x)
+    largest = math.log(float(xp.finfo(x.dtype).max)) - 1
+    return -1 / xp.expm1(xp.minimum(-2 * x, largest * xp.ones_like(x)))
 
 
 def _langevin(x: Array) -> Array:

@@ -1,0 +1,184 @@
+"""Embedded manifolds of pymanopt as submersions with the trivial group."""
+
+import pickle
+
+import numpy as np
+import pytest
+from pymanopt import manifolds
+from pymanopt.manifolds.manifold import Manifold, RetrAsExpMixin
+
+import dlngeom
+from dlngeom.langevin import brownian_motion
+from dlngeom.pymanopt import from_manifold
+
+GOOD = [
+    manifolds.Sphere(4),
+    manifolds.Sphere(2, 3),
+    manifolds.Stiefel(5, 2),
+    manifolds.Stiefel(4, 2, k=2),
+    manifolds.Oblique(3, 4),
+    manifolds.Euclidean(3, 2),
+    manifolds.Symmetric(3),
+    manifolds.SkewSymmetric(3),
+    manifolds.SphereSubspaceIntersection(np.eye(4)[:, :3]),
+    manifolds.ComplexCircle(3),
+    manifolds.ComplexEuclidean(2),
+]
+BAD = [
+    (manifolds.Grassmann(4, 2), "RiemannianSubmanifold"),
+    (manifolds.Product([manifolds.Sphere(3), manifolds.Sphere(2)]), "RiemannianSubmanifold"),
+    (manifolds.FixedRankEmbedded(4, 3, 2), "not arrays"),
+    (manifolds.SpecialOrthogonalGroup(3), "not ambient vectors"),
+    (manifolds.UnitaryGroup(3), "not ambient vectors"),
+    (manifolds.SymmetricPositiveDefinite(3), "not the Euclidean one"),
+    (manifolds.SpecialHermitianPositiveDefinite(2), "not the Euclidean one"),
+    (np.eye(3), "RiemannianSubmanifold"),
+]
+
+
+class FirstOrder(manifolds.Stiefel):
+    """Stiefel manifold with its retraction by QR alone."""
+
+    exp = Manifold.exp
+
+
+class Pretender(RetrAsExpMixin, manifolds.Stiefel):
+    """Stiefel manifold whose ``exp`` warns and retracts."""
+
+
+class Neither(FirstOrder):
+    """Stiefel manifold without any way to move."""
+
+    retraction = Manifold.retraction
+
+
+class Elsewhere:
+    """Pool whose work reaches it as it would another process: with copies of arrays."""
+
+    def map(self, function, items):
+        return [function(pickle.loads(pickle.dumps(item))) for item in items]
+
+
+def name(manifold):
+    return str(manifold)
+
+
+@pytest.mark.parametrize("manifold", GOOD, ids=name)
+def test_embedded_manifolds_are_submersions(manifold):
+    space = from_manifold(manifold)
+    errors = dlngeom.check_submersion(space, space.random_point(3), 1)
+    assert errors["the gradient of log_orbit_volume is minus the mean curvature"] < 1e-12
+    assert (space.dim, space.dim_base, space.dim_orbit) == (manifold.dim, manifold.dim, 0)
+
+
+@pytest.mark.parametrize(("manifold", "reason"), BAD, ids=lambda x: x if type(x) is str else "")
+def test_what_does_not_fit_is_refused_with_the_reason(manifold, reason):
+    with pytest.raises(ValueError, match=reason):
+        from_manifold(manifold)
+
+
+def test_a_manifold_that_cannot_move_is_refused():
+    with pytest.raises(ValueError, match="neither exp nor retraction"):
+        from_manifold(Neither(4, 2))
+
+
+@pytest.mark.parametrize("manifold", [FirstOrder(5, 2), Pretender(5, 2)], ids=name)
+def test_a_retraction_of_first_order_is_corrected(manifold):
+    space = from_manifold(manifold)
+    errors = dlngeom.check_submersion(space, space.random_point(3), 1)
+    assert errors["order 2 of the retraction"] < 0.1
+    x, V = space.random_point(0), np.zeros((5, 2))
+    np.testing.assert_allclose(space.retraction(x, V), x, atol=1e-14)
+
+
+def test_without_the_correction_the_check_fails(monkeypatch):
+    space = from_manifold(FirstOrder(5, 2))
+    monkeypatch.setattr(type(space), "_corrected", lambda self, point, vector: vector)
+    with pytest.raises(ValueError, match="order 2 of the retraction"):
+        dlngeom.check_submersion(space, space.random_point(3), 1)
+
+
+@pytest.mark.parametrize("manifold", GOOD, ids=name)
+def test_chains_are_those_of_single_points(manifold, rng):
+    space = from_manifold(manifold)
+    points = space.random_point(5, (2, 3))
+    single = space.random_point(5)
+    np.testing.assert_array_equal(points[0, 0], single)
+    V = space.tangent_projection(points, rng.standard_normal(points.shape))
+    moved = space.retraction(points, V)
+    alone = space.retraction(points[1, 2], V[1, 2])
+    np.testing.assert_allclose(moved[1, 2], alone, rtol=1e-13, atol=1e-13)
+    assert space.log_orbit_volume(points).shape == (2, 3)
+    assert space.random_point(5, (0,)).shape == (0, *single.shape)
+
+
+def test_the_global_random_state_is_left_alone():
+    space = from_manifold(manifolds.Sphere(4))
+    np.random.seed(7)  # noqa: NPY002
+    expected = np.random.standard_normal(3)  # noqa: NPY002
+    np.random.seed(7)  # noqa: NPY002
+    from_manifold(manifolds.Stiefel(5, 2))
+    first = space.random_point(3)
+    np.testing.assert_array_equal(np.random.standard_normal(3), expected)  # noqa: NPY002
+    np.testing.assert_array_equal(space.random_point(3), first)
+    assert np.abs(space.random_point(4) - first).max() > 0.01
+    stream = np.random.default_rng(0)
+    assert np.abs(space.random_point(stream) - space.random_point(stream)).max() > 0.01
+
+
+@pytest.mark.parametrize("manifold", [*GOOD, FirstOrder(5, 2)], ids=name)
+def test_brownian_motion_stays_and_repeats(manifold):
+    space = from_manifold(manifold)
+    options = {"upstairs": True, "duration": 0.1, "n_steps": 5, "rng": 0, "n_chains": 3}
+    x = space.random_point(3)
+    ends = brownian_motion(space, x, **options).points[:, -1]
+    copy = pickle.loads(pickle.dumps(space))
+    np.testing.assert_array_equal(brownian_motion(copy, x, **options).points[:, -1], ends)
+    pooled = brownian_motion(space, x, pool=Elsewhere(), **options).points[:, -1]
+    np.testing.assert_array_equal(pooled, ends)
+    back = np.stack([manifold.retraction(end, 0 * end) for end in ends])
+    np.testing.assert_allclose(back, ends, atol=1e-13)
+    assert np.abs(ends - x).max() > 1e-3
+
+
+def test_long_runs_stay_on_the_manifold():
+    space = from_manifold(manifolds.Stiefel(4, 2))
+    x = space.random_point(3)
+    run = brownian_motion(
+        space, x, upstairs=True, duration=50, n_steps=2000, rng=0, save_every=2000
+    )
+    end = run.points[0, -1]
+    np.testing.assert_allclose(end.T @ end, np.eye(2), atol=1e-11)
+
+
+def test_spaces_are_told_apart():
+    first, second = (
+        from_manifold(manifolds.SphereSubspaceIntersection(np.eye(4)[:, i : i + 3]))
+        for i in range(2)
+    )
+    assert repr(first) != repr(second)
+    assert repr(first) == repr(pickle.loads(pickle.dumps(first)))
+    with pytest.raises(AttributeError):
+        first.manifold = None
+
+
+def cosine_gap(space, beta=1.5, duration=0.3):
+    """Distance of the mean of ``x(t).x(0)`` from its law, in standard errors."""
+    x = space.random_point(3)
+    run = brownian_motion(
+        space, x, upstairs=True, beta=beta, duration=duration, n_steps=30, rng=0,
+        n_chains=2000, save_every=30,
+    )  # fmt: skip
+    cosines = run.points[:, -1] @ x
+    error = cosines.std() / len(cosines) ** 0.5
+    return abs(cosines.mean() - np.exp(-2 * duration / beta)) / error
+
+
+def test_brownian_motion_on_the_sphere_decays_by_its_first_eigenvalue(monkeypatch):
+    space = from_manifold(manifolds.Sphere(3))
+    assert cosine_gap(space) < 5
+    honest = type(space).retraction
+    monkeypatch.setattr(
+        type(space), "retraction", lambda self, x, V, *, order=2: honest(self, x, 2**0.5 * V)
+    )
+    assert cosine_gap(space) > 5
