@@ -68,6 +68,47 @@ class Trajectory:
         coordinates = {"chain": np.arange(chains), "time": ("draw", self.times)}
         return xarray.Dataset(variables, coordinates)
 
+    def diagnostics(self, names: Sequence[str] | None = None) -> dict[str, Any]:
+        """Tell whether chains have mixed: R-hat, and effective sample sizes of bulk and tails.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+            Variables of :meth:`to_xarray`; all by default.
+
+        Returns
+        -------
+        dict
+            ``"r_hat"``, ``"ess_bulk"`` and ``"ess_tail"``, each an ``xarray.Dataset`` without
+            the dimensions ``chain`` and ``draw``.  R-hat near 1 means that chains agree.
+
+        Raises
+        ------
+        ImportError
+            If arviz-stats, of the extra ``dlngeom[xarray]``, is not installed.
+        """
+        try:
+            from arviz_stats.base import array_stats
+        except ImportError as error:
+            raise ImportError(
+                "diagnostics needs arviz-stats: pip install 'dlngeom[xarray]'"
+            ) from error
+        data = self.to_xarray()
+        chosen = data if names is None else data[list(names)]
+
+        def each(statistic: Callable[..., Any], **options: Any) -> Any:
+            found = {
+                name: (x.dims[2:], statistic(x.values, chain_axis=0, draw_axis=1, **options))
+                for name, x in chosen.data_vars.items()
+            }
+            return type(data)(found)
+
+        return {
+            "r_hat": each(array_stats.rhat),
+            "ess_bulk": each(array_stats.ess, method="bulk"),
+            "ess_tail": each(array_stats.ess, method="tail", prob=(0.05, 0.95)),
+        }
+
 
 def _named(name: str, value: Any) -> list[tuple[str, np.ndarray]]:
     """Arrays in a nested tuple, each with the name of its place."""
