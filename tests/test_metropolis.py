@@ -1,0 +1,160 @@
+"""Metropolis-adjusted steps: exact at any step size, on the balance equations."""
+
+import langevin_cases as cases
+import numpy as np
+import pytest
+import reference as ref
+from scipy import stats
+
+import dlngeom
+from dlngeom import DeepLinearNetwork, metropolis
+from dlngeom.langevin import LangevinError, riemannian_langevin
+from dlngeom.metropolis import AdjustedWalk
+from dlngeom.quotients import Sphere
+
+ALPHA = 1e-5
+
+
+def place(widths, rng, chains=5):
+    space = DeepLinearNetwork(widths)
+    layers = dlngeom.factors(space.random_point(rng, (chains,)))
+    return space, layers, metropolis._Place(layers, space.rank, tuple(0 * x for x in layers))
+
+
+@pytest.mark.parametrize("widths", [(3, 3), (2, 2, 2), (4, 2, 3), (3, 3, 3, 3), (4, 3, 3, 5)])
+def test_proposals_are_balanced_and_reversible(widths, rng):
+    space, layers, here = place(widths, rng)
+    V = here.tangent(tuple(0.05 * rng.standard_normal(x.shape) for x in layers))
+    moved, found = here.moved(V)
+    assert np.all(found)
+    for gap in dlngeom.network.invariants(moved):
+        assert np.max(np.abs(gap)) < 1e-11
+    # The step is the tangent part of the chord, and what was added is normal.
+    chord = tuple(x - y for x, y in zip(moved, layers, strict=True))
+    ref.close_layers(here.tangent(chord), V, 1e-10)
+    there = metropolis._Place(moved, space.rank, V)
+    back = there.tangent(tuple(-x for x in chord))
+    ref.close_layers(there.moved(back)[0], layers, 1e-10)
+
+
+def test_steps_far_too_long_are_rejected():
+    space = DeepLinearNetwork((2, 2, 2))
+    run = riemannian_langevin(
+        space, space.random_point(0), beta=1e-2, duration=1.0, n_steps=3, rng=0, n_chains=50,
+        adjust=True,
+    )  # fmt: skip
+    assert np.all(np.isfinite(run.points.lam))
+    assert run.observed["acceptance"].shape == (50, 4)
+    assert 0 < np.mean(run.observed["acceptance"][:, -1]) < 1
+
+
+def gibbs(depth, beta):
+    """Grid of ``lam`` and the density of the two singular values of 2 x 2 networks."""
+    grid = (np.arange(500) + 0.5) * 2.4 / 500
+    x, y = np.meshgrid(grid, grid, indexing="ij")
+    repulsion = np.sqrt(np.maximum((x ** (2 * depth) - y ** (2 * depth)) * (x**2 - y**2), 0))
+    density = np.where(x > y, repulsion, 0) * np.exp(
+        -beta / 2 * (x ** (2 * depth) + y ** (2 * depth))
+    )
+    return grid, density / density.sum()
+
+
+def equilibrium(depth, adjust, steps, chains, duration=8.0, beta=4.0):
+    space = DeepLinearNetwork((2,) * (depth + 1))
+    start = space.random_point(0)._replace(lam=np.array([0.9, 0.5]))
+    energy = cases.half_squared if adjust else None
+    run = riemannian_langevin(
+        space, start, energy_gradient=cases.identity, energy=energy, adjust=adjust, beta=beta,
+        duration=duration, n_steps=steps, save_every=steps, n_chains=chains, rng=5,
+        observe={"lam": lambda point: point.lam},
+    )  # fmt: skip
+    lam = run.observed["lam"][:, -1]
+    grid, density = gibbs(depth, beta)
+    edges = grid + (grid[1] - grid[0]) / 2
+    return [
+        stats.kstest(lam[:, k], lambda q, k=k: np.interp(q, edges, np.cumsum(density.sum(1 - k))))
+        for k in range(2)
+    ]
+
+
+def test_adjusted_chains_have_the_exact_law_at_a_long_step():
+    assert min(x.pvalue for x in equilibrium(2, True, 48, 4_000)) > ALPHA
+    # Explicit steps of this length do not even stay finite.
+    with pytest.raises(LangevinError, match="failed at step"):
+        equilibrium(2, False, 48, 4_000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("depth", "steps"), [(2, 60), (3, 80)])
+def test_adjusted_chains_show_no_bias(depth, steps):
+    assert min(x.pvalue for x in equilibrium(depth, True, steps, 20_000)) > ALPHA
+
+
+def test_without_the_way_back_the_law_is_wrong(monkeypatch):
+    # A mutant that accepts whatever is found.
+    monkeypatch.setattr(metropolis, "_log_ratio", lambda *args: np.inf)
+    assert min(x.pvalue for x in equilibrium(2, True, 48, 4_000)) < ALPHA
+
+
+def test_acceptance_falls_with_the_step():
+    def share(steps):
+        space = DeepLinearNetwork((3, 3, 3))
+        run = riemannian_langevin(
+            space, space.random_point(0), energy_gradient=cases.identity,
+            energy=cases.half_squared, adjust=True, beta=5.0, duration=0.5, n_steps=steps,
+            rng=1, n_chains=64,
+        )  # fmt: skip
+        return run.observed["acceptance"][:, -1].mean()
+
+    assert share(5) < share(40) - 0.05 < 1
+
+
+def test_networks_stay_balanced(rng):
+    space = DeepLinearNetwork((3, 2, 2, 4))
+    run = riemannian_langevin(
+        space, space.random_point(rng), adjust=True, beta=50.0, duration=1.0, n_steps=100, rng=2
+    )
+    layers = dlngeom.factors(run.points)
+    assert max(np.max(np.abs(x)) for x in dlngeom.network.invariants(layers)) < 1e-10
+
+
+def test_it_is_refused_elsewhere_with_the_reason(rng):
+    ok = {"beta": 1.0, "duration": 0.1, "n_steps": 2, "rng": 0, "adjust": True}
+    wide, square = DeepLinearNetwork((2, 3, 2)), DeepLinearNetwork((2, 2, 2))
+    errors = {
+        "kappa=0.5: only kappa=1": lambda: riemannian_langevin(
+            square, square.random_point(0), kappa=0.5, **ok
+        ),
+        r"inner widths \(3,\) and rank 2": lambda: riemannian_langevin(
+            wide, wide.random_point(0), **ok
+        ),
+        "one layer of rank 1": lambda: riemannian_langevin(
+            DeepLinearNetwork((2, 2), 1), DeepLinearNetwork((2, 2), 1).random_point(0), **ok
+        ),
+        "give energy as well": lambda: riemannian_langevin(
+            square, square.random_point(0), energy_gradient=cases.identity, **ok
+        ),
+        "needs a DeepLinearNetwork": lambda: riemannian_langevin(Sphere(2), np.ones(2), **ok),
+        "energy returned": lambda: riemannian_langevin(
+            square, square.random_point(0), energy=lambda W: W, **ok
+        ),
+    }
+    for message, call in errors.items():
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_one_layer_is_langevin_monte_carlo_in_flat_space():
+    space = DeepLinearNetwork((2, 2))
+    run = riemannian_langevin(
+        space, space.random_point(0), energy_gradient=cases.quadratic,
+        energy=cases.quadratic_energy, adjust=True, beta=2.0, duration=16.0, n_steps=40,
+        save_every=40, n_chains=4_000, rng=3,
+    )  # fmt: skip
+    W = run.observed["end_to_end"][:, -1] - cases.TARGET
+    for x in W.reshape(-1, 4).T:
+        assert stats.kstest(x, stats.norm(scale=0.5**0.5).cdf).pvalue > ALPHA
+
+
+def test_a_walk_is_a_plain_value():
+    assert AdjustedWalk(2, None, None) == AdjustedWalk(2, None, None)
