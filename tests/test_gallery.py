@@ -7,7 +7,11 @@ import pytest
 from PIL import Image
 
 GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
-SMALL = {"plot_low_rank_limits.py": ["--starts", "20", "--time", "300", "--scale", "0.05"]}
+SMALL = {
+    "plot_gauge_noise.py": ["--starts", "20", "--time", "0.5", "--steps", "40"],
+    "plot_low_rank_limits.py": ["--starts", "20", "--time", "300", "--scale", "0.05"],
+}
+LINES = {"plot_gauge_noise.py": 12, "plot_low_rank_limits.py": 6}
 
 
 @pytest.mark.parametrize("script", sorted(GALLERY.glob("*.py")), ids=lambda path: path.name)
@@ -17,7 +21,7 @@ def test_script_prints_its_numbers_and_draws_its_figure(script, tmp_path):
     environment = os.environ | {"MPLBACKEND": "agg"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 6
+    assert len(done.stdout.splitlines()) == LINES[script.name]
     assert "nan" not in done.stdout
     with Image.open(figure) as image:
         assert min(image.size) > 300
