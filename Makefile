@@ -24,6 +24,7 @@ lint: .venv/installed-test
 bench: .venv/installed-test
 	$(BIN)/python tests/benchmarks/iteration_cost.py
 	$(BIN)/python tests/benchmarks/flow.py
+	$(BIN)/python tests/benchmarks/langevin.py
 
 clean:
 	rm -rf .venv demo dlngeom-output

@@ -11,6 +11,7 @@ networks from random starts, without energy, under noise that does not move the 
 """
 
 import argparse
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -35,8 +36,7 @@ def follow(widths, kappa):
     """Norms of the invariants and of the layers, and times."""
     rng = np.random.default_rng(arguments.seed)
     layers = [
-        rng.standard_normal((arguments.starts, up, low)) / low**0.5
-        for low, up in zip(widths[:-1], widths[1:], strict=True)
+        rng.standard_normal((arguments.starts, up, low)) / low**0.5 for low, up in pairwise(widths)
     ]
     run = network_langevin(
         layers, beta=2.0, kappa=kappa, duration=arguments.time, n_steps=arguments.steps,

@@ -15,10 +15,10 @@ from concurrent.futures import ProcessPoolExecutor
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
-import numpy as np
+import numpy as np  # noqa: E402
 
-from dlngeom import DeepLinearNetwork
-from dlngeom.langevin import riemannian_langevin
+from dlngeom import DeepLinearNetwork  # noqa: E402
+from dlngeom.langevin import riemannian_langevin  # noqa: E402
 
 TARGET = np.random.default_rng(1).standard_normal((10, 10))
 
@@ -72,7 +72,7 @@ def main() -> None:
         long = 10 * options.steps
         one = seconds(lambda: run(1.0, long), 2)
         two = seconds(lambda: run(1.0, long, pool), 2)
-    print(f"pool of two: {one:.2f} s alone, {two:.2f} s together, {one / two:.2f} times (limit 1.7)")
+    print(f"{one:.2f} s alone, {two:.2f} s in a pool of two: {one / two:.2f} times (limit 1.7)")
 
 
 if __name__ == "__main__":
