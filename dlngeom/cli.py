@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +16,28 @@ __all__ = ["main"]
 SOLVERS = ("conjugate-gradient", "trust-regions", "steepest-descent")
 INPUT = "CSV with empty cells, .npy with NaN, or a PNG or JPEG picture (read in grey)"
 SAMPLE = "use the photograph that comes with scikit-learn"
-OUTPUT = "folder for the completed matrix and the figure (default: %(default)s)"
+OUTPUT = "folder for the results (default: %(default)s)"
 MISSING = "part of the entries to hide and predict (default: 0.5 for pictures, else none)"
+
+RANK = "rank (default: how many singular values of a completion stand out of the noise, up to 20)"
+CHAINS = "number of chains (default: 64, fewer if the matrix has more than 65536 entries)"
+STEPS = "steps of each chain, burn-in included (default: %(default)s)"
+STEP_SIZE = (
+    "size of a step, as a share of 1/(N s^(2-2/N)) where explicit steps become unstable; s is the "
+    "largest singular value (default: %(default)s)"
+)
+BURN_IN = "part of the steps that is left out, and tells the noise level (default: %(default)s)"
+BETA = "inverse temperature, kappa / noise variance (default: estimated from residuals)"
+KAPPA = (
+    "ratio of the noise of the matrix to that of the gauge; the law is exp(-E / noise variance + "
+    "entropy / kappa) (default: %(default)s)"
+)
+CHECKPOINT = "folder from which the same command resumes after an interruption"
+BIG = (
+    "Chains times entries of the matrix may be 67 million; draws are thinned and kept as factors, "
+    "so that memory stays at a few GiB. The matrices among the draws that are written are at most "
+    "200, with 8 million entries together."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,15 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     # Loading numpy and pymanopt takes a second that --help need not wait for.
-    from dlngeom.commands import complete
-
+    command = importlib.import_module(f"dlngeom.commands.{options.command}")
     try:
-        complete.run(options)
+        command.run(options)
     except KeyboardInterrupt:
-        print("dlngeom complete: interrupted, nothing was written", file=sys.stderr)
+        print(f"dlngeom {options.command}: interrupted, nothing was written", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
-        print(f"dlngeom complete: error: {' '.join(str(error).split())}", file=sys.stderr)
+        message = " ".join(str(error).split())
+        print(f"dlngeom {options.command}: error: {message}", file=sys.stderr)
         return 2
     return 0
 
@@ -62,21 +84,47 @@ def _parser() -> argparse.ArgumentParser:
         description="Complete a matrix with missing entries by Riemannian optimization under the "
         "depth-N metric, and compare with fixed-rank completion.",
     )
-    source = complete.add_mutually_exclusive_group(required=True)
-    source.add_argument("input", nargs="?", type=Path, metavar="INPUT", help=INPUT)
-    source.add_argument("--sample", action="store_true", help=SAMPLE)
-    _add_options(complete)
+    sample = commands.add_parser(
+        "sample",
+        help="sample the posterior of a low-rank matrix given some of its entries",
+        description=f"Complete a matrix with missing entries, and sample around the completion by "
+        f"the Riemannian Langevin equation of balanced networks. {BIG}",
+    )
+    for command in (complete, sample):
+        _add_input(command)
+    _add_complete(complete)
+    _add_sample(sample)
     return parser
 
 
-def _add_options(complete: argparse.ArgumentParser) -> None:
-    add = complete.add_argument
+def _add_input(command: argparse.ArgumentParser) -> None:
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("input", nargs="?", type=Path, metavar="INPUT", help=INPUT)
+    source.add_argument("--sample", action="store_true", help=SAMPLE)
+    add = command.add_argument
     add("--output", type=Path, default=Path("dlngeom-output"), metavar="DIR", help=OUTPUT)
+    add("--missing", type=_fraction, metavar="FRACTION", help=MISSING)
+    add("--seed", type=_integer, default=0, metavar="S", help="seed of every random choice")
+
+
+def _add_complete(complete: argparse.ArgumentParser) -> None:
+    add = complete.add_argument
     add("--rank", type=_integer, metavar="R", help="cap of the rank (default: 50)")
     add("--depth", type=_integer, metavar="N", help="number of layers (default: chosen from 2, 3)")
     add("--solver", default=SOLVERS[0], choices=SOLVERS, help="optimizer (default: %(default)s)")
-    add("--missing", type=_fraction, metavar="FRACTION", help=MISSING)
-    add("--seed", type=_integer, default=0, metavar="S", help="seed of every random choice")
+
+
+def _add_sample(sample: argparse.ArgumentParser) -> None:
+    add = sample.add_argument
+    add("--rank", type=_integer, metavar="R", help=RANK)
+    add("--depth", type=_integer, default=3, metavar="N", help="layers (default: %(default)s)")
+    add("--chains", type=_integer, metavar="C", help=CHAINS)
+    add("--steps", type=_integer, default=4000, metavar="K", help=STEPS)
+    add("--step-size", type=_positive, default=0.5, metavar="H", help=STEP_SIZE)
+    add("--burn-in", type=_fraction, default=0.4, metavar="FRACTION", help=BURN_IN)
+    add("--beta", type=_positive, metavar="B", help=BETA)
+    add("--kappa", type=_positive, default=1.0, metavar="K", help=KAPPA)
+    add("--checkpoint", type=Path, metavar="DIR", help=CHECKPOINT)
 
 
 def _integer(text: str) -> int:
@@ -93,6 +141,16 @@ def _fraction(text: str) -> float:
         value = -1.0
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and 1")
+    return value
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
     return value
 
 

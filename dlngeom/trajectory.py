@@ -88,7 +88,7 @@ class Trajectory:
             If arviz-stats, of the extra ``dlngeom[xarray]``, is not installed.
         """
         try:
-            from arviz_stats.base import array_stats
+            from arviz_stats.base.array import array_stats
         except ImportError as error:
             raise ImportError(
                 "diagnostics needs arviz-stats: pip install 'dlngeom[xarray]'"

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from dlngeom import _check, completion, plotting
-from dlngeom.commands import files
+from dlngeom import completion, plotting
+from dlngeom.commands import files, tasks
+from dlngeom.commands.tasks import Task
 from dlngeom.completion import Completion, Problem
 from dlngeom.early_stopping import rmse
 
@@ -22,36 +22,10 @@ __all__ = ["run"]
 BASELINE_RANKS = (5, 10, 20, 50)
 AUTOMATIC_DEPTHS = (2, 3)
 TABLE_DEPTHS = (1, 2, 3)
-HIDDEN_BY_DEFAULT = 0.5
-TEST_PART = 0.1
 MAX_ITERATIONS = 500
 MAX_SECONDS = 60
-MAX_DEPTH = 100
-MANY_ENTRIES = 4_000_000
 
 Matrix = np.ndarray
-
-
-class Task(NamedTuple):
-    """What is to be completed.
-
-    Attributes
-    ----------
-    values : array (m, n)
-        NaN where an entry is missing or was hidden.
-    truth : array (m, n)
-        The same before entries were hidden.
-    test : bool array (m, n)
-        Entries of ``truth`` that no method sees and every method is judged on.
-    name, suffix : str
-        Of the input.
-    """
-
-    values: Matrix
-    truth: Matrix
-    test: Matrix
-    name: str
-    suffix: str
 
 
 class Row(NamedTuple):
@@ -73,25 +47,22 @@ def run(options: argparse.Namespace) -> None:
     ValueError, OSError
         With one line for the user, before anything is written.
     """
-    if options.depth is not None and _check.depth(options.depth, infinite=False) > MAX_DEPTH:
-        raise ValueError(f"depth={options.depth}: this command takes at most {MAX_DEPTH}")
-    task = _load(options)
-    # On matrices this small, threads of BLAS wait for each other, ruinously on busy cores.
-    threads = 1 if task.values.size < MANY_ENTRIES else None
-    with threadpool_limits(threads, user_api="blas"):
+    tasks.check_depth(options.depth)
+    task = tasks.load(options)
+    with tasks.limited_threads(task.values.size):
         _complete(task, options)
 
 
 def _complete(task: Task, options: argparse.Namespace) -> None:
     cap = completion.rank_cap(options.rank, task.values.shape)
-    rng = np.random.default_rng(_seed(options.seed))
-    task = _hide(task, options.missing, rng)
+    rng = tasks.generator(options.seed)
+    task = tasks.hide(task, options.missing, rng)
     with files.open_folder(options.output):
         _carry_out(task, cap, rng, options)
 
 
 def _carry_out(task: Task, cap: int, rng: np.random.Generator, options: argparse.Namespace) -> None:
-    problem = completion.prepare(np.where(task.test, np.nan, task.values), completion.HOLDOUT, rng)
+    problem = completion.prepare(task.visible, completion.HOLDOUT, rng)
     print(_describe(task, options, cap), flush=True)
     depths = AUTOMATIC_DEPTHS if options.depth is None else (options.depth,)
     rows = _compare(task, problem, cap, sorted({*TABLE_DEPTHS, *depths}), options.solver)
@@ -102,55 +73,16 @@ def _carry_out(task: Task, cap: int, rng: np.random.Generator, options: argparse
     _write(task, result, options.output)
 
 
-def _seed(seed: int) -> int:
-    if seed < 0:
-        raise ValueError(f"seed={seed}: it must be >= 0")
-    return seed
-
-
-def _load(options: argparse.Namespace) -> Task:
-    if options.sample:
-        values, name, suffix = files.sample_picture(), "china.jpg", ".png"
-    else:
-        values, name = files.read_matrix(options.input), options.input.name
-        suffix = options.input.suffix.lower()
-        suffix = ".png" if suffix in files.IMAGES else suffix
-    completion.check_values(values)
-    return Task(values, values, np.zeros(values.shape, dtype=bool), name, suffix)
-
-
-def _hide(task: Task, fraction: float | None, rng: np.random.Generator) -> Task:
-    """Hide entries if asked to; else set some observed ones apart to judge on."""
-    observed = ~np.isnan(task.values)
-    if fraction is None and task.suffix in files.IMAGES:
-        fraction = HIDDEN_BY_DEFAULT
-    if fraction is None and observed.all():
-        raise ValueError(f"{task.name} has no missing entry: --missing FRACTION hides some")
-    part = TEST_PART if fraction is None else fraction
-    total = int(np.count_nonzero(observed))
-    count = min(max(round(part * total), 1), total - 2)
-    if count < 1:
-        raise ValueError(f"{task.name} has {total} observed entries: too few to learn from")
-    test = completion.choose_entries(observed, count, rng)
-    values = task.values if fraction is None else np.where(test, np.nan, task.values)
-    return task._replace(values=values, test=test)
-
-
 def _describe(task: Task, options: argparse.Namespace, cap: int) -> str:
     m, n = task.values.shape
     missing = np.isnan(task.values).mean()
-    rows, columns = _empty(task)
+    rows, columns = tasks.empty(task.values)
     return (
         f"{task.name}: {m} x {n}, {missing:.1%} missing, rank cap {cap}, {options.solver}, "
         f"seed {options.seed}\n"
         f"Errors are on {np.count_nonzero(task.test)} entries that no method sees. "
         f"Nothing is observed in {rows} rows and {columns} columns: they get their biases."
     )
-
-
-def _empty(task: Task) -> tuple[int, int]:
-    seen = ~np.isnan(task.values)
-    return int(np.sum(~seen.any(axis=1))), int(np.sum(~seen.any(axis=0)))
 
 
 def _compare(task: Task, problem: Problem, cap: int, depths: list[int], solver: str) -> list[Row]:
@@ -209,13 +141,8 @@ def _row(
     start: float,
 ) -> Row:
     seconds = time.perf_counter() - start
-    rank = effective_rank(result.point.s) if rank is None else rank
+    rank = tasks.effective_rank(result.point.s) if rank is None else rank
     return Row(method, judge(result.predicted), rank, result.iterations, seconds, result)
-
-
-def effective_rank(s: Matrix) -> int:
-    """How many singular values exceed one percent of the largest."""
-    return int(np.sum(s > 0.01 * s[0]))
 
 
 def _chosen(rows: list[Row], depths: tuple[int, ...]) -> Row:

@@ -1,0 +1,247 @@
+import csv
+import importlib.util
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlngeom.cli import main
+
+FILES = ["draws.npz", "figure.png", "mean.npy", "quantile-05.npy", "quantile-95.npy"]
+QUICK = ("--rank", 2, "--chains", 8, "--steps", 80)
+
+
+@pytest.fixture(autouse=True)
+def quick(request, monkeypatch):
+    from dlngeom.commands import sample
+
+    if "slow" not in request.keywords:
+        monkeypatch.setattr(sample, "MAX_ITERATIONS", 15)
+        monkeypatch.setattr(sample, "MAX_RANK", 5)
+
+
+def run(*arguments):
+    return main(["sample", *map(str, arguments)])
+
+
+def low_rank(seed, shape=(30, 20), noise=0.1):
+    rng = np.random.default_rng(seed)
+    W = rng.normal(size=(shape[0], 2)) @ rng.normal(size=(2, shape[1]))
+    return W, W + noise * rng.normal(size=shape), rng.random(shape) < 0.5
+
+
+@pytest.fixture
+def data(tmp_path):
+    _, values, hidden = low_rank(0, (14, 12))
+    values = np.where(hidden, np.nan, values)
+    np.save(tmp_path / "data.npy", values)
+    return tmp_path / "data.npy"
+
+
+def number(text, label):
+    return float(re.search(rf"^{re.escape(label)}\s+([\d.]+)", text, re.M)[1])
+
+
+def test_intervals_hold_what_they_promise(tmp_path, capsys, monkeypatch):
+    from dlngeom.commands import sample
+
+    monkeypatch.setattr(sample, "MAX_ITERATIONS", 60)
+    W, values, _ = low_rank(2)
+    np.save(tmp_path / "data.npy", values)
+    arguments = ("--missing", 0.5, "--chains", 32, "--steps", 1600)
+    assert run(tmp_path / "data.npy", *arguments, "--output", tmp_path / "out") == 0
+    text = capsys.readouterr().out
+    assert 85 <= number(text, "in the 90% predictive interval") <= 95
+    mean, point = (number(text, f"RMSE of the {x}") for x in ("posterior mean", "point estimate"))
+    assert mean < 1.02 * point
+    assert float(re.search(r"noise ([\d.]+)", text)[1]) == pytest.approx(0.1, rel=0.2)
+    assert "rank 2" in text
+    low, high = (np.load(tmp_path / "out" / f"quantile-{q}.npy") for q in ("05", "95"))
+    assert 0.8 <= np.mean((low < W) & (high > W)) <= 0.99
+
+
+def test_files_agree_with_each_other(data, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run(data, *QUICK, "--output", out) == 0
+    assert sorted(p.name for p in out.iterdir()) == FILES
+    mean, low, high = (np.load(out / f"{x}.npy") for x in ("mean", "quantile-05", "quantile-95"))
+    assert (low < high).all()
+    assert np.mean((low < mean) & (mean < high)) > 0.99
+    with np.load(out / "draws.npz") as draws:
+        assert draws["energy"].shape == draws["singular_values"].shape[:2]
+        assert draws["singular_values"].shape[0::2] == (8, 2)
+        assert draws["matrices"].shape[1:] == (14, 12)
+        assert len(draws["matrices"]) <= 200
+        gap = np.abs(draws["matrices"].mean(axis=0) - mean)
+        assert (gap < 0.5 * (high - low)).all()
+    printed = capsys.readouterr()
+    assert "posterior mean" in printed.out
+    assert ("R-hat " in printed.out) != ("need arviz-stats" in printed.out)
+    assert "chains" in printed.err  # the progress bar
+
+
+def test_without_arviz_there_is_no_rhat(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "arviz_stats.base", None)
+    assert run(data, *QUICK, "--output", tmp_path / "out") == 0
+    assert "need arviz-stats" in capsys.readouterr().out
+
+
+def test_csv_and_picture_come_back_in_their_format(tmp_path):
+    _, values, hidden = low_rank(3, (12, 10))
+    rows = [
+        ["" if h else repr(float(x)) for x, h in zip(*pair, strict=True)]
+        for pair in zip(values, hidden, strict=True)
+    ]
+    with (tmp_path / "a.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    assert run(tmp_path / "a.csv", *QUICK, "--output", tmp_path / "a") == 0
+    mean = np.loadtxt(tmp_path / "a" / "mean.csv", delimiter=",")
+    np.testing.assert_allclose(mean, np.load(tmp_path / "a" / "mean.npy"), rtol=1e-8, atol=1e-8)
+    grey = np.add.outer(np.linspace(0, 150, 20), 5 * np.arange(16) % 80)
+    Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "b.png")
+    assert run(tmp_path / "b.png", *QUICK, "--output", tmp_path / "b") == 0
+    with Image.open(tmp_path / "b" / "mean.png") as image:
+        assert image.size == (16, 20)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_depths_kappa_and_beta(data, tmp_path, capsys, depth):
+    arguments = (*QUICK, "--depth", depth, "--kappa", 0.5, "--beta", 50)
+    assert run(data, *arguments, "--output", tmp_path / "out") == 0
+    assert "noise 0.1, beta 50, kappa 0.5" in capsys.readouterr().out
+
+
+def test_same_seed_same_draws_and_units_do_not_matter(data, tmp_path):
+    np.save(tmp_path / "large.npy", 2.0**20 * np.load(data))
+    found = []
+    for name in ("data", "data", "large"):
+        out = tmp_path / f"out-{len(found)}"
+        assert run(tmp_path / f"{name}.npy", *QUICK, "--output", out, "--seed", 5) == 0
+        found.append(np.load(out / "quantile-95.npy"))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_allclose(found[2] / 2.0**20, found[0], rtol=1e-6)
+
+
+def test_rows_with_few_entries_are_mentioned(tmp_path, capsys):
+    _, values, hidden = low_rank(4, (14, 12))
+    values = np.where(hidden, np.nan, values)
+    values[3] = np.nan
+    np.save(tmp_path / "a.npy", values)
+    assert run(tmp_path / "a.npy", *QUICK, "--output", tmp_path / "out") == 0
+    assert "1 rows and 0 columns have fewer" in capsys.readouterr().out
+    assert np.isfinite(np.load(tmp_path / "out" / "quantile-95.npy")).all()
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("xarray"), reason="needs xarray")
+def test_checkpoint_is_passed_through(data, tmp_path):
+    arguments = (*QUICK, "--checkpoint", tmp_path / "saved")
+    for name in ("one", "two"):
+        assert run(data, *arguments, "--output", tmp_path / name) == 0
+    one, two = (np.load(tmp_path / name / "mean.npy") for name in ("one", "two"))
+    np.testing.assert_array_equal(one, two)
+    assert any((tmp_path / "saved").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--rank", 0), "0"),
+        (("--rank", 13), "13"),
+        (("--depth", 0), "0"),
+        (("--depth", 101), "101"),
+        (("--seed", -1), "seed=-1"),
+        (("--steps", 39), "steps=39: it must be >= 40"),
+        (("--chains", 0), "chains=0"),
+        (("--chains", 1_000_000), "fewer chains"),
+        (("--step-size", 1e6), "smaller --step-size"),
+    ],
+)
+def test_values_out_of_range_end_with_code_2(data, tmp_path, capsys, arguments, message):
+    assert run(data, *arguments, "--output", tmp_path / "out") == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert message in last
+    assert "dlngeom sample: error:" in last
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--beta", "0"),
+        ("--kappa", "-1"),
+        ("--step-size", "inf"),
+        ("--step-size", "big"),
+        ("--burn-in", "1"),
+        ("--solver", "trust-regions"),
+    ],
+)
+def test_what_the_parser_refuses_ends_with_code_2(data, capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        run(data, *arguments)
+    assert stop.value.code == 2
+    message = capsys.readouterr().err
+    assert "error" in message
+    assert len(message.strip().splitlines()) == 1
+
+
+def test_matrices_without_noise_or_missing_entries_are_refused(tmp_path, capsys):
+    for name, values, message in [
+        ("constant", np.where(np.eye(6) > 0, np.nan, 7.0), "nothing to sample"),
+        ("full", np.arange(12.0).reshape(3, 4), "no missing entry"),
+    ]:
+        np.save(tmp_path / f"{name}.npy", values)
+        assert run(tmp_path / f"{name}.npy", "--output", tmp_path / "out") == 2
+        printed = capsys.readouterr()
+        assert message in printed.err
+        assert len(printed.err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_interruption_and_failure_leave_nothing_behind(data, tmp_path, monkeypatch, capsys):
+    from dlngeom.commands import files, posterior
+
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    def fail(path, values):
+        path.write_text("half")
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(posterior, "riemannian_langevin", interrupt)
+        assert run(data, *QUICK, "--output", tmp_path / "out") == 130
+    assert "dlngeom sample: interrupted" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(files, "write_matrix", fail)
+    assert run(data, *QUICK, "--output", tmp_path / "out") == 2
+    assert "disk full" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_is_quick_to_load_and_names_every_option():
+    script = (
+        "import sys; from dlngeom.cli import main\n"
+        "try: main(['sample', '--help'])\n"
+        "except SystemExit: assert 'numpy' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    for option in ("rank", "depth", "chains", "steps", "step-size", "beta", "kappa", "burn-in",
+                   "checkpoint", "missing", "seed", "output", "sample"):  # fmt: skip
+        assert f"--{option}" in done.stdout
+    assert "GiB" in done.stdout
+
+
+@pytest.mark.slow
+def test_coverage_over_many_data_sets(tmp_path, capsys):
+    shares = []
+    for seed in range(6):
+        np.save(tmp_path / "data.npy", low_rank(seed)[1])
+        arguments = ("--missing", 0.5, "--seed", seed, "--output", tmp_path / "out")
+        assert run(tmp_path / "data.npy", *arguments) == 0
+        shares.append(number(capsys.readouterr().out, "in the 90% predictive interval"))
+    assert 87 <= np.mean(shares) <= 93
