@@ -189,7 +189,11 @@ class _EndToEnd(Base):
         ValueError
             As for :meth:`check_point`, and if a singular value is zero.
         """
-        self._regular("the point", point)
+        if self.m == self.n == self.rank and not isinstance(point, SVD):
+            # Such a walk comes as near to zero as rounding tells, and may start again from there.
+            require_positive("the point", svd(self.check_point(point)).s)
+        else:
+            self._regular("the point", point)
         return point
 
     def _common_rank(self, point: Array) -> int | None:

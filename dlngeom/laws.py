@@ -184,7 +184,9 @@ def sphere_law(size: int, r0_squared: float, time: float, beta: float, kappa: fl
 def _squared_bessel(
     vertical: int, horizontal: int, start: float, time: float, beta: float, kappa: float
 ) -> Any:
-    variance = _variance(time, beta)
+    variance, start, kappa = _variance(time, beta), float(start), float(kappa)
+    if variance == 0:
+        raise ValueError(f"time={time!r} and beta={beta!r}: nothing moves, there is no spread")
     if not start > 0 or not math.isfinite(start):
         raise ValueError(f"r0_squared={start!r}: it must be positive and finite")
     if not kappa >= 0 or not math.isfinite(kappa):
@@ -234,7 +236,7 @@ def dyson_law(x0: Any, time: float, beta: float, kappa: float, size: int, rng: S
     """
     x0 = np.sort(np.asarray(x0, dtype=np.float64))
     variance, rng, size = _variance(time, beta), as_generator(rng), _count(size)
-    if x0.ndim != 1 or not np.all(np.isfinite(x0)):
+    if x0.ndim != 1 or x0.size == 0 or not np.all(np.isfinite(x0)):
         raise ValueError(f"x0={x0!r}: it must be finite, of shape (d,)")
     if not kappa > 0 or not math.isfinite(kappa):
         raise ValueError(f"kappa={kappa!r}: it must be positive and finite")
@@ -303,7 +305,7 @@ def _variance(time: float, beta: float) -> float:
         raise ValueError(f"time={time!r}: it must be >= 0 and finite")
     if not beta > 0:
         raise ValueError(f"beta={beta!r}: it must be positive")
-    return 2 * time / beta
+    return float(2 * time / beta)
 
 
 def _count(size: Any) -> int:

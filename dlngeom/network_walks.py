@@ -77,10 +77,10 @@ class NetworkWalk:
         V = anisotropic(state, at, noise, vertical, horizontal)
         if covector is not None:
             V = _minus(V, time, lifted(state, covector))
-        return turned(state, *corrected(state, V, at, damped=_tall(state)), fast_move)
+        return turned(state, *corrected(state, V, at, damped=True), fast_move)
 
     def reach(self, state: State) -> Array | None:
-        """Return how far the frames may turn out of their span: as far as ``lam`` is large."""
+        """Return the size of noise up to which the frames turn by small angles."""
         return _reach(state)
 
 
@@ -153,13 +153,17 @@ def _columns(value: Any, axes: int) -> Any:
     return value[(..., *(None,) * axes)]
 
 
-def _tall(frames: Frames) -> bool:
-    return any(q.shape[-2] > q.shape[-1] for q in frames.q)
-
-
 def _reach(frames: Frames) -> Array | None:
+    """Largest noise that turns frames by a small angle, within their span and out of it."""
+    lam, limits = frames.lam, []
     across = max(q.shape[-2] - q.shape[-1] for q in frames.q)
-    return None if across == 0 else frames.lam[..., -1] / across**0.5
+    if lam.shape[-1] > 1:
+        limits.append(lam[..., -1] + lam[..., -2])
+    if across:
+        limits.append(lam[..., -1] / across**0.5)
+    if not limits:
+        return None
+    return limits[0] if len(limits) == 1 else namespace(lam).minimum(*limits)
 
 
 def _covector(value: Any, m: int, n: int, like: Array) -> Covector:
@@ -228,12 +232,12 @@ class EndToEndWalk:
         V = Along(_columns(horizontal, 3) * core, (ends[0], *inner, ends[1]))
         if covector is not None:
             V = _minus(V, time, lifted(frames, covector))
-        motion, perp = corrected(frames, V, damped=_tall(frames))
+        motion, perp = corrected(frames, V, damped=True)
         moved = turned(frames, motion, perp, fast_move, ends_only=True)
         return Frames(moved.lam, (moved.q[0], moved.q[-1]))
 
     def reach(self, state: State) -> Array | None:
-        """Return how far the frames may turn out of their span: as far as ``lam`` is large."""
+        """Return the size of noise up to which the frames turn by small angles."""
         return _reach(state)
 
 

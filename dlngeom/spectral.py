@@ -8,6 +8,7 @@ extreme ratios are ordinary arguments.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -176,6 +177,7 @@ class Layers(NamedTuple):
     step: float
 
 
+@lru_cache(maxsize=64)
 def layers(depth: float) -> Layers:
     """Return the nodes of sums over layers for a checked ``depth``."""
     if depth == math.inf:
