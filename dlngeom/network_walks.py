@@ -158,7 +158,7 @@ def _reach(frames: Frames) -> Array | None:
     lam, limits = frames.lam, []
     across = max(q.shape[-2] - q.shape[-1] for q in frames.q)
     if lam.shape[-1] > 1:
-        limits.append(lam[..., -1] + lam[..., -2])
+        limits.append((lam[..., -1] + lam[..., -2]) / lam.shape[-1] ** 0.5)
     if across:
         limits.append(lam[..., -1] / across**0.5)
     if not limits:
