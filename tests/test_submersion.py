@@ -166,8 +166,6 @@ def test_mean_curvature_of_a_network_is_minus_the_force(rng):
         ref.close(H, -V, 1e-7)
 
 
-# geomstats picks its backend by an import hook that Python warns of.
-@pytest.mark.filterwarnings("ignore:BackendImporter:ImportWarning")
 def test_bures_wasserstein_is_that_of_geomstats(rng):
     from geomstats.geometry.spd_matrices import SPDBuresWassersteinMetric, SPDMatrices
 
