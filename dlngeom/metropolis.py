@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -203,8 +204,13 @@ def _normals(layers: Layers) -> list[Array]:
 
 def _upper(matrices: Array) -> Array:
     """Entries of symmetric matrices on and above the diagonal."""
-    rows, columns = np.triu_indices(matrices.shape[-1])
+    rows, columns = _triangle(matrices.shape[-1])
     return matrices[..., rows, columns]
+
+
+@cache
+def _triangle(size: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.triu_indices(size)
 
 
 def _gaps(layers: Layers) -> list[Array]:

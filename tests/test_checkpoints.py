@@ -107,7 +107,7 @@ run.points.lam.tofile({result!r})
 
 @pytest.mark.slow
 def test_a_process_killed_twenty_times_loses_nothing(tmp_path):
-    folder, result, steps = tmp_path / "run", tmp_path / "lam", 30_000
+    folder, result, steps = tmp_path / "run", tmp_path / "lam", 12_000
     script = SCRIPT.format(
         tests=str(Path(__file__).parent), steps=steps, folder=str(folder), result=str(result)
     )

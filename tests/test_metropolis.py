@@ -87,7 +87,7 @@ def test_adjusted_chains_have_the_exact_law_at_a_long_step():
 @pytest.mark.slow
 @pytest.mark.parametrize(("depth", "steps"), [(2, 60), (3, 80)])
 def test_adjusted_chains_show_no_bias(depth, steps):
-    assert min(x.pvalue for x in equilibrium(depth, True, steps, 20_000)) > ALPHA
+    assert min(x.pvalue for x in equilibrium(depth, True, steps, 8_000)) > ALPHA
 
 
 def test_without_the_way_back_the_law_is_wrong(monkeypatch):
