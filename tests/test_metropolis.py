@@ -8,7 +8,7 @@ from scipy import stats
 
 import dlngeom
 from dlngeom import DeepLinearNetwork, metropolis
-from dlngeom.langevin import LangevinError, riemannian_langevin
+from dlngeom.langevin import riemannian_langevin
 from dlngeom.metropolis import AdjustedWalk
 from dlngeom.quotients import Sphere
 
@@ -78,10 +78,8 @@ def equilibrium(depth, adjust, steps, chains, duration=8.0, beta=4.0):
 
 
 def test_adjusted_chains_have_the_exact_law_at_a_long_step():
-    assert min(x.pvalue for x in equilibrium(2, True, 48, 4_000)) > ALPHA
-    # Explicit steps of this length do not even stay finite.
-    with pytest.raises(LangevinError, match="failed at step"):
-        equilibrium(2, False, 48, 4_000)
+    assert min(x.pvalue for x in equilibrium(2, True, 32, 12_000)) > ALPHA
+    assert min(x.pvalue for x in equilibrium(2, False, 32, 12_000)) < ALPHA
 
 
 @pytest.mark.slow
@@ -93,7 +91,7 @@ def test_adjusted_chains_show_no_bias(depth, steps):
 def test_without_the_way_back_the_law_is_wrong(monkeypatch):
     # A mutant that accepts whatever is found.
     monkeypatch.setattr(metropolis, "_log_ratio", lambda *args: np.inf)
-    assert min(x.pvalue for x in equilibrium(2, True, 48, 4_000)) < ALPHA
+    assert min(x.pvalue for x in equilibrium(2, True, 32, 12_000)) < ALPHA
 
 
 def test_acceptance_falls_with_the_step():
