@@ -308,3 +308,22 @@ def test_observe_functions_are_checked_before_the_run(rng):
             observe={"mean": lambda p: p.lam.mean(0)},
             **RUN,
         )
+
+
+@pytest.mark.parametrize("upstairs", [True, False])
+def test_nearly_equal_small_singular_values_do_not_throw_a_chain(upstairs, rng):
+    space = DeepLinearNetwork((3, 3, 3))
+    lam = np.repeat([[0.84, 0.0127, 0.0096]], 4_000, axis=0)
+    x = space.random_point(rng, (4_000,))._replace(lam=lam)
+    if upstairs:
+        xi = tuple(rng.standard_normal((4_000, 3, 3)) for _ in range(2))
+        moved = step(space, x, xi, duration=0.08, beta=3.0).lam
+        added = 2 * 0.08 / 3.0 * space.dim
+    else:
+        W, xi = dlngeom.svd(space.project(x)), rng.standard_normal((4_000, 3, 3))
+        moved = step(space.base, W, xi, duration=0.08, beta=3.0).s ** 0.5
+        added = 2 * 0.08 / 3.0 * space.dim_base
+    # One long step is not exact, but it must not be thrown out by what corrects it.
+    before, after = (2 * np.sum(y**2, axis=-1) for y in (lam, moved))
+    assert 0.5 * added < np.mean(after - before) < 1.5 * added
+    assert np.max(after) < 20
