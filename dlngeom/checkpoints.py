@@ -13,8 +13,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -35,7 +36,12 @@ _CHUNK = 2**24
 
 
 def open_checkpoint(
-    path: Any, call: Mapping[str, Any], draw: Sequence[Array], n_draws: int, together: int
+    path: Any,
+    call: Mapping[str, Any],
+    draw: Sequence[Array],
+    n_draws: int,
+    together: int,
+    held: ExitStack,
 ) -> Callable[[int], DiskSink]:
     """Make or reopen a checkpoint, and return what makes the sink of a group.
 
@@ -51,6 +57,8 @@ def open_checkpoint(
         Number of draws.
     together : int
         Chains in a group.
+    held : contextlib.ExitStack
+        Keeps other processes away until it is closed.
 
     Raises
     ------
@@ -59,7 +67,8 @@ def open_checkpoint(
     ImportError
         If zarr is not installed.
     """
-    folder = Path(path)
+    # Workers of a pool may live in other folders.
+    folder = Path(path).expanduser().resolve()
     if not all(isinstance(x, np.ndarray) for x in draw):
         kinds = sorted({type(x).__module__ for x in draw})
         raise ValueError(f"checkpoint={folder}: it needs numpy arrays, not those of {kinds}")
@@ -68,6 +77,7 @@ def open_checkpoint(
     length = max(1, min(n_draws, _CHUNK // max(size, 1)))
     call = {"format": _FORMAT, **call, "draws": n_draws, "chunk": [together, length]}
     _open(folder, json.loads(json.dumps(call)), draw, n_draws)
+    held.enter_context(_lock(folder))
     return lambda first: DiskSink(folder, first, length)
 
 
@@ -106,8 +116,24 @@ def _open(folder: Path, call: dict[str, Any], draw: Sequence[np.ndarray], n_draw
     _replace(folder / "run.json", json.dumps(call, indent=1).encode())
 
 
+def _lock(folder: Path) -> IO[bytes]:
+    """Return an open file that keeps other processes away."""
+    stream = (folder / "lock").open("wb")
+    try:
+        import fcntl
+    except ImportError:
+        # Only some systems have locks that a kill releases.
+        return stream
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        stream.close()
+        raise ValueError(f"checkpoint={folder}: another process is running it") from None
+    return stream
+
+
 def _names(folder: Path) -> set[str]:
-    return {x.name for x in folder.iterdir()} - {"run.json.writing"}
+    return {x.name for x in folder.iterdir()} - {"run.json.writing", "lock"}
 
 
 def _compare(path: Path, call: dict[str, Any]) -> None:
@@ -118,7 +144,7 @@ def _compare(path: Path, call: dict[str, Any]) -> None:
         raise ValueError(f"{path} is damaged: {error}") from None
     if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
         raise ValueError(f"{path} is no checkpoint of this version of dlngeom")
-    for name in sorted({*stored, *call}):
+    for name in {**call, **stored}:
         if stored.get(name) != call.get(name):
             raise ValueError(
                 f"{path} belongs to a call with {name}={stored.get(name)!r}, this one has "

@@ -8,6 +8,7 @@ has the generator ``1/beta`` times the Laplace-Beltrami operator.
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -71,7 +72,8 @@ def brownian_motion(
     upstairs : bool
         Whether the networks move, rather than the end-to-end matrices.
     rng : numpy.random.Generator or seed
-        Each block of 64 chains has a random stream of its own.
+        Each block of 64 chains has a random stream of its own.  A generator gives new streams
+        each time it is used: give a seed if a run is to be resumed or repeated.
     n_chains : int, optional
         Number of chains that start from one point.
     save_every : int
@@ -85,7 +87,8 @@ def brownian_motion(
         Whether to show a progress bar, with the rate in steps of single chains.
     checkpoint : path, optional
         Folder, made if it does not exist, from which the same call resumes after an interruption
-        and gives the same result to the bit.  It needs the extra ``dlngeom[xarray]``.
+        and gives the same result to the bit.  Functions count as the same if they give the same
+        values at the start and in one trial step.  It needs the extra ``dlngeom[xarray]``.
 
     Returns
     -------
@@ -111,7 +114,7 @@ def brownian_motion(
     options = Options(
         duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
     )
-    call = {"function": "brownian_motion", "beta": float(beta), "upstairs": upstairs}
+    call = {"function": "brownian_motion", "beta": float(beta), "upstairs": bool(upstairs)}
     return sample(place, point, options, vertical, vertical, call)
 
 
@@ -201,7 +204,7 @@ def riemannian_langevin(
     if adjust:
         walk = _adjusted(place, kappa, energy, energy_gradient)
         call = {**call, "energy": getattr(energy, "__qualname__", type(energy).__qualname__)}
-        return sample(place, point, options, vertical, vertical, call, walk=walk)
+        return sample(place, point, options, vertical, vertical, call, energy_gradient, walk)
     if energy is not None:
         raise ValueError("energy is given without adjust=True: only that compares energies")
     return sample(place, point, options, vertical, kappa * vertical, call, energy_gradient)
@@ -295,7 +298,7 @@ def step(
     space : Base or RiemannianSubmersion
         Upstairs for a submersion, downstairs for its ``base``.
     point : Point
-        With any leading axes.
+        With any leading axes; Frames, not layers, for a network.
     noise : Vector
         Standard Gaussian ambient vector: layers upstairs, a matrix downstairs.
     duration : float
@@ -312,8 +315,8 @@ def step(
 
     Notes
     -----
-    Array operations only, without branches on values: it can be compiled.  It does not divide
-    steps near a singularity as the drivers do.
+    Array operations only, without branches on values: with Frames, or an SVD at finite depth, it
+    can be compiled.  It does not divide steps near a singularity as the drivers do.
     """
     walk = walk_of(space, point)
     vertical = (2 * duration / beta) ** 0.5
@@ -361,6 +364,8 @@ def _adjusted(
 
 
 def _positive(name: str, value: float, *, zero: bool = False) -> float:
+    if not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}={value!r}: it must be a number")
     bound = ">= 0" if zero else "positive"
     fits = value >= 0 if zero else value > 0
     if not fits or not math.isfinite(value):

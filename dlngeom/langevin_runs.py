@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dlngeom import observables
-from dlngeom._array import Array, Seed, as_generator, namespace
+from dlngeom._array import Array, Seed, as_generator, namespace, to_numpy
 from dlngeom.ambient import parts, rebuild
 from dlngeom.submersion import Base, Point, RiemannianSubmersion
 from dlngeom.trajectory import Trajectory, observe_along, with_chain
@@ -32,7 +33,7 @@ from dlngeom.walk_runs import (
     run,
     together,
 )
-from dlngeom.walk_steps import BLOCK, Plan
+from dlngeom.walk_steps import BLOCK, DivergenceError, Plan, Streams, advance
 from dlngeom.walks import State, Walk, walk_of
 
 __all__ = ["LangevinError", "Observe", "Options", "sample", "walk_on", "with_chains"]
@@ -74,6 +75,9 @@ class Options:
                 raise ValueError(f"{name}={value!r}: it must be an integer >= 1")
         if not isinstance(self.observe, (Mapping, type(None))):
             raise TypeError(f"observe={self.observe!r}: it must be a dict from names to functions")
+        for name, function in (self.observe or {}).items():
+            if not callable(function):
+                raise TypeError(f"observe[{name!r}]={function!r}: it must be a function")
         if self.pool is not None and not hasattr(self.pool, "map"):
             raise TypeError(f"pool={self.pool!r}: it must have a method map")
 
@@ -143,15 +147,17 @@ def walk_on(
     state = walk.start(start)
     first = walk.point(state)
     functions = _functions(space, options.observe)
+    for name in extras(walk, state).keys() & functions.keys():
+        raise ValueError(f"observe has the name {name!r}, which this run observes by itself")
     observe_along([first], functions, parts(first)[0].shape[0])
     plan = Plan(
         walk, options.duration, options.n_steps, options.save_every, vertical, horizontal,
         energy_gradient, functions,
     )  # fmt: skip
     streams = as_generator(options.rng).spawn(-(-parts(state)[0].shape[0] // BLOCK))
-    sink = _sinks(plan, space, state, streams, options, call)
-    tasks = groups(plan, state, streams, sink)
-    results = _run_all(tasks, options)
+    with ExitStack() as held:
+        sink = _sinks(plan, space, state, streams, options, call, held)
+        results = _run_all(groups(plan, state, streams, sink), options)
     return _trajectory(plan, state, [result.draws for result in results], plan.times)
 
 
@@ -162,6 +168,7 @@ def _sinks(
     streams: list[np.random.Generator],
     options: Options,
     call: Mapping[str, Any],
+    held: ExitStack,
 ) -> Callable[[int], Sink]:
     """Keep draws in memory, or in a checkpoint that belongs to this call alone."""
     if options.checkpoint is None:
@@ -174,9 +181,9 @@ def _sinks(
     seeds = json.dumps([g.bit_generator.state for g in streams], default=lambda x: x.tolist())
     energy = plan.energy_gradient
     about = {
-        **call,
         # A space that does not say what it is has its address there.
         "space": re.sub(r" at 0x[0-9a-f]+", "", repr(space)),
+        **call,
         "duration": float(options.duration),
         "n_steps": int(options.n_steps),
         "save_every": int(options.save_every),
@@ -185,15 +192,47 @@ def _sinks(
         "point": digest(parts(state)),
         "rng": hashlib.sha256(seeds.encode()).hexdigest(),
     }
-    draws = len(plan.saved)
-    return open_checkpoint(options.checkpoint, about, record(plan, state), draws, together(state))
+    draw, draws = record(plan, state), len(plan.saved)
+    # Functions and spaces are told apart by what they do.
+    about |= {"first draw": digest(draw), "trial step": digest(_trial(plan, state))}
+    return open_checkpoint(options.checkpoint, about, draw, draws, together(state), held)
+
+
+def _trial(plan: Plan, state: State) -> tuple[Array, ...]:
+    """Take a step of the first block with noise that is always the same."""
+    block = rebuild(state, [x[:BLOCK, ...] for x in parts(state)])
+    try:
+        with np.errstate(all="ignore"):
+            moved = advance(plan, block, Streams([np.random.default_rng(0)]), 1)
+    except DivergenceError:
+        return ()
+    return parts(moved)
 
 
 def _start(space: Any, point: Point, n_chains: int | None) -> Point:
     """Check a point and give it a chain axis."""
     check = getattr(space, "check_start", None) or getattr(space, "check_point", None)
-    point = check(point) if check else point
+    point = check(point) if check else _fitting(space, point)
     return with_chains(point, _batch_axes(space, point), n_chains)
+
+
+def _fitting(space: Any, point: Point) -> Point:
+    """Require the shape of a random point of a space that checks nothing itself, and numbers."""
+    like = parts(space.random_point(0))
+    given = parts(point)
+    fits = len(like) == len(given) and all(
+        tuple(x.shape[x.ndim - y.ndim :]) == tuple(y.shape) and x.ndim >= y.ndim
+        for x, y in zip(given, like, strict=True)
+        if hasattr(x, "ndim")
+    )
+    if not fits or not all(hasattr(x, "ndim") for x in given):
+        shapes = [tuple(getattr(x, "shape", ())) for x in given]
+        expected = [("...", *y.shape) for y in like]
+        raise ValueError(f"the point has shapes {shapes}: those of {space} are {expected}")
+    for x in given:
+        if not np.all(np.isfinite(to_numpy(x))):
+            raise ValueError("the point is not finite: all entries must be")
+    return point
 
 
 def with_chains(point: Point, axes: int, n_chains: int | None) -> Point:

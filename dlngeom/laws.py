@@ -63,6 +63,8 @@ def radial_law(
     those of a Gaussian matrix, at every rank and shape: for ``m = n = r`` the smallest one is
     reflected at zero.
     """
+    if np.shape(shape) != (2,):
+        raise ValueError(f"shape={shape!r}: it must be (m, n)")
     if _check.depth(depth) == math.inf:
         if shape[0] != shape[1] or len(np.atleast_1d(s0)) != shape[0]:
             raise ValueError(f"depth=inf: shape={shape} with {np.size(s0)} values, it needs (r, r)")

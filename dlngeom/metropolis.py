@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import log_ndtr
 
-from dlngeom import network
-from dlngeom._array import Array, namespace
+from dlngeom import covectors, network
+from dlngeom._array import Array, eps, namespace
 from dlngeom.balanced import tangent_part
 from dlngeom.chains import nearby_frames
 from dlngeom.layers import assemble, resolve
+from dlngeom.network_walks import checked_covector
 from dlngeom.tuples import Frames
 from dlngeom.unbalanced import symmetric_basis
 from dlngeom.walks import Draw
@@ -29,14 +30,14 @@ __all__ = ["AdjustedState", "AdjustedWalk"]
 
 Layers = tuple[Array, ...]
 
-# Newton steps of the projection, and the gap of the balance equations, relative to the layers, at
-# which it has arrived or is lost; what does not arrive is rejected.
+# Newton steps of the projection.  It has arrived where the gap of the balance equations is so many
+# rounding errors, and is lost where it is so large relative to the layers.
 _ITERATIONS = 12
-_TOLERANCE = 1e-12
+_ROUNDINGS = 5e3
 _LOST = 1e3
 
-# A way back that ends farther from the beginning, relative to its size, found another point.
-_REVERSIBLE = 1e-7
+# A way back found another point if it ends farther away, in roots of the rounding error.
+_REVERSIBLE = 10.0
 
 
 class AdjustedState(NamedTuple):
@@ -70,10 +71,22 @@ class AdjustedWalk:
     energy_gradient: Callable[[Any], Any] | None
 
     def start(self, point: Frames) -> AdjustedState:
-        """Layers of a network."""
+        """Layers of a network.
+
+        Raises
+        ------
+        ValueError
+            If the arrays are not numpy's, or the energy is not finite.
+        """
+        if not isinstance(point.lam, np.ndarray):
+            raise ValueError(f"adjust=True: it needs numpy arrays, not {type(point.lam)}")
         layers = tuple((hi * point.lam[..., None, :]) @ lo.mT for lo, hi in pairwise(point.q))
         zero = point.lam[..., 0] * 0
-        return AdjustedState(layers, self._energy(layers), zero, zero)
+        energy = self._energy(layers)
+        bad = np.flatnonzero(~np.isfinite(energy))
+        if len(bad):
+            raise ValueError(f"energy is {energy[bad[0]]} at the start of chain {bad[0]}")
+        return AdjustedState(layers, energy, zero, zero)
 
     def point(self, state: AdjustedState) -> Frames:
         """Frames of the layers."""
@@ -84,8 +97,9 @@ class AdjustedWalk:
         return network.product(state.layers)
 
     def covector(self, state: AdjustedState, value: Any) -> Any:
-        """Return what was given."""
-        return value
+        """Check a covector, and make it dense."""
+        m, n = state.layers[-1].shape[-2], state.layers[0].shape[-1]
+        return covectors.to_dense(checked_covector(value, m, n, state.layers[0]))
 
     def extras(self, state: AdjustedState) -> dict[str, Array]:
         """Share of the steps that were accepted."""
@@ -111,7 +125,7 @@ class AdjustedWalk:
     ) -> AdjustedState:
         """Propose, come back, and accept or reject."""
         xi, decision = noise
-        here = _Place(state.layers, self.rank, self._slope(state.layers, time))
+        here = _Place(state.layers, self.rank, _lifted(state.layers, covector, time))
         V = _combine(vertical, here.tangent(xi), -1.0, here.drift)
         proposed, found = here.moved(V)
         # What was not found is rejected; until then it must be numbers.
@@ -119,7 +133,8 @@ class AdjustedWalk:
         there = _Place(proposed, self.rank, self._slope(proposed, time))
         back = there.tangent(_combine(1.0, state.layers, -1.0, proposed))
         returned, again = there.moved(back)
-        same = _distance(returned, state.layers) <= _REVERSIBLE * _length(state.layers)
+        limit = _REVERSIBLE * eps(state.layers[0]) ** 0.5
+        same = _distance(returned, state.layers) <= limit * _length(state.layers)
         energy = self._energy(proposed)
         ratio = _log_ratio(here.drift, V, there.drift, back, vertical)
         ratio = ratio - 2 * time / vertical**2 * (energy - state.energy)
@@ -138,11 +153,19 @@ class AdjustedWalk:
         return value
 
     def _slope(self, layers: Layers, time: float) -> Layers:
-        """Gradient of the layers times the time, which is tangent."""
+        """Gradient at a proposal; one that is not finite leads to a rejection."""
         if self.energy_gradient is None:
-            return tuple(0 * x for x in layers)
-        covector = self.energy_gradient(network.product(layers))
-        return tuple(time * x for x in network.lift(layers, covector))
+            return _lifted(layers, None, time)
+        m, n, W = layers[-1].shape[-2], layers[0].shape[-1], network.product(layers)
+        value = covectors.to_dense(checked_covector(self.energy_gradient(W), m, n, layers[0]))
+        return _lifted(layers, value, time)
+
+
+def _lifted(layers: Layers, covector: Any, time: float) -> Layers:
+    """Gradient of the layers times the time, which is tangent."""
+    if covector is None:
+        return tuple(0 * x for x in layers)
+    return tuple(time * x for x in network.lift(layers, covector))
 
 
 class _Place:
@@ -161,8 +184,9 @@ class _Place:
         layers = _combine(1.0, self.layers, 1.0, V)
         size = _length(layers) ** 2
         error = _size(_gaps(layers))
+        limit = _ROUNDINGS * eps(layers[0]) * size
         for _ in range(_ITERATIONS):
-            active = np.flatnonzero((error > _TOLERANCE * size) & (error < _LOST * size))
+            active = np.flatnonzero((error > limit) & (error < _LOST * size))
             if len(active) == 0:
                 break
             chosen = tuple(x[active] for x in layers)
@@ -170,7 +194,7 @@ class _Place:
             for x, y in zip(layers, change, strict=True):
                 x[active] += y
             error = _size(_gaps(layers))
-        return layers, error <= _TOLERANCE * size
+        return layers, error <= limit
 
     def _newton(self, layers: Layers, active: np.ndarray) -> Layers:
         """Find the normal vector at ``x`` that removes the gaps at ``y`` to first order."""

@@ -37,10 +37,10 @@ from dlngeom.layers import (
     pair,
 )
 from dlngeom.points import svd
-from dlngeom.tuples import SVD, Frames, Tangent, dense
+from dlngeom.tuples import SVD, Frames, LowRank, Tangent, dense
 from dlngeom.walks import Draw, State
 
-__all__ = ["EndToEndWalk", "InfiniteWalk", "NetworkWalk", "lifted"]
+__all__ = ["EndToEndWalk", "InfiniteWalk", "NetworkWalk", "checked_covector", "lifted"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class NetworkWalk:
     def covector(self, state: State, value: Any) -> Covector:
         """Check a covector."""
         q = state.q
-        return _covector(value, q[-1].shape[-2], q[0].shape[-2], state.lam)
+        return checked_covector(value, q[-1].shape[-2], q[0].shape[-2], state.lam)
 
     def noise(self, state: State, draw: Draw) -> tuple[Array, ...]:
         """Gaussian layers."""
@@ -166,11 +166,21 @@ def _reach(frames: Frames) -> Array | None:
     return limits[0] if len(limits) == 1 else namespace(lam).minimum(*limits)
 
 
-def _covector(value: Any, m: int, n: int, like: Array) -> Covector:
+def checked_covector(value: Any, m: int, n: int, like: Array) -> Covector:
+    """Require a covector for each chain; for one chain alone it may lack their axis."""
     chains = like.shape[0]
     if chains == 1 and covectors.is_operator(value):
-        return covectors.to_dense(value)[None, ...]
-    return checked_gradient(value, m, n, like, (chains,))
+        value = covectors.to_dense(value)
+    value = checked_gradient(value, m, n, like, (chains,))
+    own = tuple((value.S if isinstance(value, LowRank) else value).shape[:-2])
+    if own != (chains,) and (own or chains > 1):
+        raise ValueError(
+            f"energy_gradient has shape ({', '.join(map(str, (*own, m, n)))}): it must be "
+            f"({chains}, {m}, {n}), a covector for each chain"
+        )
+    if own or isinstance(value, LowRank):
+        return value
+    return value[None, ...]
 
 
 @dataclass(frozen=True)
@@ -208,7 +218,7 @@ class EndToEndWalk:
     def covector(self, state: State, value: Any) -> Covector:
         """Check a covector."""
         q = state.q
-        return _covector(value, q[-1].shape[-2], q[0].shape[-2], state.lam)
+        return checked_covector(value, q[-1].shape[-2], q[0].shape[-2], state.lam)
 
     def noise(self, state: State, draw: Draw) -> Array:
         """Gaussian matrix."""
@@ -271,7 +281,7 @@ class InfiniteWalk:
 
     def covector(self, state: State, value: Any) -> Covector:
         """Check a covector."""
-        return _covector(value, state.u.shape[-2], state.vt.shape[-1], state.s)
+        return checked_covector(value, state.u.shape[-2], state.vt.shape[-1], state.s)
 
     def noise(self, state: State, draw: Draw) -> Array:
         """Gaussian matrix."""

@@ -71,7 +71,9 @@ def check_submersion(space: RiemannianSubmersion, point: Point, rng: Seed) -> di
     Section 12.1 of Menon, *The geometry of the deep linear network*, with the sign of (2)
     corrected.
     """
-    at = _Place(space, point, as_generator(rng))
+    _require_point(space, point)
+    # A point that was drawn from the same seed must not be a test vector too.
+    at = _Place(space, point, as_generator(rng).spawn(1)[0])
     found = {name: check(at) for name, check in _CHECKS.items()}
     errors = {name: value for name, value in found.items() if value is not None}
     failures = [
@@ -82,6 +84,17 @@ def check_submersion(space: RiemannianSubmersion, point: Point, rng: Seed) -> di
     if failures:
         raise ValueError(f"{space} is no Riemannian submersion: " + "; ".join(failures))
     return errors
+
+
+def _require_point(space: Any, point: Point) -> None:
+    if not isinstance(space, RiemannianSubmersion):
+        raise TypeError(f"space={space!r}: it must be a RiemannianSubmersion")
+    given, like = parts(point), parts(space.random_point(0))
+    shapes = [[tuple(x.shape) for x in value] for value in (given, like)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"the point has shapes {shapes[0]}: one point of {space} has {shapes[1]}")
+    if not all(np.all(np.isfinite(to_numpy(x))) for x in given):
+        raise ValueError("the point is not finite: all entries must be")
 
 
 def _limit(name: str) -> float:
@@ -137,9 +150,9 @@ def _dimensions(at: _Place) -> float:
         e = unit_vector(i, at.position)
         tangent += _dot(e, space.tangent_projection(at.point, e))
         vertical += _dot(e, space.vertical_projection(at.point, e))
-    rows = [cometric(space, at.point, unit_vector(i, at.below)) for i in range(below)]
+    rows = [space.codifferential(at.point, unit_vector(i, at.below)) for i in range(below)]
     values = np.linalg.svd(np.stack([to_numpy(coordinates(x)) for x in rows]), compute_uv=False)
-    rank = np.sum(values > max(1e-8 * values[0], 1e-12))
+    rank = np.sum(values > max(1e-11 * values[0], 1e-14))
     wrong = [tangent - space.dim, vertical - space.dim_orbit, rank - space.dim_base]
     wrong += [space.dim - space.dim_base - space.dim_orbit, space.base.dim - space.dim_base]
     return float(np.max(np.abs(wrong)))
@@ -187,32 +200,38 @@ def _excess(errors: list[float], order: int, size: float) -> float:
 
 
 def _differential(at: _Place) -> float:
-    pushed, errors = coordinates(at.space.differential(at.point, at.tangent[0])), []
-    for t in _STEPS * at.size:
-        reached = coordinates(at.space.project(at.moved(at.tangent[0], t)))
-        errors.append(_size(reached - coordinates(at.below) - t * pushed))
-    return _excess(errors, 2, _size(coordinates(at.below)))
+    below, excess = coordinates(at.below), []
+    for V in at.tangent:
+        pushed = coordinates(at.space.differential(at.point, V))
+        reached = [(t, coordinates(at.space.project(at.moved(V, t)))) for t in _STEPS * at.size]
+        errors = [_size(y - below - t * pushed) for t, y in reached]
+        excess.append(_excess(errors, 2, _size(below)))
+    return max(excess)
 
 
 def _retraction(order: int) -> Callable[[_Place], float]:
     """Velocity of the retraction, and, of second order, its tangential acceleration."""
 
     def check(at: _Place) -> float:
-        errors, V = [], at.tangent[0]
-        for t in _STEPS * at.size:
+        def error(V: Vector, t: float) -> float:
             reached = embedding(at.space, at.moved(V, t, order))
             gap = combine(1.0, combine(1.0, reached, -1.0, at.position), -t, V)
             gap = gap if order == 1 else at.space.tangent_projection(at.point, gap)
-            errors.append(_size(coordinates(gap)))
-        return _excess(errors, order + 1, at.size)
+            return _size(coordinates(gap))
+
+        curves = [[error(V, t) for t in _STEPS * at.size] for V in at.tangent]
+        return max(_excess(errors, order + 1, at.size) for errors in curves)
 
     return check
 
 
 def _orbit(at: _Place) -> float:
     """Random points of the orbit lie over one point, where the cometric is the same."""
-    other = at.space.orbit_point(at.below, at.rng)
+    other, third = (at.space.orbit_point(at.below, at.rng) for _ in range(2))
     G = at.covector[0]
+    pairs = zip(parts(other), parts(third), strict=True)
+    if at.space.dim_orbit and all(bool((x == y).all()) for x, y in pairs):
+        return float("inf")
     metric = _gap(cometric(at.space, other, G), cometric(at.space, at.point, G))
     return max(metric, _gap(at.space.project(other), at.below))
 
@@ -227,8 +246,10 @@ def _closed_form(at: _Place) -> float:
     covector = inverse_cometric(base, at.below, Z)
     back = _gap(cometric(at.space, at.point, covector), Z)
     V = lift(at.space, at.point, Z)
-    length = _dot(V, V) - _dot(at.lifted[0], at.lifted[0])
-    return max(gap, back, abs(float(to_numpy(inner))), abs(length))
+    square = _dot(at.lifted[0], at.lifted[0])
+    size = max(1.0, square, _dot(at.lifted[1], at.lifted[1]))
+    length = _dot(V, V) - square
+    return max(gap, back, abs(float(to_numpy(inner))) / size, abs(length) / size)
 
 
 def _shadow(at: _Place) -> float:
@@ -259,6 +280,8 @@ def _batches(at: _Place) -> float:
         return [tangent, moved, pulled, pushed, space.vertical_projection(x, V), space.project(x)]
 
     together, gaps = results(points, vectors, covectors), []
+    below = space.project(points)
+    gaps.append(_gap(space.project(space.orbit_point(below, at.rng)), below))
     for i in range(2):
         chosen = [_pick(value, i) for value in (points, vectors, covectors)]
         alone = results(*chosen)

@@ -52,6 +52,8 @@ class Trajectory:
         ------
         ImportError
             If xarray, of the extra ``dlngeom[xarray]``, is not installed.
+        ValueError
+            If two variables would have the same name.
         """
         try:
             import xarray
@@ -59,7 +61,10 @@ class Trajectory:
             raise ImportError("to_xarray needs xarray: pip install 'dlngeom[xarray]'") from error
         arrays = dict(_named("point", self.points))
         for name, value in self.observed.items():
-            arrays |= dict(_named(name, value))
+            found = dict(_named(name, value))
+            for taken in found.keys() & {*arrays, "chain", "draw", "time"}:
+                raise ValueError(f"observed[{name!r}] would hide the variable {taken!r}: rename it")
+            arrays |= found
         variables = {}
         for name, value in arrays.items():
             axes = [f"{name}_{i}" for i in range(value.ndim - 2)]

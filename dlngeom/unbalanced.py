@@ -18,7 +18,7 @@ import numpy as np
 from dlngeom import network
 from dlngeom._array import Array, constant, namespace
 from dlngeom.ambient import coordinates, from_coordinates
-from dlngeom.flow_equations import checked_gradient
+from dlngeom.network_walks import checked_covector
 from dlngeom.walks import Draw
 
 __all__ = ["UnbalancedWalk", "symmetric_basis"]
@@ -50,8 +50,8 @@ class UnbalancedWalk:
 
     def covector(self, state: Layers, value: Any) -> Any:
         """Check a covector."""
-        m, n, chains = state[-1].shape[-2], state[0].shape[-1], state[0].shape[0]
-        return checked_gradient(value, m, n, state[0], (chains,))
+        m, n = state[-1].shape[-2], state[0].shape[-1]
+        return checked_covector(value, m, n, state[0])
 
     def noise(self, state: Layers, draw: Draw) -> Layers:
         """Gaussian layers."""

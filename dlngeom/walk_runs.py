@@ -144,11 +144,10 @@ def groups(
     """Cut chains into groups; ``sink`` makes one for the number of a first chain."""
     size, tasks = together(state), []
     for first in range(0, parts(state)[0].shape[0], size):
-        # The order of entries in memory may change the last bits, and travels to no other process.
-        cuts = (x[first : first + size, ...] for x in parts(state))
-        cut = rebuild(
-            state, [np.ascontiguousarray(x) if type(x) is np.ndarray else x for x in cuts]
-        )
+        # Copies, in one order of entries: another may change the last bits in another process.
+        cuts = [x[first : first + size, ...] for x in parts(state)]
+        cuts = [np.array(x, order="C") if type(x) is np.ndarray else x for x in cuts]
+        cut = rebuild(state, cuts)
         own = Streams(streams[first // BLOCK : (first + size) // BLOCK])
         tasks.append(Group(plan, first, cut, own, sink(first)))
     return tasks

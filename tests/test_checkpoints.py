@@ -37,7 +37,7 @@ def test_a_checkpoint_changes_nothing(tmp_path):
     folder = tmp_path / "deep" / "run"
     kept = riemannian_langevin(SPACE, POINT, checkpoint=folder, **RUN)
     assert same(plain, kept)
-    names = {"run.json", "draws.zarr", "chains-00000000.state", "chains-00000064.state"}
+    names = {"run.json", "lock", "draws.zarr", "chains-00000000.state", "chains-00000064.state"}
     assert {x.name for x in folder.iterdir()} == names | {"chains-00000128.state"}
     # The same call again computes nothing.
     options = {**RUN, "energy_gradient": cases.quadratic}
@@ -153,6 +153,44 @@ def resume(folder, **changes):
 def test_checkpoints_of_other_calls_are_refused(folder, changes, name):
     with pytest.raises(ValueError, match=f"run.json belongs to a call with ({name})"):
         resume(folder, **changes)
+
+
+def scaled(factor):
+    """Functions that differ in what they hold, and not by name."""
+    return lambda x: factor * (x.lam if hasattr(x, "lam") else x)
+
+
+@pytest.mark.parametrize("adjust", [False, True])
+def test_functions_of_one_name_are_told_apart(adjust, tmp_path):
+    space = DeepLinearNetwork((2, 2, 2))
+    options = {"beta": 2.0, "duration": 0.1, "n_steps": 4, "rng": 1, "n_chains": 5}
+    options |= {"checkpoint": tmp_path / "run", "adjust": adjust}
+    if adjust:
+        options["energy"] = cases.half_squared
+    start = space.random_point(0)
+
+    def run(gradient, observe):
+        return riemannian_langevin(
+            space, start, energy_gradient=gradient, observe={"lam": observe}, **options
+        )
+
+    first = run(scaled(1.0), scaled(1.0))
+    assert same(first, run(scaled(1.0), scaled(1.0)))
+    with pytest.raises(ValueError, match="trial step="):
+        run(scaled(3.0), scaled(1.0))
+    with pytest.raises(ValueError, match="first draw="):
+        run(scaled(1.0), scaled(2.0))
+
+
+def test_a_folder_may_be_left_and_is_locked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    resume("run")
+    assert (tmp_path / "run" / "run.json").is_file()
+    lock = checkpoints._lock(tmp_path / "run")
+    with pytest.raises(ValueError, match="another process is running it"):
+        resume("run")
+    lock.close()
+    resume("run")
 
 
 def test_foreign_folders_are_refused(tmp_path):

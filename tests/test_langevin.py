@@ -222,11 +222,11 @@ def test_gradients_that_are_not_finite_are_named(rng):
         calls.append(1)
         return np.where((np.arange(len(W)) == 2)[:, None, None] & (len(calls) == 4), np.nan, W)
 
+    # Far from small singular values, where a step would ask for more than one gradient.
+    space = DeepLinearNetwork((2, 2, 2))
+    x = space.random_point(rng, (3,))._replace(lam=np.repeat([[3.0, 2.0]], 3, axis=0))
     with pytest.raises(LangevinError, match=r"chain 2 failed at step 4 of 10, t=0\.06: the energy"):
-        riemannian_langevin(
-            DeepLinearNetwork((2, 2, 2)), DeepLinearNetwork((2, 2, 2)).random_point(rng, (3,)),
-            energy_gradient=gradient, beta=1.0, **RUN,
-        )  # fmt: skip
+        riemannian_langevin(space, x, energy_gradient=gradient, beta=1.0, **RUN)
 
 
 def test_a_pool_that_dies_is_named(rng):
@@ -277,6 +277,36 @@ def test_bad_input(rng):
     for message, bad in types.items():
         with pytest.raises(TypeError, match=message):
             riemannian_langevin(SPACE, x, **{**ok, **bad})
+
+
+@pytest.mark.parametrize("gradient", [lambda W: W[:1], lambda W: W[0]])
+def test_every_chain_needs_its_own_gradient(gradient, rng):
+    with pytest.raises(ValueError, match="a covector for each chain"):
+        riemannian_langevin(
+            SPACE, SPACE.random_point(rng), energy_gradient=gradient, beta=1.0, n_chains=3, **RUN
+        )
+
+
+def test_points_of_other_spaces_are_checked_too():
+    ok = {"beta": 1.0, **RUN}
+    with pytest.raises(ValueError, match=r"the point has shapes \[\(7,\)\]"):
+        riemannian_langevin(Sphere(3), np.ones(7), **ok)
+    with pytest.raises(ValueError, match="the point is not finite"):
+        riemannian_langevin(Sphere(3), np.array([1.0, np.nan, 0.0]), **ok)
+
+
+def test_names_that_would_hide_others_are_refused(rng):
+    run = riemannian_langevin(
+        SPACE, SPACE.random_point(rng), beta=1.0, observe={"draw": cases.layer_norms}, **RUN
+    )
+    with pytest.raises(ValueError, match="would hide the variable 'draw'"):
+        run.to_xarray()
+    square = DeepLinearNetwork((2, 2, 2))
+    with pytest.raises(ValueError, match="observes by itself"):
+        riemannian_langevin(
+            square, square.random_point(rng), beta=1.0, adjust=True,
+            observe={"acceptance": cases.layer_norms}, **RUN,
+        )  # fmt: skip
 
 
 def test_bad_points(rng):

@@ -8,7 +8,7 @@ from scipy import stats
 
 import dlngeom
 from dlngeom import DeepLinearNetwork, metropolis
-from dlngeom.langevin import riemannian_langevin
+from dlngeom.langevin import LangevinError, riemannian_langevin
 from dlngeom.metropolis import AdjustedWalk
 from dlngeom.quotients import Sphere
 
@@ -140,6 +140,35 @@ def test_it_is_refused_elsewhere_with_the_reason(rng):
     for message, call in errors.items():
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_precision_does_not_change_what_is_accepted():
+    space = DeepLinearNetwork((3, 2, 4))
+    x = space.random_point(0)
+    low = x._replace(lam=x.lam.astype("f"), q=tuple(q.astype("f") for q in x.q))
+    run = {"adjust": True, "beta": 20.0, "duration": 0.2, "n_steps": 10, "rng": 0, "n_chains": 100}
+    shares = [
+        riemannian_langevin(space, point, **run).observed["acceptance"][:, -1].mean()
+        for point in (x, low)
+    ]
+    assert shares[0] > 0.8
+    assert shares[1] == pytest.approx(shares[0], abs=0.05)
+
+
+def test_gradients_and_energies_are_checked():
+    space = DeepLinearNetwork((2, 2, 2))
+    x, run = space.random_point(0), {"beta": 1.0, "duration": 0.1, "n_steps": 5, "rng": 0}
+    run |= {"adjust": True, "energy": cases.half_squared, "n_chains": 3}
+    with pytest.raises(LangevinError, match="chain 0 failed at step 1 of 5, t=0: the energy grad"):
+        riemannian_langevin(space, x, energy_gradient=lambda W: W * np.nan, **run)
+    with pytest.raises(ValueError, match="a covector for each chain"):
+        riemannian_langevin(space, x, energy_gradient=lambda W: W[0], **run)
+    with pytest.raises(ValueError, match="energy is nan at the start of chain 0"):
+        riemannian_langevin(space, x, **{**run, "energy": lambda W: W[:, 0, 0] * np.nan})
+    torch = pytest.importorskip("torch")
+    other = dlngeom.Frames(torch.asarray(x.lam), tuple(map(torch.asarray, x.q)))
+    with pytest.raises(ValueError, match="it needs numpy arrays"):
+        riemannian_langevin(space, other, **{**run, "energy": None})
 
 
 def test_one_layer_is_langevin_monte_carlo_in_flat_space():

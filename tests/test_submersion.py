@@ -106,6 +106,29 @@ def test_the_check_names_what_is_wrong(wrong):
         check_submersion(Spiral(wrong), point, 0)
 
 
+def test_the_seed_of_the_point_is_no_seed_of_the_test_vectors():
+    space = Spiral("acceleration")
+    with pytest.raises(ValueError, match="order 2 of the retraction"):
+        check_submersion(space, space.random_point(0), 0)
+
+
+def test_deep_networks_pass_too():
+    space = DeepLinearNetwork((3,) * 6)
+    for seed in range(4):
+        point = space.random_point(seed)
+        if point.lam[-1] > 0.1 * point.lam[0]:
+            check_submersion(space, point, 0)
+
+
+def test_points_that_are_none_are_refused():
+    with pytest.raises(ValueError, match=r"the point has shapes \[\(2, 4\)\]"):
+        check_submersion(Sphere(4), np.ones((2, 4)), 0)
+    with pytest.raises(ValueError, match="the point is not finite"):
+        check_submersion(Sphere(2), np.array([1.0, np.nan]), 0)
+    with pytest.raises(TypeError, match="it must be a RiemannianSubmersion"):
+        check_submersion(Sphere(2).base, np.ones(2), 0)
+
+
 class _WrongBase(LiftedBase):
     def cometric(self, point, covector):
         return 2 * super().cometric(point, covector)

@@ -98,8 +98,8 @@ class _EmbeddedManifold(RiemannianSubmersion):
         return np.asarray(points).reshape(*batch, *self.shape)
 
     def project(self, point: Array) -> Array:
-        """Return the point itself."""
-        return point
+        """Copy the point itself, which an energy may change."""
+        return np.array(point)
 
     def differential(self, point: Array, vector: Array) -> Array:
         """Return the vector itself."""
