@@ -10,10 +10,10 @@ demo: .venv/installed
 	$(BIN)/dlngeom complete --sample --missing 0.5 --output demo
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 slow: .venv/installed-test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n 2 -m slow
 
 lint: .venv/installed-test
 	$(BIN)/ruff format --check .

@@ -245,3 +245,12 @@ def test_coverage_over_many_data_sets(tmp_path, capsys):
         assert run(tmp_path / "data.npy", *arguments) == 0
         shares.append(number(capsys.readouterr().out, "in the 90% predictive interval"))
     assert 87 <= np.mean(shares) <= 93
+
+
+def test_chains_that_disagree_are_said_to(data, capsys, tmp_path, monkeypatch):
+    from dlngeom.commands import sample
+
+    pytest.importorskip("arviz_stats")
+    monkeypatch.setattr(sample, "MIXED", 0.5)
+    assert run(data, *QUICK, "--output", tmp_path / "out") == 0
+    assert "NOT CONVERGED: R-hat is up to" in capsys.readouterr().out

@@ -35,6 +35,8 @@ CHAINS = 64
 NUMBERS, MAX_NUMBERS = 2**22, 2**26
 # Draws of all chains together, numbers in their networks, and in their dense matrices.
 MAX_DRAWS, MAX_FRAMES, MAX_ENTRIES = 2**12, 2**26, 2**29
+# Chains whose R-hat is larger have not mixed.
+MIXED = 1.1
 # Matrices in the file of draws, and numbers in them.
 FILED, MAX_FILED = 200, 2**23
 
@@ -235,7 +237,7 @@ def _report(task: Task, outcome: Outcome) -> str:
 def _scalars(outcome: Outcome) -> str:
     """Table of a few numbers along the chains, with R-hat and effective sample size."""
     observed, scale = outcome.trajectory.observed, outcome.problem.scale
-    s, stats = observed["singular_values"], None
+    s, stats, worst = observed["singular_values"], None, 0.0
     series = {f"singular value {k + 1}": (scale, s[..., k]) for k in range(min(s.shape[-1], 5))}
     series["energy"] = (scale**2, observed["energy"])
     with contextlib.suppress(ImportError):
@@ -247,7 +249,13 @@ def _scalars(outcome: Outcome) -> str:
         if stats:
             rhat, ess = (f(values, chain_axis=0, draw_axis=1) for f in (stats.rhat, stats.ess))
             line += f"{float(rhat):9.3f}{float(ess):9.0f}"
+            worst = max(worst, float(rhat))
         lines.append(line)
+    if worst > MIXED:
+        lines.append(
+            f"NOT CONVERGED: R-hat is up to {worst:.2f}, the chains disagree and their intervals "
+            "mean little;\ngive more --steps, another --rank or another --seed"
+        )
     if not stats:
         lines.append("R-hat and effective sample sizes need arviz-stats")
     return "\n".join(lines)
