@@ -29,10 +29,10 @@ __all__ = [
 ]
 
 # Numbers in the states of a group: many enough to hide the cost of calls, few enough for caches.
-_NUMBERS = 2**16
+_NUMBERS = 2**17
 
 # Groups that a run has at least, if it has as many blocks, for the workers of a pool.
-_GROUPS = 8
+_GROUPS = 4
 
 
 # Bytes of the block that is freed once, below what the C library treats apart.
