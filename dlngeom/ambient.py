@@ -10,6 +10,7 @@ from dlngeom._array import Array, namespace
 
 __all__ = [
     "Vector",
+    "batch_axes",
     "combine",
     "coordinates",
     "from_coordinates",
@@ -41,6 +42,11 @@ def rebuild(like: Vector, arrays: Sequence[Array]) -> Vector:
         return type(value)(*built) if hasattr(value, "_fields") else tuple(built)
 
     return build(like)
+
+
+def batch_axes(value: Vector, like: Vector) -> int:
+    """Count the leading axes of a value beyond those of a single one like it."""
+    return int(parts(value)[0].ndim) - int(parts(like)[0].ndim)
 
 
 def combine(a: float, first: Vector, b: float, second: Vector) -> Vector:

@@ -10,13 +10,13 @@ from typing import Any
 
 from dlngeom._array import Array
 from dlngeom._check_points import check_factors
-from dlngeom.ambient import combine, parts, rebuild
+from dlngeom.ambient import batch_axes, combine, parts, rebuild
 from dlngeom.equations import Equation, OwnFlow
 from dlngeom.flow_equations import energy_at
 from dlngeom.flow_equations import network_flow as network_equation
 from dlngeom.flow_runs import FlowError, Observe, follow
 from dlngeom.integration import Options, checked_times
-from dlngeom.submersion import Base, RiemannianSubmersion
+from dlngeom.submersion import Base, RiemannianSubmersion, floor
 from dlngeom.trajectory import Trajectory, without_chain
 from dlngeom.tuples import SVD, Frames
 
@@ -98,7 +98,7 @@ def gradient_flow(
     infinite depth.  The flow upstairs is the horizontal lift of the one downstairs.
     """
     options = Options.of(rtol=rtol, atol=atol, progress=progress, **solver)
-    times, place = checked_times(t), _place(space, upstairs)
+    times, place = checked_times(t), floor(space, upstairs)
     if isinstance(place, OwnFlow):
         equation = place.gradient_flow(point, energy_gradient)
         return follow(equation, energy, observe, times, options)
@@ -157,15 +157,6 @@ def network_flow(
     return follow(equation, energy, observe, checked_times(t), options)
 
 
-def _place(space: Base | RiemannianSubmersion, upstairs: bool) -> Base | RiemannianSubmersion:
-    """Geometry that the flow lives in."""
-    if not isinstance(space, (Base, RiemannianSubmersion)):
-        raise TypeError(f"space={space!r}: it must be a Base or a RiemannianSubmersion")
-    if upstairs and isinstance(space, Base):
-        raise ValueError(f"{space} is a base, nothing lies upstairs of it: upstairs=False")
-    return space if upstairs or isinstance(space, Base) else space.base
-
-
 def _ambient_equation(
     space: Any, point: Any, energy_gradient: Callable[[Any], Any], upstairs: bool
 ) -> Equation:
@@ -197,7 +188,7 @@ def _ambient_flow(
 
     It is tangent to the manifold; a retraction of the zero vector removes the drift of a solver.
     """
-    axes = parts(point)[0].ndim - parts(space.random_point(0))[0].ndim
+    axes = batch_axes(point, space.random_point(0))
     if axes not in (0, 1):
         raise ValueError(f"the point has {axes} batch axes: it must have none, or one of chains")
 

@@ -20,7 +20,7 @@ from dlngeom.ambient import Vector
 from dlngeom.dln import DeepLinearNetwork
 from dlngeom.langevin_runs import LangevinError, Observe, Options, sample, walk_on, with_chains
 from dlngeom.metropolis import AdjustedWalk
-from dlngeom.submersion import Base, Point, RiemannianSubmersion
+from dlngeom.submersion import Base, Point, RiemannianSubmersion, floor
 from dlngeom.trajectory import Trajectory
 from dlngeom.tuples import SVD, Frames
 from dlngeom.unbalanced import UnbalancedWalk
@@ -109,7 +109,7 @@ def brownian_motion(
     singular value of square matrices is reflected at zero.  What lies under a Brownian motion
     upstairs is not one downstairs: it has the drift ``grad S / beta`` of the entropy.
     """
-    place = _place(space, upstairs)
+    place = floor(space, upstairs)
     vertical = 2 / _positive("beta", beta)
     options = Options(
         duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
@@ -189,7 +189,7 @@ def riemannian_langevin(
     algorithm of Zappa, Holmes-Cerfon and Goodman, *Monte Carlo on manifolds*, Comm. Pure Appl.
     Math. 71 (2018), with the gradient in its proposals.
     """
-    place = _place(space, isinstance(space, RiemannianSubmersion))
+    place = floor(space, isinstance(space, RiemannianSubmersion))
     beta, kappa = _positive("beta", beta), _positive("kappa", kappa, zero=True)
     options = Options(
         duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
@@ -323,15 +323,6 @@ def step(
     horizontal = vertical if kappa == 1 else vertical * kappa**0.5
     moved = walk.step(walk.start(point), noise, covector, duration, vertical, horizontal)
     return walk.point(moved)
-
-
-def _place(space: Any, upstairs: bool) -> Base | RiemannianSubmersion:
-    """Geometry that the walk lives in."""
-    if not isinstance(space, (Base, RiemannianSubmersion)):
-        raise TypeError(f"space={space!r}: it must be a Base or a RiemannianSubmersion")
-    if upstairs and isinstance(space, Base):
-        raise ValueError(f"{space} is a base, nothing lies upstairs of it: upstairs=False")
-    return space if upstairs or isinstance(space, Base) else space.base
 
 
 def _adjusted(

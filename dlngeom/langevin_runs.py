@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from dlngeom import observables
 from dlngeom._array import Array, Seed, as_generator, namespace, to_numpy
-from dlngeom.ambient import parts, rebuild
+from dlngeom.ambient import batch_axes, parts, rebuild
 from dlngeom.submersion import Base, Point, RiemannianSubmersion
 from dlngeom.trajectory import Trajectory, observe_along, with_chain
 from dlngeom.walk_runs import (
@@ -262,7 +262,7 @@ def _repeated(point: Point, chains: int) -> Point:
 def _batch_axes(space: Any, point: Point) -> int:
     if hasattr(space, "batch_axes"):
         return int(space.batch_axes(point))
-    return int(parts(point)[0].ndim - parts(space.random_point(0))[0].ndim)
+    return batch_axes(point, space.random_point(0))
 
 
 def _functions(space: Any, observe: Observe | None) -> dict[str, Callable[[Any], Any]]:

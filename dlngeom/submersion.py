@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from dlngeom._array import Array, Seed, namespace, to_numpy
 from dlngeom.ambient import (
     Vector,
+    batch_axes,
     combine,
     coordinates,
     from_coordinates,
@@ -31,6 +32,7 @@ __all__ = [
     "RiemannianSubmersion",
     "cometric",
     "embedding",
+    "floor",
     "gradient",
     "horizontal_projection",
     "inverse_cometric",
@@ -189,7 +191,7 @@ class LiftedBase(Base):
 
     def inner(self, point: Point, first: Vector, second: Vector) -> Array:
         """Pair the covector of the first vector with the second."""
-        batch = _batch_axes(self.space, point)
+        batch = batch_axes(point, self.random_point(0))
         covector = coordinates(inverse_cometric(self, point, first), batch)
         values = covector * coordinates(second, batch)
         return namespace(values).sum(values, axis=-1)
@@ -199,6 +201,21 @@ class LiftedBase(Base):
         above = self.space.orbit_point(point, 0)
         lifted = lift(self.space, above, vector)
         return self.space.project(self.space.retraction(above, lifted, order=order))
+
+
+def floor(space: Any, upstairs: bool) -> Base | RiemannianSubmersion:
+    """Geometry upstairs or downstairs; a base is always downstairs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the space is none, or nothing lies upstairs of it.
+    """
+    if not isinstance(space, (Base, RiemannianSubmersion)):
+        raise TypeError(f"space={space!r}: it must be a Base or a RiemannianSubmersion")
+    if upstairs and isinstance(space, Base):
+        raise ValueError(f"{space} is a base, nothing lies upstairs of it: upstairs=False")
+    return space if upstairs or isinstance(space, Base) else space.base
 
 
 def embedding(space: RiemannianSubmersion, point: Point) -> Vector:
@@ -231,7 +248,7 @@ def inverse_cometric(base: Base, point: Point, vector: Vector) -> Vector:
     """
     if isinstance(base, OwnInverse):
         return base.inverse_cometric(point, vector)
-    batch = parts(point)[0].ndim - parts(base.random_point(0))[0].ndim
+    batch = batch_axes(point, base.random_point(0))
     flat = coordinates(vector, batch)
     xp: Any = namespace(flat)
     columns = [
@@ -305,9 +322,3 @@ def _turning(space: RiemannianSubmersion, point: Point, vector: Vector, step: fl
 
     near, far = (along(k * step) - along(-k * step) for k in (1, 2))
     return (8 * near - far) / (12 * step)
-
-
-def _batch_axes(space: RiemannianSubmersion, point: Point) -> int:
-    """Count the batch axes of a point downstairs."""
-    single = parts(space.project(space.random_point(0)))[0]
-    return int(parts(point)[0].ndim) - int(single.ndim)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dlngeom._array import Array, namespace, to_numpy
+from dlngeom.ambient import parts, rebuild
 
 __all__ = [
     "Trajectory",
@@ -129,28 +130,19 @@ def _named(name: str, value: Any) -> list[tuple[str, np.ndarray]]:
 
 def stack(values: Sequence[Any], axis: int = 1) -> Any:
     """Stack nested tuples of arrays, array by array."""
-    first = values[0]
-    if isinstance(first, tuple):
-        parts = (stack(column, axis) for column in zip(*values, strict=True))
-        return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
-    return namespace(*values).stack(list(values), axis=axis)
+    columns = zip(*(parts(value) for value in values), strict=True)
+    stacked = [namespace(*column).stack(list(column), axis=axis) for column in columns]
+    return rebuild(values[0], stacked)
 
 
 def with_chain(value: Any) -> Any:
     """Add a chain axis of length one to all arrays in a nested tuple."""
-    return _each(value, lambda x: x[None, ...])
+    return rebuild(value, [x[None, ...] for x in parts(value)])
 
 
 def without_chain(value: Any) -> Any:
     """Inverse of :func:`with_chain`."""
-    return _each(value, lambda x: x[0, ...])
-
-
-def _each(value: Any, function: Callable[[Array], Array]) -> Any:
-    if not isinstance(value, tuple):
-        return function(value)
-    parts = (_each(x, function) for x in value)
-    return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return rebuild(value, [x[0, ...] for x in parts(value)])
 
 
 def observe_along(
@@ -187,4 +179,4 @@ def _checked(name: str, value: Any, chains: int, point: Any) -> Any:
 
 def first_array(point: Any) -> Array:
     """Return some array of a point, for its library and batch shape."""
-    return first_array(point[0]) if isinstance(point, tuple) else point
+    return parts(point)[0]
