@@ -15,7 +15,7 @@ from dlngeom.boundary_values import shoot
 from dlngeom.equations import OwnGeodesics
 from dlngeom.geodesic_paths import GeodesicError, states_at
 from dlngeom.integration import checked_times
-from dlngeom.submersion import Base, RiemannianSubmersion
+from dlngeom.submersion import Base, RiemannianSubmersion, floor
 from dlngeom.trajectory import first_array, stack
 
 __all__ = ["GeodesicError", "dist", "energy", "exp", "geodesic", "length", "log"]
@@ -232,11 +232,7 @@ def _steps(space: Base | RiemannianSubmersion, curve: Any, upstairs: bool) -> Ar
 
 
 def _place(space: Base | RiemannianSubmersion, upstairs: bool) -> OwnGeodesics:
-    if not isinstance(space, (Base, RiemannianSubmersion)):
-        raise TypeError(f"space={space!r}: it must be a Base or a RiemannianSubmersion")
-    if upstairs and not isinstance(space, RiemannianSubmersion):
-        raise ValueError(f"{space} is a base, nothing lies upstairs of it: upstairs=False")
-    place = space if upstairs or isinstance(space, Base) else space.base
+    place = floor(space, upstairs)
     if not isinstance(place, OwnGeodesics):
         raise TypeError(f"{place} does not know its geodesics")
     return place

@@ -25,7 +25,6 @@ __all__ = [
     "assemble",
     "balance",
     "balance_defect",
-    "combine",
     "correct",
     "multipliers",
     "pair",
@@ -103,12 +102,6 @@ def tangent_perpendicular(vector: Ambient) -> tuple[Array, ...]:
     """``L_p``: the mean over the one or two layers that frame ``p`` serves."""
     inner = [(lo + hi) / 2 for lo, hi in zip(vector.left[:-1], vector.right[1:], strict=True)]
     return (vector.right[0], *inner, vector.left[-1])
-
-
-def combine(a: float, x: Along, b: float, y: Along) -> Along:
-    """Linear combination ``a x + b y``."""
-    perp = tuple(a * p + b * q for p, q in zip(x.perp, y.perp, strict=True))
-    return Along(a * x.core + b * y.core, perp)
 
 
 class Balance(NamedTuple):

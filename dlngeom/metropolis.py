@@ -18,12 +18,14 @@ from scipy.special import log_ndtr
 
 from dlngeom import covectors, network
 from dlngeom._array import Array, eps, namespace
+from dlngeom.ambient import combine
 from dlngeom.balanced import tangent_part
 from dlngeom.chains import nearby_frames
 from dlngeom.layers import assemble, resolve
 from dlngeom.network_walks import checked_covector
+from dlngeom.points import factors
 from dlngeom.tuples import Frames
-from dlngeom.unbalanced import symmetric_basis
+from dlngeom.unbalanced import balance_normals
 from dlngeom.walks import Draw
 
 __all__ = ["AdjustedState", "AdjustedWalk"]
@@ -80,7 +82,7 @@ class AdjustedWalk:
         """
         if not isinstance(point.lam, np.ndarray):
             raise ValueError(f"adjust=True: it needs numpy arrays, not {type(point.lam)}")
-        layers = tuple((hi * point.lam[..., None, :]) @ lo.mT for lo, hi in pairwise(point.q))
+        layers = factors(point)
         zero = point.lam[..., 0] * 0
         energy = self._energy(layers)
         bad = np.flatnonzero(~np.isfinite(energy))
@@ -126,15 +128,15 @@ class AdjustedWalk:
         """Propose, come back, and accept or reject."""
         xi, decision = noise
         here = _Place(state.layers, self.rank, _lifted(state.layers, covector, time))
-        V = _combine(vertical, here.tangent(xi), -1.0, here.drift)
+        V = combine(vertical, here.tangent(xi), -1.0, here.drift)
         proposed, found = here.moved(V)
         # What was not found is rejected; until then it must be numbers.
         proposed = _where(found, proposed, state.layers)
         there = _Place(proposed, self.rank, self._slope(proposed, time))
-        back = there.tangent(_combine(1.0, state.layers, -1.0, proposed))
+        back = there.tangent(combine(1.0, state.layers, -1.0, proposed))
         returned, again = there.moved(back)
         limit = _REVERSIBLE * eps(state.layers[0]) ** 0.5
-        same = _distance(returned, state.layers) <= limit * _length(state.layers)
+        same = _size(combine(1.0, returned, -1.0, state.layers)) <= limit * _size(state.layers)
         energy = self._energy(proposed)
         ratio = _log_ratio(here.drift, V, there.drift, back, vertical)
         ratio = ratio - 2 * time / vertical**2 * (energy - state.energy)
@@ -181,8 +183,8 @@ class _Place:
 
     def moved(self, V: Layers) -> tuple[Layers, Any]:
         """Balanced layers at ``x + V + normal``, by Newton's method, and where they were found."""
-        layers = _combine(1.0, self.layers, 1.0, V)
-        size = _length(layers) ** 2
+        layers = combine(1.0, self.layers, 1.0, V)
+        size = _size(layers) ** 2
         error = _size(_gaps(layers))
         limit = _ROUNDINGS * eps(layers[0]) * size
         for _ in range(_ITERATIONS):
@@ -198,7 +200,7 @@ class _Place:
 
     def _newton(self, layers: Layers, active: np.ndarray) -> Layers:
         """Find the normal vector at ``x`` that removes the gaps at ``y`` to first order."""
-        normals = _normals(tuple(x[active] for x in self.layers))
+        normals = balance_normals(tuple(x[active] for x in self.layers))
         changes = []
         for p, (lower, upper) in enumerate(pairwise(layers)):
             turned = normals[p] @ lower[:, None].mT
@@ -211,19 +213,6 @@ class _Place:
         except np.linalg.LinAlgError:
             weights = np.linalg.pinv(matrix) @ -gaps[..., None]
         return tuple((x * weights[..., None]).sum(axis=1) for x in normals)
-
-
-def _normals(layers: Layers) -> list[Array]:
-    """Basis ``(chain, constraints, d_p, d_{p-1})`` of the normal space, layer by layer."""
-    inner = len(layers) - 1
-    basis = symmetric_basis(layers[0].shape[-2])
-    count = len(basis)
-    normals = [np.zeros((len(x), inner * count, *x.shape[1:]), dtype=x.dtype) for x in layers]
-    for p in range(inner):
-        place = slice(p * count, (p + 1) * count)
-        normals[p][:, place] = -(basis @ layers[p][:, None])
-        normals[p + 1][:, place] = layers[p + 1][:, None] @ basis
-    return normals
 
 
 def _upper(matrices: Array) -> Array:
@@ -246,22 +235,10 @@ def _size(matrices: Sequence[Array]) -> Any:
     return np.sqrt(sum((x * x).sum(axis=(-2, -1)) for x in matrices))
 
 
-def _length(layers: Layers) -> Any:
-    return _size(layers)
-
-
-def _distance(x: Layers, y: Layers) -> Any:
-    return _size(_combine(1.0, x, -1.0, y))
-
-
-def _combine(a: Any, x: Layers, b: Any, y: Layers) -> Layers:
-    return tuple(a * p + b * q for p, q in zip(x, y, strict=True))
-
-
 def _log_ratio(drift: Layers, V: Layers, back_drift: Layers, back: Layers, deviation: Any) -> Any:
     """Logarithm of the densities of the way back and the way there, both Gaussian."""
-    there = _size(_combine(1.0, V, 1.0, drift)) ** 2
-    return (there - _size(_combine(1.0, back, 1.0, back_drift)) ** 2) / (2 * deviation**2)
+    there = _size(combine(1.0, V, 1.0, drift)) ** 2
+    return (there - _size(combine(1.0, back, 1.0, back_drift)) ** 2) / (2 * deviation**2)
 
 
 def _chosen(accept: Any, state: AdjustedState, proposed: Layers, energy: Array) -> AdjustedState:

@@ -7,7 +7,6 @@ moves ``G``.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -21,7 +20,7 @@ from dlngeom.ambient import coordinates, from_coordinates
 from dlngeom.network_walks import checked_covector
 from dlngeom.walks import Draw
 
-__all__ = ["UnbalancedWalk", "symmetric_basis"]
+__all__ = ["UnbalancedWalk", "balance_normals"]
 
 Layers = tuple[Array, ...]
 
@@ -95,18 +94,24 @@ def _span(columns: Array) -> Array:
 
 def _normals(layers: Layers) -> Array:
     """Gradients of the invariants, as columns ``(chain, size, constraints)``."""
-    xp, columns = namespace(*layers), []
+    return coordinates(balance_normals(layers), 2).mT
+
+
+def balance_normals(layers: Layers) -> Layers:
+    """Halved gradients of the invariants, ``(chain, constraints, d_p, d_{p-1})`` for each layer."""
+    xp = namespace(*layers)
+    blocks: list[list[Array]] = [[x[:, None, :, :][:, :0]] for x in layers]
     for p, (lower, upper) in enumerate(pairwise(layers)):
-        basis = constant(symmetric_basis(lower.shape[-2]), lower)
-        count = basis.shape[0]
-        parts = [xp.zeros((x.shape[0], count, *x.shape[1:]), dtype=x.dtype) for x in layers]
-        parts[p] = basis @ lower[:, None, :, :]
-        parts[p + 1] = -(upper[:, None, :, :] @ basis)
-        columns.append(coordinates(tuple(parts), 2).mT)
-    if not columns:
-        size = sum(math.prod(x.shape[1:]) for x in layers)
-        return xp.zeros((layers[0].shape[0], size, 0), dtype=layers[0].dtype)
-    return xp.concat(columns, axis=-1)
+        basis = constant(_symmetric_basis(lower.shape[-2]), lower)
+        for j, x in enumerate(layers):
+            if j == p:
+                blocks[j].append(basis @ lower[:, None, :, :])
+            elif j == p + 1:
+                blocks[j].append(-(upper[:, None, :, :] @ basis))
+            else:
+                shape = (x.shape[0], basis.shape[0], *x.shape[1:])
+                blocks[j].append(xp.zeros(shape, dtype=x.dtype))
+    return tuple(xp.concat(column, axis=1) for column in blocks)
 
 
 def _rows(layers: Layers) -> Array:
@@ -118,7 +123,7 @@ def _rows(layers: Layers) -> Array:
 
 
 @cache
-def symmetric_basis(size: int) -> np.ndarray:
+def _symmetric_basis(size: int) -> np.ndarray:
     """Basis ``(size (size + 1) / 2, size, size)`` of symmetric matrices."""
     rows, columns = np.triu_indices(size)
     basis = np.zeros((len(rows), size, size))

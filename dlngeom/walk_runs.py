@@ -34,7 +34,6 @@ _NUMBERS = 2**17
 # Groups that a run has at least, if it has as many blocks, for the workers of a pool.
 _GROUPS = 4
 
-
 # Bytes of the block that is freed once, below what the C library treats apart.
 _BLOCK = 2**24
 
