@@ -1,7 +1,8 @@
-"""Solution of the boundary value problem of geodesics by shooting."""
+"""Solution of the boundary value problem of geodesics by shooting, many pairs at once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,29 +15,55 @@ __all__ = ["shoot"]
 
 # The search needs no more, its last steps do.
 _ROUGH = 1e-8
+_CLOSE = 1e-5
 _STEPS = 12
 # A shot that misses by more than this has not found its target.
 _MISS = 1e-9
 # What rounding leaves between equal points.
 _EQUAL = 1e-14
+# Geodesics that a Jacobian follows at once.
+_GEODESICS = 4096
+
+# From a slice of all pairs to the problems between them.
+Problems = Callable[[slice], Shooting]
 
 
-def shoot(problem: Shooting) -> Any:
-    """Return the initial velocity of a geodesic to the target.
+def shoot(problems: Problems, pairs: int) -> list[Any]:
+    """Initial velocities of geodesics to the targets, as vectors of consecutive pairs.
 
-    From each guess Broyden's method tries first: near the target it needs one Jacobian only.
-    Then least squares, which shortens steps that go astray.
+    Broyden's method runs for all pairs together: near the target it needs one Jacobian only.
+    Pairs that defeat it, or meet the boundary on their way, are tried alone, from each guess and
+    by least squares too, which shortens steps that go astray.
 
     Raises
     ------
     GeodesicError
-        If none was found.
+        If none was found for some pair.
     """
-    if not problem.guesses:
-        raise GeodesicError("found no geodesic to the target: determinants differ in sign")
-    still = np.zeros_like(problem.guesses[0])
-    if problem.miss(_reached(problem, still, _ROUGH)) <= _EQUAL:
-        return problem.vector(still)
+    return _solve(problems, 0, pairs)
+
+
+def _solve(problems: Problems, first: int, last: int) -> list[Any]:
+    problem, count = problems(slice(first, last)), last - first
+    if np.any(problem.separated):
+        pair = f" of pair {first + int(np.argmax(problem.separated))}" if count > 1 else ""
+        raise GeodesicError(f"found no geodesic to the target{pair}: determinants differ in sign")
+    if count == 1:
+        return [_single(problem)]
+    if count * problem.guesses[0].shape[-1] <= _GEODESICS:
+        try:
+            found, miss = _chord(problem, problem.guesses[0])
+        except GeodesicError:
+            pass  # The halves tell which pair it was.
+        else:
+            if np.all(miss <= _MISS):
+                return [problem.vector(found)]
+    middle = (first + last) // 2
+    return _solve(problems, first, middle) + _solve(problems, middle, last)
+
+
+def _single(problem: Shooting) -> Any:
+    """Search for one pair until something finds it."""
     best = np.inf
     for search in (_chord, _least_squares):
         for guess in problem.guesses:
@@ -44,9 +71,9 @@ def shoot(problem: Shooting) -> Any:
                 found, miss = search(problem, guess)
             except GeodesicError:
                 continue
-            if miss <= _MISS:
+            if miss[0] <= _MISS:
                 return problem.vector(found)
-            best = min(best, miss)
+            best = min(best, miss[0])
     nearest = f"missed by {best:.2g}" if best < np.inf else "every try met matrices of lower rank"
     raise GeodesicError(
         f"found no geodesic to the target, {nearest}: it lies beyond matrices of lower rank, as "
@@ -54,44 +81,76 @@ def shoot(problem: Shooting) -> Any:
     )
 
 
-def _chord(problem: Shooting, guess: np.ndarray) -> tuple[np.ndarray, float]:
-    """Broyden's method from a guess."""
-    return _refine(problem, guess, _jacobian(guess, problem))
+def _chord(problem: Shooting, guess: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Broyden's method from a guess, unless a point is its own target."""
+    still = np.zeros_like(guess)
+    curve = problem.geodesic(still)
+    equal = problem.miss(curve.point(curve.start)) <= _EQUAL
+    start = np.where(equal[:, None], still, guess)
+    if np.all(equal):
+        return start, np.zeros(len(guess))
+    found, miss = _refine(problem, start, _jacobian(problem, start))
+    return np.where(equal[:, None], still, found), np.where(equal, 0.0, miss)
 
 
-def _least_squares(problem: Shooting, guess: np.ndarray) -> tuple[np.ndarray, float]:
-    """Levenberg-Marquardt from a guess, then Broyden's method."""
+def _least_squares(problem: Shooting, guess: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Levenberg-Marquardt from a guess for one pair, then Broyden's method."""
+
+    def residual(coefficients: np.ndarray) -> np.ndarray:
+        try:
+            reached = _reached(problem, coefficients[None], _ROUGH)
+        except GeodesicError:
+            # Longer than any step that reaches its end, so the method shortens it.
+            return np.full(len(coefficients), 1e6)
+        return np.asarray(problem.residual(reached)[0])
+
     found = least_squares(
-        _residual, guess, _jacobian, method="lm", xtol=1e-6, ftol=1e-12, gtol=1e-12,
-        max_nfev=50, args=(problem,),
+        residual, guess[0], lambda x: _jacobian(problem, x[None])[0], method="lm",
+        xtol=1e-6, ftol=1e-12, gtol=1e-12, max_nfev=50,
     )  # fmt: skip
-    return _refine(problem, found.x, found.jac)
+    return _refine(problem, found.x[None], found.jac[None])
 
 
 def _refine(
     problem: Shooting, coefficients: np.ndarray, jacobian: np.ndarray
-) -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Broyden's method, at full accuracy once that is needed, until it stops to gain."""
-    best, miss, rtol = coefficients, np.inf, _ROUGH
-    before: tuple[np.ndarray, np.ndarray] | None = None
+    best, miss = coefficients, np.full(len(coefficients), np.inf)
+    live, rtol = np.ones(len(coefficients), dtype=bool), _ROUGH
+    step = before = np.zeros_like(coefficients)
     for _ in range(_STEPS):
         reached = _reached(problem, coefficients, rtol)
         now, residual = problem.miss(reached), np.asarray(problem.residual(reached))
-        if before is not None:
-            step, old = before
-            jacobian = jacobian + np.outer(residual - old - jacobian @ step, step) / (step @ step)
-        if now < miss:
-            best, miss = coefficients, now
-        elif miss <= _MISS or now > 4 * miss:
-            break
-        step = -np.linalg.lstsq(jacobian, residual, rcond=None)[0]
-        if not np.any(step):
-            break
-        before, coefficients = (step, residual), coefficients + step
-        if rtol > PRECISE and miss < 1e-5:
+        jacobian = jacobian + _update(jacobian, step, residual - before)
+        better = now < miss
+        best = np.where(better[:, None], coefficients, best)
+        live = live & (better | ((miss > _MISS) & (now <= 4 * miss)))
+        miss = np.where(better, now, miss)
+        before, step = residual, -_quotient(jacobian, residual) * live[:, None]
+        coefficients = coefficients + step
+        if rtol > PRECISE and np.all((miss < _CLOSE) | ~live):
             # A residual of another accuracy would spoil the update.
-            rtol, before, miss = PRECISE, None, np.inf
+            live, rtol, step = miss < _CLOSE, PRECISE, np.zeros_like(step)
+            miss = np.where(live, np.inf, miss)
+        elif not np.any(step):
+            break
     return best, miss
+
+
+def _update(jacobian: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """Broyden's correction of Jacobians along steps, nothing where there was none."""
+    error = change - (jacobian @ step[..., None])[..., 0]
+    length = np.sum(step * step, axis=-1)
+    share = np.where(length > 0, 1 / np.where(length > 0, length, 1), 0)
+    return error[:, :, None] * (step * share[:, None])[:, None, :]
+
+
+def _quotient(jacobian: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """Solve for steps, the shortest ones where a Jacobian is singular."""
+    try:
+        return np.linalg.solve(jacobian, residual[..., None])[..., 0]
+    except np.linalg.LinAlgError:
+        return (np.linalg.pinv(jacobian) @ residual[..., None])[..., 0]
 
 
 def _reached(problem: Shooting, coefficients: np.ndarray, rtol: float) -> Any:
@@ -102,18 +161,11 @@ def _reached(problem: Shooting, coefficients: np.ndarray, rtol: float) -> Any:
         raise GeodesicError(str(error)) from error  # So fast that it overflows at the start.
 
 
-def _residual(coefficients: np.ndarray, problem: Shooting) -> np.ndarray:
-    try:
-        return np.asarray(problem.residual(_reached(problem, coefficients, _ROUGH)))
-    except GeodesicError:
-        # Longer than any step that reaches its end, so the method shortens it.
-        return np.full(len(coefficients), 1e6)
-
-
-def _jacobian(coefficients: np.ndarray, problem: Shooting) -> np.ndarray:
-    """Forward differences, all columns along one batch of geodesics."""
-    size = len(coefficients)
-    step = 1e-4 * float(np.max(np.abs(coefficients)))
-    around = coefficients + step * np.concatenate([np.zeros((1, size)), np.eye(size)])
-    values = problem.residual(_reached(problem, around, _ROUGH))
-    return np.asarray((values[1:] - values[0]).T / step)
+def _jacobian(problem: Shooting, coefficients: np.ndarray) -> np.ndarray:
+    """Forward differences, all columns of all pairs along one batch of geodesics."""
+    pairs, size = coefficients.shape
+    step = 1e-4 * np.max(np.abs(coefficients), axis=-1, keepdims=True)
+    step = np.where(step > 0, step, max(np.max(step), 1e-8))
+    shifts = np.concatenate([np.zeros((1, size)), np.eye(size)])[:, None, :]
+    values = problem.residual(_reached(problem, coefficients + step * shifts, _ROUGH))
+    return np.moveaxis(np.asarray(values[1:] - values[0]), 0, -1) / step[:, :, None]

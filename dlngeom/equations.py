@@ -60,26 +60,29 @@ class Geodesic(NamedTuple):
 
 
 class Shooting(NamedTuple):
-    """The boundary value problem of a geodesic from one point to another, in numpy.
+    """Boundary value problems of geodesics from points to others, pair by pair, in numpy.
 
     Attributes
     ----------
-    guesses : list of arrays (dim,)
+    guesses : list of arrays (pair, dim)
         Coefficients of initial velocities in an orthonormal basis.
+    separated : array (pair,)
+        Whether no geodesic joins a pair, since determinants differ in sign.
     geodesic : callable
-        From coefficients ``(chain, dim)`` to geodesics.
+        From coefficients ``(..., pair, dim)`` to geodesics.
     residual : callable
-        From points reached ``(chain, ...)`` to ``(chain, dim)`` numbers, zero at the target.
+        From points reached ``(..., pair)`` to ``(..., pair, dim)`` numbers, zero at the target.
     miss : callable
-        From one point reached to its relative distance from the target.
+        From points reached to their relative distances ``(..., pair)`` from the target.
     vector : callable
-        From coefficients to the tangent vector.
+        From coefficients ``(pair, dim)`` to tangent vectors.
     """
 
     guesses: list[Array]
+    separated: Array
     geodesic: Callable[[Array], Geodesic]
     residual: Callable[[Point], Array]
-    miss: Callable[[Point], float]
+    miss: Callable[[Point], Array]
     vector: Callable[[Array], Vector]
 
 
@@ -99,7 +102,7 @@ class OwnGeodesics(Protocol):
         """Check a point and a tangent vector and return the geodesic."""
 
     def shooting(self, point: Point, other: Point) -> Shooting:
-        """Check two points and return the boundary value problem between them."""
+        """Check batches of points, with one axis, and return the problems between them."""
 
     def norm(self, point: Point, vector: Vector) -> Array:
         """Length of a tangent vector."""

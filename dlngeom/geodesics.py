@@ -6,17 +6,19 @@ balanced layers; vectors are what the geometry there uses.  Leading axes are a b
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from dlngeom._array import Array, constant, namespace
+from dlngeom.ambient import parts, rebuild
 from dlngeom.boundary_values import shoot
 from dlngeom.equations import OwnGeodesics
 from dlngeom.geodesic_paths import GeodesicError, states_at
 from dlngeom.integration import checked_times
 from dlngeom.submersion import Base, RiemannianSubmersion, floor
-from dlngeom.trajectory import first_array, stack
+from dlngeom.trajectory import concatenate, first_array, stack
 
 __all__ = ["GeodesicError", "dist", "energy", "exp", "geodesic", "length", "log"]
 
@@ -140,10 +142,12 @@ def log(
         raise ValueError(
             f"the points have batch axes {batches[0]} and {batches[1]}: they must agree"
         )
-    if batches[0]:
-        pairs = zip(_rows(point), _rows(other), strict=True)
-        return stack([log(space, a, b, upstairs=upstairs) for a, b in pairs], axis=0)
-    return shoot(place.shooting(point, other))
+    ends = [_flat_batch(x, len(batches[0])) for x in (point, other)]
+    pairs = math.prod(batches[0])
+    if pairs == 0:
+        raise ValueError(f"the points have batch axes {batches[0]}: there are none")
+    found = shoot(lambda rows: place.shooting(*(_rows(x, rows) for x in ends)), pairs)
+    return _with_batch(concatenate(found), batches[0])
 
 
 def dist(space: Base | RiemannianSubmersion, a: Any, b: Any, *, upstairs: bool = False) -> Array:
@@ -243,9 +247,19 @@ def _batch(place: OwnGeodesics, point: Any) -> tuple[int, ...]:
     return tuple(first.shape[: place.batch_axes(point)])
 
 
-def _rows(value: Any) -> list[Any]:
-    """Split nested tuples of arrays along their first axis."""
-    if not isinstance(value, (tuple, list)):
-        return [value[i, ...] for i in range(value.shape[0])]
-    rows = zip(*(_rows(x) for x in value), strict=True)
-    return [type(value)(*row) if hasattr(value, "_fields") else tuple(row) for row in rows]
+def _flat_batch(point: Any, axes: int) -> Any:
+    """Give a point one batch axis."""
+    point = tuple(point) if isinstance(point, list) else point
+    arrays = parts(point)
+    return rebuild(point, [namespace(x).reshape(x, (-1, *x.shape[axes:])) for x in arrays])
+
+
+def _with_batch(vector: Any, batch: tuple[int, ...]) -> Any:
+    """Give a vector with one batch axis others."""
+    arrays = parts(vector)
+    return rebuild(vector, [namespace(x).reshape(x, (*batch, *x.shape[1:])) for x in arrays])
+
+
+def _rows(point: Any, rows: slice) -> Any:
+    """Take some of the points of a batch."""
+    return rebuild(point, [x[rows, ...] for x in parts(point)])

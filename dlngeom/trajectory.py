@@ -13,6 +13,7 @@ from dlngeom.ambient import parts, rebuild
 
 __all__ = [
     "Trajectory",
+    "concatenate",
     "first_array",
     "observe_along",
     "stack",
@@ -133,6 +134,12 @@ def stack(values: Sequence[Any], axis: int = 1) -> Any:
     columns = zip(*(parts(value) for value in values), strict=True)
     stacked = [namespace(*column).stack(list(column), axis=axis) for column in columns]
     return rebuild(values[0], stacked)
+
+
+def concatenate(values: Sequence[Any]) -> Any:
+    """Join nested tuples of arrays along their first axis, array by array."""
+    columns = zip(*(parts(value) for value in values), strict=True)
+    return rebuild(values[0], [namespace(*column).concat(list(column)) for column in columns])
 
 
 def with_chain(value: Any) -> Any:
