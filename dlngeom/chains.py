@@ -9,7 +9,7 @@ from typing import Any
 from dlngeom._array import Array, namespace, polar, symmetric
 from dlngeom.tuples import Frames
 
-__all__ = ["nearby_frames"]
+__all__ = ["carried_frames", "nearby_frames"]
 
 
 def nearby_frames(factors: Sequence[Array], rank: int) -> Frames:
@@ -29,3 +29,19 @@ def nearby_frames(factors: Sequence[Array], rank: int) -> Frames:
     lam, turn = linalg.eigh(core)
     lam, turn = xp.flip(lam, axis=-1), xp.flip(turn, axis=-1)
     return Frames(lam, tuple(frame @ turn for frame in q))
+
+
+def carried_frames(factors: Sequence[Array], rank: int) -> Frames:
+    """Frames from the decomposition of the first layer alone, much cheaper.
+
+    The same where layers are balanced, and smooth nearby; orthonormal to second order there.
+    """
+    linalg: Any = namespace(*factors).linalg
+    u, s, vt = linalg.svd(factors[0], full_matrices=False)
+    lam = s[..., :rank]
+    q = [vt[..., :rank, :].mT, u[..., :rank]]
+    for factor in factors[1:]:
+        frame = factor @ (q[-1] / lam[..., None, :])
+        # One step of Newton and Schulz towards orthonormal columns.
+        q.append(1.5 * frame - frame @ (frame.mT @ frame) / 2)
+    return Frames(lam, tuple(q))

@@ -14,7 +14,7 @@ from typing import Any
 from dlngeom import spectral
 from dlngeom._array import Array, constant, eps, identity, namespace, remainder
 from dlngeom.balanced import tangent_part
-from dlngeom.chains import nearby_frames
+from dlngeom.chains import carried_frames, nearby_frames
 from dlngeom.curves import acceleration
 from dlngeom.equations import Geodesic
 from dlngeom.layers import Along, assemble, resolve
@@ -159,7 +159,7 @@ def network_geodesic(point: Frames, V: Sequence[Array]) -> Geodesic:
 
     def rates(state: State) -> State:
         W, dW = state[:depth], state[depth:]
-        return (*dW, *_normal_acceleration(nearby_frames(W, r), dW))
+        return (*dW, *_normal_acceleration(carried_frames(W, r), dW))
 
     def velocity(state: State) -> tuple[Array, ...]:
         frames = nearby_frames(state[:depth], r)
