@@ -29,7 +29,7 @@ Problems = Callable[[slice], Shooting]
 
 
 def shoot(problems: Problems, pairs: int) -> list[Any]:
-    """Initial velocities of geodesics to the targets, as vectors of consecutive pairs.
+    """Find the initial velocities of geodesics to the targets, as vectors of consecutive pairs.
 
     Broyden's method runs for all pairs together: near the target it needs one Jacobian only.
     Pairs that defeat it, or meet the boundary on their way, are tried alone, from each guess and
@@ -142,15 +142,18 @@ def _update(jacobian: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.nd
     error = change - (jacobian @ step[..., None])[..., 0]
     length = np.sum(step * step, axis=-1)
     share = np.where(length > 0, 1 / np.where(length > 0, length, 1), 0)
-    return error[:, :, None] * (step * share[:, None])[:, None, :]
+    update: np.ndarray = error[:, :, None] * (step * share[:, None])[:, None, :]
+    return update
 
 
 def _quotient(jacobian: np.ndarray, residual: np.ndarray) -> np.ndarray:
     """Solve for steps, the shortest ones where a Jacobian is singular."""
+    column = residual[..., None]
     try:
-        return np.linalg.solve(jacobian, residual[..., None])[..., 0]
+        step: np.ndarray = np.linalg.solve(jacobian, column)
     except np.linalg.LinAlgError:
-        return (np.linalg.pinv(jacobian) @ residual[..., None])[..., 0]
+        step = np.linalg.pinv(jacobian) @ column
+    return step[..., 0]
 
 
 def _reached(problem: Shooting, coefficients: np.ndarray, rtol: float) -> Any:
@@ -163,9 +166,11 @@ def _reached(problem: Shooting, coefficients: np.ndarray, rtol: float) -> Any:
 
 def _jacobian(problem: Shooting, coefficients: np.ndarray) -> np.ndarray:
     """Forward differences, all columns of all pairs along one batch of geodesics."""
-    pairs, size = coefficients.shape
+    size = coefficients.shape[-1]
     step = 1e-4 * np.max(np.abs(coefficients), axis=-1, keepdims=True)
     step = np.where(step > 0, step, max(np.max(step), 1e-8))
     shifts = np.concatenate([np.zeros((1, size)), np.eye(size)])[:, None, :]
     values = problem.residual(_reached(problem, coefficients + step * shifts, _ROUGH))
-    return np.moveaxis(np.asarray(values[1:] - values[0]), 0, -1) / step[:, :, None]
+    columns: np.ndarray = np.moveaxis(np.asarray(values[1:] - values[0]), 0, -1)
+    columns /= step[:, :, None]
+    return columns

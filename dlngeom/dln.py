@@ -180,6 +180,11 @@ class DeepLinearNetwork(RiemannianSubmersion):
     def geodesic(self, point: Any, vector: Sequence[Array]) -> Geodesic:
         """Geodesic of a point and a tangent vector."""
         at = self.check_point(point)
+        return network_geodesic(at, self.ambient(at, vector))
+
+    def ambient(self, point: Any, vector: Sequence[Array]) -> tuple[Array, ...]:
+        """Check a tangent vector and remove what rounding left off the tangent space."""
+        at = self.check_point(point)
         V = tuple(vector)
         flat = self.tangent_projection(at, V)
         gap = self.norm(at, [x - y for x, y in zip(V, flat, strict=True)])
@@ -189,7 +194,11 @@ class DeepLinearNetwork(RiemannianSubmersion):
             raise ValueError(
                 f"tangent is not tangent: off by {off:.2g} relative, allowed {limit:g}"
             )
-        return network_geodesic(at, flat)
+        return flat
+
+    def tangent(self, point: Any, vector: Sequence[Array]) -> tuple[Array, ...]:
+        """Tangent part of layers."""
+        return self.tangent_projection(point, vector)
 
     def shooting(self, point: Any, other: Any) -> Shooting:
         """Boundary value problem between two balanced networks."""

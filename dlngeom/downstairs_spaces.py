@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from dlngeom import _check, covectors, endtoend, flow_equations, observables
 from dlngeom._array import Array, Seed, as_generator, constant, eps, namespace, to_numpy
 from dlngeom._check_downstairs import Point, TangentVector, checked_components
@@ -137,19 +139,36 @@ class _EndToEnd(Base):
             velocity=lambda state: dense((curve.point(state), curve.velocity(state))),
         )
 
+    def ambient(self, point: Point, vector: TangentVector) -> tuple[Array, ...]:
+        """Check a tangent vector and make it dense."""
+        at = self._regular("the point", point)
+        return (dense((at, checked_components("tangent", point, at, vector, True, tangent=True))),)
+
+    def tangent(self, point: Point, vector: tuple[Array, ...]) -> TangentVector:
+        """Tangent part of a dense matrix, of the kind of the point."""
+        at = point if isinstance(point, SVD) else svd(point, self.rank)
+        part = covectors.components(at, vector[0])
+        return part if isinstance(point, SVD) else dense((at, part))
+
     def shooting(self, point: Point, other: Point) -> Shooting:
         """Boundary value problem between two points of one kind."""
         if isinstance(point, SVD) != isinstance(other, SVD):
             raise ValueError("one point is an SVD and the other dense: both must be of one kind")
         start, end = self._regular("the point", point), self._regular("the target", other)
-        one, two = (SVD(*map(to_numpy, x)) for x in (start, end))
-        problem = end_to_end_shooting(one, two, self.depth)
+        problem = end_to_end_shooting(self._double(start), self._double(end), self.depth)
 
         def vector(coefficients: Any) -> TangentVector:
             Z = Tangent(*(constant(x, start.s) for x in problem.vector(coefficients)))
             return Z if isinstance(point, SVD) else dense((start, Z))
 
         return problem._replace(vector=vector)
+
+    def _double(self, point: SVD) -> SVD:
+        """Numpy point whose frames are orthonormal in double precision."""
+        exact = SVD(*(to_numpy(x) for x in point))
+        if exact.s.dtype == np.float64:
+            return exact
+        return svd(dense(SVD(*(x.astype(np.float64) for x in exact))), self.rank)
 
     def _regular(self, name: str, point: Point) -> SVD:
         """Check a point that must not be singular, and factorise it."""

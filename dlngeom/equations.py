@@ -50,6 +50,9 @@ class Geodesic(NamedTuple):
         From coordinates to the point and the velocity there.
     clearance : callable
         From coordinates to a number that falls to zero where the manifold ends.
+    transport : callable
+        From coordinates and the arrays of an ambient vector to the rates of those arrays in a
+        parallel field.
     """
 
     start: tuple[Array, ...]
@@ -57,6 +60,7 @@ class Geodesic(NamedTuple):
     point: Callable[[tuple[Array, ...]], Point]
     velocity: Callable[[tuple[Array, ...]], Vector]
     clearance: Callable[[tuple[Array, ...]], Array]
+    transport: Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, ...]]
 
 
 class Shooting(NamedTuple):
@@ -103,6 +107,12 @@ class OwnGeodesics(Protocol):
 
     def shooting(self, point: Point, other: Point) -> Shooting:
         """Check batches of points, with one axis, and return the problems between them."""
+
+    def ambient(self, point: Point, vector: Vector) -> tuple[Array, ...]:
+        """Check a tangent vector and return the arrays of its ambient form."""
+
+    def tangent(self, point: Point, vector: tuple[Array, ...]) -> Vector:
+        """Inverse of :meth:`ambient` up to rounding, which leaves a component off the space."""
 
     def norm(self, point: Point, vector: Vector) -> Array:
         """Length of a tangent vector."""

@@ -7,7 +7,7 @@ is normal to the manifold and hence invisible below.  What remains of the second
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,10 +15,12 @@ from dlngeom import spectral
 from dlngeom._array import Array, constant, eps, identity, namespace, remainder
 from dlngeom.balanced import tangent_part
 from dlngeom.chains import carried_frames, nearby_frames
-from dlngeom.curves import acceleration
+from dlngeom.connections import christoffel_table, contract
+from dlngeom.covectors import components
+from dlngeom.curvatures import normal_acceleration, second_form
 from dlngeom.equations import Geodesic
-from dlngeom.layers import Along, assemble, resolve
-from dlngeom.retractions import lifted_core
+from dlngeom.layers import assemble, resolve
+from dlngeom.lifts import push_down, smallest_lift, smallest_network
 from dlngeom.tuples import SVD, Frames, Tangent
 
 __all__ = ["end_to_end_geodesic", "network_geodesic"]
@@ -37,17 +39,8 @@ def end_to_end_geodesic(point: SVD, Z: Tangent, depth: float) -> Geodesic:
 
 
 def _lifted_geodesic(point: SVD, Z: Tangent, depth: int) -> Geodesic:
-    """Shadow of the horizontal geodesic of the smallest network, whose inner widths are ``r``."""
-    u, s, v = point.u, point.s, point.vt.mT
-    lam = spectral.root(s, depth)
-    end = (lam ** (depth - 1))[..., None, :]
-    core = lifted_core(s, Z.M, depth)
-    inner = [core[..., p, :, :] for p in range(1, depth - 1)]
-    first = core[..., 0, :, :] @ v.mT + (Z.Vp / end).mT
-    last = u @ core[..., -1, :, :] + Z.Up / end
-    unit = namespace(s).zeros_like(core[..., 0, :, :]) + identity(s.shape[-1], s)
-    small = Frames(lam, (v, *[unit] * (depth - 1), u))
-    curve = network_geodesic(small, (first, *inner, last))
+    """Shadow of the horizontal geodesic of the smallest network."""
+    curve = network_geodesic(smallest_network(point, depth), smallest_lift(point, Z, depth))
 
     def below(state: State) -> SVD:
         lam, q = curve.point(state)
@@ -55,20 +48,23 @@ def _lifted_geodesic(point: SVD, Z: Tangent, depth: int) -> Geodesic:
 
     def velocity(state: State) -> Tangent:
         frames = curve.point(state)
-        return _push_down(frames, tangent_part(frames, resolve(frames, state[depth:])))
+        return push_down(frames, tangent_part(frames, resolve(frames, state[depth:])))
 
-    return curve._replace(point=below, velocity=velocity)
+    transport = _transport(below, velocity, depth)
+    return curve._replace(point=below, velocity=velocity, transport=transport)
 
 
-def _push_down(frames: Frames, V: Along) -> Tangent:
-    """Differential of the end-to-end matrix, in the frames of its ends."""
-    lam, depth = frames.lam, len(frames.q) - 1
-    nodes = spectral.layers(depth)
-    left, right = (constant(x * depth, lam)[:, None, None] for x in nodes[:2])
-    row, column = lam[..., None, :, None], lam[..., None, None, :]
-    M = namespace(lam).sum(row**left * V.core * column**right, axis=-3)
-    end = (lam ** (depth - 1))[..., None, :]
-    return Tangent(V.perp[-1] * end, M, V.perp[0] * end)
+def _transport(
+    point: Callable[[State], SVD], velocity: Callable[[State], Tangent], depth: float
+) -> Callable[[State, State], State]:
+    """Rate ``-Gamma(W', Z)`` of a parallel field of dense vectors."""
+
+    def rate(state: State, vector: State) -> State:
+        at = point(state)
+        table = christoffel_table(at.s, depth)
+        return (-contract(at, table, velocity(state), components(at, vector[0])),)
+
+    return rate
 
 
 def _framed_geodesic(point: SVD, Z: Tangent, depth: float) -> Geodesic:
@@ -87,7 +83,14 @@ def _framed_geodesic(point: SVD, Z: Tangent, depth: float) -> Geodesic:
         U, S, V, dU, dS, dV = state
         return (dU, dS, dV, *_accelerations(U, S, V, dU, dS, dV, depth))
 
-    return Geodesic(start, rates, _point, _velocity, lambda state: _clearance(state[1], depth))
+    return Geodesic(
+        start,
+        rates,
+        _point,
+        _velocity,
+        lambda state: _clearance(state[1], depth),
+        _transport(_point, _velocity, depth),
+    )
 
 
 def _accelerations(
@@ -159,11 +162,14 @@ def network_geodesic(point: Frames, V: Sequence[Array]) -> Geodesic:
 
     def rates(state: State) -> State:
         W, dW = state[:depth], state[depth:]
-        return (*dW, *_normal_acceleration(carried_frames(W, r), dW))
+        return (*dW, *normal_acceleration(carried_frames(W, r), dW))
 
     def velocity(state: State) -> tuple[Array, ...]:
         frames = nearby_frames(state[:depth], r)
         return assemble(frames, tangent_part(frames, resolve(frames, state[depth:])))
+
+    def transport(state: State, vector: State) -> State:
+        return second_form(carried_frames(state[:depth], r), state[depth:], vector)
 
     return Geodesic(
         start,
@@ -171,20 +177,5 @@ def network_geodesic(point: Frames, V: Sequence[Array]) -> Geodesic:
         lambda state: nearby_frames(state[:depth], r),
         velocity,
         lambda state: nearby_frames(state[:depth], r).lam[..., -1],
+        transport,
     )
-
-
-def _normal_acceleration(frames: Frames, V: Sequence[Array]) -> tuple[Array, ...]:
-    """Second fundamental form: the normal part of the acceleration of any curve along ``V``."""
-    along = tangent_part(frames, resolve(frames, V))
-    bent = acceleration(frames, along)
-    flat = tangent_part(frames, bent)
-    column = frames.lam[..., None, :]
-    layers = []
-    for p in range(len(V)):
-        low, high = frames.q[p], frames.q[p + 1]
-        core = bent.core[..., p, :, :] - flat.core[..., p, :, :]
-        left, right = bent.left[p] - flat.perp[p + 1], bent.right[p] - flat.perp[p]
-        across = 2 * (along.perp[p + 1] / column) @ along.perp[p].mT
-        layers.append(high @ (core @ low.mT + right.mT) + left @ low.mT + across)
-    return tuple(layers)
