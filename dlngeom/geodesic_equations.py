@@ -21,7 +21,7 @@ from dlngeom.curvatures import normal_acceleration, second_form
 from dlngeom.equations import Geodesic
 from dlngeom.layers import assemble, resolve
 from dlngeom.lifts import push_down, smallest_lift, smallest_network
-from dlngeom.tuples import SVD, Frames, Tangent
+from dlngeom.tuples import SVD, Frames, Tangent, dense
 
 __all__ = ["end_to_end_geodesic", "network_geodesic"]
 
@@ -33,9 +33,29 @@ _LAYERS = 64
 
 def end_to_end_geodesic(point: SVD, Z: Tangent, depth: float) -> Geodesic:
     """Geodesic of ``g^N``: that of the smallest network above, or in frames where that is large."""
+    if depth == 1 and point.s.shape[-1] == min(point.u.shape[-2], point.vt.shape[-1]):
+        return _straight_line(point, Z)
     if 1 < depth <= _LAYERS:
         return _lifted_geodesic(point, Z, int(depth))
     return _framed_geodesic(point, Z, depth)
+
+
+def _straight_line(point: SVD, Z: Tangent) -> Geodesic:
+    """Geodesic of one layer of full rank, which the metric of Frobenius leaves straight."""
+    rank = point.s.shape[-1]
+
+    def at(state: State) -> SVD:
+        linalg: Any = namespace(state[0]).linalg
+        return SVD(*linalg.svd(state[0], full_matrices=False))
+
+    return Geodesic(
+        (dense(point), dense((point, Z))),
+        lambda state: (state[1], state[1] * 0),
+        at,
+        lambda state: components(at(state), state[1]),
+        lambda state: at(state).s[..., rank - 1],
+        lambda state, vector: (vector[0] * 0,),
+    )
 
 
 def _lifted_geodesic(point: SVD, Z: Tangent, depth: int) -> Geodesic:
