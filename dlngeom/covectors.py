@@ -13,7 +13,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 from dlngeom import _check
-from dlngeom._array import Array, namespace, remainder
+from dlngeom._array import Array, is_square, namespace, remainder
 from dlngeom.tuples import SVD, LowRank, Tangent, dense
 
 __all__ = [
@@ -161,6 +161,10 @@ def components(point: SVD, covector: Covector) -> Tangent:
     .. math:: M = u^T G v, \qquad U_p = (I - u u^T)\, G v, \qquad V_p = (I - v v^T)\, G^T u
     """
     v = point.vt.mT
+    if is_square(point.u) and is_square(v):
+        M = point.u.mT @ apply(covector, v)
+        none = namespace(M).broadcast_to(M[..., :1, :1] * 0, M.shape)
+        return Tangent(none, M, none)
     return components_of_actions(point, apply(covector, v), apply_transpose(covector, point.u))
 
 

@@ -31,6 +31,7 @@ from dlngeom.tuples import SVD, Frames, dense
 __all__ = [
     "balanced_curvature",
     "curvature",
+    "integrability",
     "integrability_tensor",
     "normal_acceleration",
     "second_form",
@@ -120,7 +121,11 @@ def integrability_tensor(frames: Frames, X: Sequence[Array], Y: Sequence[Array])
     ``<A_X Y, omega W> = -<Y, omega X>``, a solve along depth, and ``A_X (omega W)`` is the
     horizontal part of ``omega X``.
     """
-    frames = check_frames(frames)
+    return integrability(check_frames(frames), X, Y)
+
+
+def integrability(frames: Frames, X: Sequence[Array], Y: Sequence[Array]) -> Layers:
+    """Unchecked :func:`integrability_tensor`."""
     first, second = resolve(frames, X), resolve(frames, Y)
     at = horizontal_part(frames, first)
     up = _from_horizontal(frames, at, horizontal_part(frames, second))
@@ -199,7 +204,7 @@ def curvature(
     X: TangentVector,
     Y: TangentVector,
     Z: TangentVector,
-    depth: int,
+    depth: float,
     *,
     check_finite: bool = True,
 ) -> TangentVector:
@@ -247,7 +252,7 @@ def curvature(
     )
     total = balanced_curvature(frames, a, b, c)
     for weight, x, y, z in ((2.0, c, a, b), (-1.0, a, b, c), (1.0, b, a, c)):
-        inner = integrability_tensor(frames, y, z)
-        total = _combine(1.0, total, weight, integrability_tensor(frames, x, inner))
+        inner = integrability(frames, y, z)
+        total = _combine(1.0, total, weight, integrability(frames, x, inner))
     below = push_down(frames, tangent_part(frames, resolve(frames, total)))
     return below if isinstance(W, SVD) else dense((point, below))

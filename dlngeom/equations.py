@@ -53,6 +53,8 @@ class Geodesic(NamedTuple):
     transport : callable
         From coordinates and the arrays of an ambient vector to the rates of those arrays in a
         parallel field.
+    lifted : callable, optional
+        The same for the horizontal lift of a field that is parallel downstairs.
     """
 
     start: tuple[Array, ...]
@@ -61,6 +63,7 @@ class Geodesic(NamedTuple):
     velocity: Callable[[tuple[Array, ...]], Vector]
     clearance: Callable[[tuple[Array, ...]], Array]
     transport: Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, ...]]
+    lifted: Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, ...]] | None = None
 
 
 class Shooting(NamedTuple):

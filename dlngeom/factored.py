@@ -29,6 +29,10 @@ __all__ = [
 ]
 
 
+# Up to this depth a product of powers is cheaper than logarithms.
+_FEW = 16
+
+
 def pair(s: Array) -> tuple[Array, Array]:
     """Return views of ``s`` as rows ``s_k`` and columns ``s_l`` of an ``r x r`` matrix."""
     return s[..., :, None], s[..., None, :]
@@ -56,9 +60,19 @@ def metric(s: Array, depth: float) -> Metric | None:
     if depth == math.inf:
         # Only square points of full rank exist there, which have no perpendicular part.
         return Metric(spectral.weights(*pair(s), depth), s[..., None, :] * 0 + 1)
+    if depth <= _FEW:
+        return _sums_of_powers(s, int(depth))
     columns = namespace(s).concat([s, s[..., :1] * 0], axis=-1)
     table = spectral.weights(s[..., :, None], columns[..., None, :], depth)
     return Metric(table[..., :-1], table[..., None, :, -1])
+
+
+def _sums_of_powers(s: Array, depth: int) -> Metric:
+    """Weights of few layers as one matrix product: sums of positive terms, hence accurate."""
+    squares = spectral.root(s, depth) ** 2
+    powers = squares[..., :, None] ** constant(range(depth), s)
+    upper = namespace(s).flip(powers, axis=-1)
+    return Metric(upper @ powers.mT, upper[..., None, :, 0])
 
 
 def scaled(Z: Tangent, at: Metric | None, power: float) -> Tangent:
@@ -76,6 +90,9 @@ def combine(a: Array, Z1: Tangent, b: Array, Z2: Tangent) -> Tangent:
 
 def inner_product(Z1: Tangent, Z2: Tangent, at: Metric | None) -> Array:
     """Inner product ``g^N(Z1, Z2)``."""
+    if Z1.Up.shape[-2] == Z1.M.shape[-2] == Z1.Vp.shape[-2]:
+        # Nothing lies across square frames.
+        return inner(Z1.M, Z2.M if at is None else Z2.M / at.core)
     terms = [inner(x, y) for x, y in zip(Z1, scaled(Z2, at, -1.0), strict=True)]
     return terms[0] + terms[1] + terms[2]
 

@@ -17,7 +17,7 @@ from dlngeom.balanced import tangent_part
 from dlngeom.chains import carried_frames, nearby_frames
 from dlngeom.connections import christoffel_table, contract
 from dlngeom.covectors import components
-from dlngeom.curvatures import normal_acceleration, second_form
+from dlngeom.curvatures import integrability, normal_acceleration, second_form
 from dlngeom.equations import Geodesic
 from dlngeom.layers import assemble, resolve
 from dlngeom.lifts import push_down, smallest_lift, smallest_network
@@ -191,6 +191,11 @@ def network_geodesic(point: Frames, V: Sequence[Array]) -> Geodesic:
     def transport(state: State, vector: State) -> State:
         return second_form(carried_frames(state[:depth], r), state[depth:], vector)
 
+    def lifted(state: State, vector: State) -> State:
+        frames, dW = carried_frames(state[:depth], r), state[depth:]
+        pairs = zip(second_form(frames, dW, vector), integrability(frames, dW, vector), strict=True)
+        return tuple(x + y for x, y in pairs)
+
     return Geodesic(
         start,
         rates,
@@ -198,4 +203,5 @@ def network_geodesic(point: Frames, V: Sequence[Array]) -> Geodesic:
         velocity,
         lambda state: nearby_frames(state[:depth], r).lam[..., -1],
         transport,
+        lifted,
     )

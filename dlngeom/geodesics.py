@@ -166,6 +166,7 @@ def parallel_transport(
     direction: Any,
     *,
     upstairs: bool = False,
+    horizontal: bool = False,
 ) -> tuple[Any, Any]:
     r"""Parallel transport of a tangent vector along the geodesic of a direction, to time one.
 
@@ -179,6 +180,9 @@ def parallel_transport(
         Vector to transport.
     direction : of the same kind
         Initial velocity of the geodesic.
+    horizontal : bool
+        Upstairs, with horizontal vectors: whether to follow the horizontal lift of the field that
+        is parallel downstairs.
 
     Returns
     -------
@@ -195,15 +199,18 @@ def parallel_transport(
     Notes
     -----
     Downstairs by the Christoffel operator :func:`dlngeom.connections.christoffel`, upstairs by the
-    second fundamental form; the errors are those of the integration, below 1e-10.
+    second fundamental form, and O'Neill's tensor for horizontal lifts; the errors are those of the
+    integration, below 1e-10.
     """
     place = _place(space, upstairs)
     curve, vector = place.geodesic(point, direction), place.ambient(point, tangent)
-    count = len(curve.start)
+    count, transport = len(curve.start), curve.lifted if horizontal else curve.transport
+    if transport is None:
+        raise ValueError("horizontal=True: nothing is lifted downstairs, pass upstairs=True")
 
     def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
         at = state[:count]
-        return (*curve.rates(at), *curve.transport(at, state[count:]))
+        return (*curve.rates(at), *transport(at, state[count:]))
 
     joint = curve._replace(
         start=(*curve.start, *vector),

@@ -16,7 +16,9 @@ __all__ = ["closest_frames", "nearest_balanced"]
 SWEEPS = 1000
 
 
-def nearest_balanced(factors: Sequence[Array], rank: int | None = None) -> Frames:
+def nearest_balanced(
+    factors: Sequence[Array], rank: int | None = None, *, truncate: bool = False
+) -> Frames:
     r"""Balanced network with the same end-to-end matrix, as close as possible to given layers.
 
     .. math:: \min_{Q_1, \dots, Q_{N-1}} \sum_{p=1}^N |W_p - Q_p \Lambda Q_{p-1}^T|^2,
@@ -28,6 +30,8 @@ def nearest_balanced(factors: Sequence[Array], rank: int | None = None) -> Frame
         Layers, input layer first, balanced or not.
     rank : int, optional
         Rank of the product; the smallest width by default.
+    truncate : bool
+        Whether to replace a product of higher rank by the best approximation of this one.
 
     Returns
     -------
@@ -50,7 +54,7 @@ def nearest_balanced(factors: Sequence[Array], rank: int | None = None) -> Frame
     linalg: Any = namespace(*factors).linalg
     product, root = _scaled_product(factors)
     u, s, vt = linalg.svd(product, full_matrices=False)
-    require_rank("the product", s, kept, max(product.shape[-2:]))
+    require_rank("the product", s[..., :kept] if truncate else s, kept, max(product.shape[-2:]))
     lam = s[..., :kept] ** (1 / len(factors))
     q = closest_frames(factors, lam, (vt[..., :kept, :].mT, u[..., :kept]))
     return Frames(lam * root[..., 0], q)

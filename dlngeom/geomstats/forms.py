@@ -1,0 +1,154 @@
+"""How geomstats writes down end-to-end matrices: the translation to points of the core."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import geomstats.backend as gs
+import numpy as np
+from geomstats.geometry.full_rank_matrices import FullRankMatrices
+from geomstats.geometry.general_linear import GeneralLinear
+from geomstats.geometry.spd_matrices import SPDMatrices
+
+from dlngeom import _check
+from dlngeom._array import Array, eps, namespace, symmetric
+from dlngeom._check_points import require_positive, require_rank
+from dlngeom.dln import EndToEndGeometry, InfinitelyDeepNetwork
+from dlngeom.points import svd
+from dlngeom.tuples import SVD
+
+__all__ = ["Form", "as_array", "broadcast", "form_of", "random_seed"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """Shape and rank of matrices, and the way in which geomstats keeps them.
+
+    Attributes
+    ----------
+    m, n, rank : int
+    depth : int or inf
+    symmetric : bool
+        Whether they are symmetric positive definite, which eigenvectors are cheaper for.
+    flat : bool
+        Whether points are vectors ``(..., m n)``, row by row.
+    """
+
+    m: int
+    n: int
+    rank: int
+    depth: float
+    symmetric: bool = False
+    flat: bool = False
+
+    def __post_init__(self) -> None:
+        depth = _check.depth(self.depth)
+        _check.rank(self.rank, self.m, self.n)
+        if depth == math.inf and not self.m == self.n == self.rank:
+            raise ValueError(
+                f"depth=inf needs square matrices of full rank, not {self.m} x {self.n} of rank "
+                f"{self.rank}"
+            )
+
+    @property
+    def space(self) -> EndToEndGeometry | InfinitelyDeepNetwork:
+        """The same matrices as a space of the core."""
+        if self.depth == math.inf:
+            return InfinitelyDeepNetwork(self.n)
+        return EndToEndGeometry(self.m, self.n, self.rank, int(self.depth))
+
+    @property
+    def open(self) -> bool:
+        """Whether the entries are coordinates, all directions being tangent."""
+        return self.rank == min(self.m, self.n) and not self.symmetric
+
+    def matrices(self, x: Array) -> Array:
+        """Matrices ``(..., m, n)`` of points or vectors."""
+        if self.flat:
+            return namespace(x).reshape(x, (*x.shape[:-1], self.m, self.n))
+        return x
+
+    def array(self, matrices: Array) -> Array:
+        """Inverse of :meth:`matrices`; symmetric to the last bit where that is the rule."""
+        if self.symmetric:
+            return symmetric(matrices)
+        if self.flat:
+            return namespace(matrices).reshape(matrices, (*matrices.shape[:-2], self.m * self.n))
+        return matrices
+
+    def point(self, x: Array) -> SVD:
+        """Factorise points.
+
+        Raises
+        ------
+        ValueError
+            If they have another shape or rank, or are not positive where that is the rule.
+        """
+        W = self.matrices(as_array(x))
+        _check.matrix("the point", W)
+        _check.shape("the point", W, (self.m, self.n))
+        if self.symmetric:
+            return _eigenvectors(W)
+        at = svd(W)
+        require_rank("the point", at.s, self.rank, max(self.m, self.n))
+        return SVD(at.u[..., : self.rank], at.s[..., : self.rank], at.vt[..., : self.rank, :])
+
+
+def _eigenvectors(W: Array) -> SVD:
+    """Singular values of symmetric positive definite matrices."""
+    _check.finite("the point", W)
+    xp: Any = namespace(W)
+    values, vectors = xp.linalg.eigh(W)
+    order = xp.arange(W.shape[-1] - 1, -1, -1)
+    s, u = xp.take(values, order, axis=-1), xp.take(vectors, order, axis=-1)
+    require_positive("the point", s, W.shape[-1] * eps(s))
+    return SVD(u, s, u.mT)
+
+
+def form_of(space: Any, depth: float) -> Form:
+    """Find the form of the points of a space.
+
+    Raises
+    ------
+    ValueError
+        If the metric is not defined on the space.
+    """
+    if isinstance(space, SPDMatrices):
+        return Form(space.n, space.n, space.n, depth, symmetric=True)
+    if isinstance(space, GeneralLinear):
+        return Form(space.n, space.n, space.n, depth)
+    if isinstance(space, FullRankMatrices):
+        return Form(space.n, space.k, space.rank, depth)
+    own = getattr(space, "form", None)
+    if isinstance(own, Form):
+        if own.depth != depth:
+            raise ValueError(f"depth={depth}: the space has depth {own.depth}")
+        return own
+    raise ValueError(
+        f"DeepLinearMetric is not defined on {type(space).__name__}: use EndToEndMatrices, "
+        "DeepLinearCoordinates, GeneralLinear, FullRankMatrices or SPDMatrices"
+    )
+
+
+def broadcast(axes: int, *arrays: Array) -> list[Array]:
+    """Give arrays the same leading axes, in front of the last ``axes``."""
+    arrays = tuple(as_array(x) for x in arrays)
+    batches = [tuple(x.shape[: x.ndim - axes]) for x in arrays]
+    try:
+        batch = np.broadcast_shapes(*batches)
+    except ValueError:
+        raise ValueError(f"leading axes {batches} of points and vectors do not agree") from None
+    xp = namespace(*arrays)
+    return [xp.broadcast_to(x, (*batch, *x.shape[x.ndim - axes :])) for x in arrays]
+
+
+def as_array(x: Any) -> Array:
+    """Return an array of the backend, without a copy where it is one."""
+    return x if gs.is_array(x) else gs.array(x)
+
+
+def random_seed() -> int:
+    """Draw a seed from the generator that geomstats shares, so that its seed fixes ours."""
+    return int(gs.random.randint(0, 2**31 - 1, (1,))[0])
