@@ -108,7 +108,11 @@ def antisymmetric(x: Array) -> Array:
 
 def inner(x: Array, y: Array) -> Array:
     """Frobenius inner product over the last two axes."""
-    return namespace(x, y).sum(x * y, axis=(-2, -1))
+    xp: Any = namespace(x, y)
+    if x.shape != y.shape:
+        return xp.sum(x * y, axis=(-2, -1))
+    flat = (*x.shape[:-2], x.shape[-2] * x.shape[-1])
+    return xp.vecdot(xp.reshape(x, flat), xp.reshape(y, flat))  # Without a product in between.
 
 
 def norm(x: Array) -> Array:

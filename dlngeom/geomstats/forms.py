@@ -78,8 +78,8 @@ class Form:
             return namespace(matrices).reshape(matrices, (*matrices.shape[:-2], self.m * self.n))
         return matrices
 
-    def point(self, x: Array) -> SVD:
-        """Factorise points.
+    def point(self, x: Array, *, ordered: bool = True) -> SVD:
+        """Factorise points, with singular values in descending order unless none is needed.
 
         Raises
         ------
@@ -90,20 +90,21 @@ class Form:
         _check.matrix("the point", W)
         _check.shape("the point", W, (self.m, self.n))
         if self.symmetric:
-            return _eigenvectors(W)
+            return _eigenvectors(W, ordered)
         at = svd(W)
         require_rank("the point", at.s, self.rank, max(self.m, self.n))
         return SVD(at.u[..., : self.rank], at.s[..., : self.rank], at.vt[..., : self.rank, :])
 
 
-def _eigenvectors(W: Array) -> SVD:
+def _eigenvectors(W: Array, ordered: bool) -> SVD:
     """Singular values of symmetric positive definite matrices."""
     _check.finite("the point", W)
     xp: Any = namespace(W)
-    values, vectors = xp.linalg.eigh(W)
-    order = xp.arange(W.shape[-1] - 1, -1, -1)
-    s, u = xp.take(values, order, axis=-1), xp.take(vectors, order, axis=-1)
+    s, u = xp.linalg.eigh(W)
     require_positive("the point", s, W.shape[-1] * eps(s))
+    if ordered:
+        order = xp.arange(W.shape[-1] - 1, -1, -1)
+        s, u = xp.take(s, order, axis=-1), xp.take(u, order, axis=-1)
     return SVD(u, s, u.mT)
 
 

@@ -73,7 +73,7 @@ class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc
 
     def inner_product(self, tangent_vec_a: Array, tangent_vec_b: Array, base_point: Array) -> Array:
         r"""Inner product of tangent vectors: :math:`\langle Z_1, \mathcal{A}^{-1} Z_2 \rangle`."""
-        point = self.form.point(base_point)
+        point = self.form.point(base_point, ordered=False)
         first = self._vector(point, tangent_vec_a)
         same = tangent_vec_b is tangent_vec_a
         second = first if same else self._vector(point, tangent_vec_b)
