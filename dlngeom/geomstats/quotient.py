@@ -140,9 +140,11 @@ class BalancedQuotientMetric(EntryCoordinates, QuotientMetric):  # type: ignore[
         self, cotangent_vec_a: Array, cotangent_vec_b: Array, base_point: Array
     ) -> Array:
         """Inner product of covectors: that of their pull-backs."""
-        at = layers_of(self._fiber_bundle.lift(base_point))
-        first, second = (network.lift(at, as_array(x)) for x in (cotangent_vec_a, cotangent_vec_b))
-        return sum(inner(x, y) for x, y in zip(first, second, strict=True))
+        point, first, second = broadcast(2, base_point, cotangent_vec_a, cotangent_vec_b)
+        space = self._total_space
+        at = space.frames(self._fiber_bundle.lift(point))
+        pulled = (stacked(space.network.codifferential(at, y)) for y in (first, second))
+        return gs.sum(inner(*pulled), axis=-1)
 
     def christoffel_operator(
         self, tangent_vec_a: Array, tangent_vec_b: Array, base_point: Array
