@@ -1,7 +1,7 @@
 """The conformance tests of geomstats, with points near one another and on one component.
 
-Every method of a test case of ``geomstats.test_cases`` that draws its own data runs for one and
-for three points, once; those that need ``expected`` values are what these call.  A method that
+Every method of a test case of ``geomstats.test_cases`` that draws its own data runs once, for
+three points; those that need ``expected`` values are what these call.  A method that
 finds something not implemented fails, unless it is listed here with its reason; the page on
 geomstats in the documentation shows the list.
 """
@@ -15,9 +15,7 @@ import geomstats.backend as gs
 ATOL = 1e-8
 # Points are exp of tangent vectors of this length, over the clearance of the base point.
 RADIUS = 0.25
-# Other backends share all but the calls, so one size of batch does there.
-POINTS = (1, 3) if gs.__name__.endswith("numpy") else (2,)
-VALUES = {"n_points": POINTS, "n_reps": (2,), "n_times": (2,), "atol": (ATOL,)}
+VALUES = {"n_points": (3,), "n_reps": (2,), "n_times": (2,), "atol": (ATOL,)}
 
 CURVED = "curvature is not differentiated"
 EXCLUDED = {
