@@ -25,6 +25,7 @@ bench: .venv/installed-test
 	$(BIN)/python tests/benchmarks/iteration_cost.py
 	$(BIN)/python tests/benchmarks/flow.py
 	$(BIN)/python tests/benchmarks/langevin.py
+	$(BIN)/python tests/benchmarks/geomstats_metrics.py
 
 clean:
 	rm -rf .venv demo dlngeom-output

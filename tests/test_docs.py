@@ -28,3 +28,20 @@ def test_your_own_quotient(capsys):
     assert np.max(x[:, -1].std(axis=0)) < 0.1
     # At beta = 2, half of the gradient of the entropy: the sum of 1 / (x_i - x_j).
     assert "[-0.75 -0.    0.75]" in printed
+
+
+def test_statistics_with_geomstats(capsys):
+    _, scope, printed = run("geomstats.md", capsys)
+    space, mean, points = scope["space"], scope["mean"], scope["points"]
+    # Logarithms at a mean add up to zero.
+    assert np.max(np.abs(np.mean(space.metric.log(points, mean), axis=0))) < 1e-3
+    assert "halfway, symmetric: (1, 3, 3)" in printed
+    assert "the same point below: True" in printed
+
+
+def test_the_page_on_geomstats_lists_what_is_left_out():
+    from conformance.cases import COORDINATES, EXCLUDED
+
+    page = (DOCS / "geomstats.md").read_text()
+    for name in (*COORDINATES, *EXCLUDED, "geodesic_equation"):
+        assert f"`{name}`" in page

@@ -74,10 +74,10 @@ def test_mean_of_two_layers_is_the_wasserstein_barycentre():
 
 
 def test_directions_from_the_geometric_median_sum_to_zero(space, points):
-    median = GeometricMedian(space, epsilon=1e-5).fit(points[:4]).estimate_
+    median = GeometricMedian(space, epsilon=1e-4).fit(points[:4]).estimate_
     logs = space.metric.log(points[:4], median)
     directions = logs / space.metric.norm(logs, median)[:, None, None]
-    assert np.linalg.norm(np.sum(directions, axis=0)) < 1e-3
+    assert np.linalg.norm(np.sum(directions, axis=0)) < 1e-2
 
 
 def test_k_means_recover_two_clusters(space, points):

@@ -25,7 +25,7 @@ def test_examples_run_as_printed(code, capsys):
 
 
 def test_there_are_examples_and_the_first_has_ten_lines():
-    assert len(BLOCKS) == 4
+    assert len(BLOCKS) == 5
     assert len([line for line in BLOCKS[0].splitlines() if line]) == 10
 
 

@@ -101,7 +101,7 @@ def test_balanced_matrices(d, depth, r, name, arguments):
 
 
 # The manifold upstairs is embedded, its entries are no coordinates at any rank.
-@parametrize(RiemannianMetricTestCase, BUNDLES, *NOT_OPEN, "geodesic_equation")
+@parametrize(RiemannianMetricTestCase, SIZES, *NOT_OPEN, "geodesic_equation")
 def test_balanced_metric(d, depth, r, name, arguments):
     space, _, data = above(d, depth, r)
     run(RiemannianMetricTestCase, name, arguments, space=space, data_generator=data)
