@@ -74,7 +74,8 @@ def test_mean_of_two_layers_is_the_wasserstein_barycentre():
 
 
 def test_directions_from_the_geometric_median_sum_to_zero(space, points):
-    median = GeometricMedian(space, epsilon=1e-4).fit(points[:4]).estimate_
+    start = np.mean(points[:4], axis=0)
+    median = GeometricMedian(space, init_point=start, epsilon=1e-4).fit(points[:4]).estimate_
     logs = space.metric.log(points[:4], median)
     directions = logs / space.metric.norm(logs, median)[:, None, None]
     assert np.linalg.norm(np.sum(directions, axis=0)) < 1e-2

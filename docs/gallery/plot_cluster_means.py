@@ -30,7 +30,7 @@ CLASSES = (0, 1, 7)
 
 def covariances(images):
     """Second moments of the ink about its centre, in pixels, ``(image, 2, 2)``."""
-    pixels = np.stack(np.meshgrid(np.arange(8.0), np.arange(8.0))).reshape(2, 64)
+    pixels = np.stack(np.meshgrid(np.arange(8.0), np.arange(8.0, 0.0, -1.0))).reshape(2, 64)
     ink = images.reshape(-1, 1, 64) / np.sum(images, axis=-1)[:, None, None]
     offsets = pixels - np.sum(pixels * ink, axis=-1, keepdims=True)
     return (ink * offsets) @ offsets.mT
@@ -51,7 +51,7 @@ last = np.concatenate([i[-arguments.test :] for i in rows])
 known, new, depths = covariances(images[first]), covariances(images[last]), (1, 2, 3, 4)
 means, right = [], []
 print(f"digits {CLASSES}, {arguments.train} + {arguments.test} images of each")
-print("depth  accuracy  gains  losses   determinant of each mean")
+print("depth  accuracy  gains  losses   det of the mean of each class")
 for depth in depths:
     space = SPDMatrices(2, equip=False)
     space.equip_with_metric(DeepLinearMetric, depth=depth)
@@ -71,7 +71,7 @@ for i, k in enumerate(CLASSES):
     axes[1].plot(depths, sizes[:, i] / sizes[0, i], f"C{i}o-", label=k)
 axes[0].set(title="images and means, $N = 4$", xlabel="x, in pixels", ylabel="y", aspect="equal")
 axes[0].legend(title="digit", loc="center")
-axes[1].set(title="determinants of means, relative", xlabel="depth $N$", xticks=depths)
+axes[1].set(title="determinants of means over those at $N = 1$", xlabel="depth $N$", xticks=depths)
 rate = np.mean(right, axis=1)
 axes[2].errorbar(depths, rate, np.sqrt(rate * (1 - rate) / len(new)), fmt="ko-", capsize=4)
 axes[2].set(title="right share of the new images", xlabel="depth $N$", xticks=depths)
