@@ -124,14 +124,16 @@ def _refine(
         jacobian = jacobian + _update(jacobian, step, residual - before)
         better = now < miss
         best = np.where(better[:, None], coefficients, best)
-        live = live & (better | ((miss > _MISS) & (now <= 4 * miss)))
+        # Below rounding, steps would only teach the Jacobian nonsense.
+        live = live & (now > _EQUAL) & (better | ((miss > _MISS) & (now <= 4 * miss)))
         miss = np.where(better, now, miss)
         before, step = residual, -_quotient(jacobian, residual) * live[:, None]
         coefficients = coefficients + step
         if rtol > PRECISE and np.all((miss < _CLOSE) | ~live):
             # A residual of another accuracy would spoil the update.
-            live, rtol, step = miss < _CLOSE, PRECISE, np.zeros_like(step)
-            miss = np.where(live, np.inf, miss)
+            live = (miss < _CLOSE) & (miss > _EQUAL)
+            coefficients = np.where(live[:, None], coefficients, best)
+            rtol, step, miss = PRECISE, np.zeros_like(step), np.where(live, np.inf, miss)
         elif not np.any(step):
             break
     return best, miss

@@ -366,3 +366,18 @@ class _Plane(dlngeom.submersion.Base):
 
     def retraction(self, point, vector, *, order=2):
         return point + vector
+
+
+def test_equal_pairs_leave_the_others_of_a_batch_alone():
+    """Rounding in the steps of a pair that is its own target must not send it off."""
+    A = np.array(
+        [[0.19450701285651, -0.01225302004739143], [-0.01225302004739144, 0.4180986569277162]]
+    )
+    B = np.array(
+        [[0.06620169937137546, 0.008854112744118764], [0.008854112744118764, 0.3883177539917354]]
+    )
+    for depth in (3, np.inf):
+        space = InfinitelyDeepNetwork(2) if depth == np.inf else EndToEndGeometry(2, 2, 2, depth)
+        Z = log(space, np.stack([A, A]), np.stack([A, B]))
+        assert np.all(np.abs(Z[0]) < 1e-13)
+        ref.close(Z[1], log(space, A, B), 1e-10)

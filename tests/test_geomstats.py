@@ -223,6 +223,17 @@ def test_riemannian_gradient_and_coproduct(rng):
     )
 
 
+def test_large_batches_are_worked_on_in_groups(rng):
+    space = EndToEndMatrices(100, 100, 100, 3)
+    W, X, Y = rng.standard_normal((3, 12, 100, 100))
+    products = space.metric.inner_product(X, Y, W)
+    for i in (0, 9, 10, 11):
+        np.testing.assert_allclose(products[i], space.metric.inner_product(X[i], Y[i], W[i]))
+    W[11, 3, 4] = np.nan
+    with pytest.raises(ValueError, match=r"11, 3, 4"):
+        space.metric.inner_product(X, Y, W)
+
+
 def test_random_unit_vectors_are_tangent_and_of_length_one(rng):
     for space in (EndToEndMatrices(4, 3, 2, 3), BalancedMatrices(3, 2, 2)):
         x = space.random_point()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,10 @@ from dlngeom.dln import EndToEndGeometry, InfinitelyDeepNetwork
 from dlngeom.points import svd
 from dlngeom.tuples import SVD
 
-__all__ = ["Form", "as_array", "broadcast", "form_of", "random_seed"]
+__all__ = ["Form", "as_array", "broadcast", "form_of", "in_groups", "random_seed"]
+
+# Entries of matrices that are worked on at once.
+_GROUP = 100_000
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,21 @@ def broadcast(axes: int, *arrays: Array) -> list[Array]:
         raise ValueError(f"leading axes {batches} of points and vectors do not agree") from None
     xp = namespace(*arrays)
     return [xp.broadcast_to(x, (*batch, *x.shape[x.ndim - axes :])) for x in arrays]
+
+
+def in_groups(function: Callable[..., Array], *arrays: Array) -> Array:
+    """Call a function of matrices ``(count, m, n)``, all alike, on groups that fit into caches."""
+    shape = tuple(arrays[0].shape)
+    alike = len(shape) == 3 and all(tuple(x.shape) == shape for x in arrays)
+    size = max(1, _GROUP // max(1, shape[-1] * shape[-2])) if alike else 0
+    if not alike or shape[0] <= size:
+        return function(*arrays)
+    starts = range(0, shape[0], size)
+    try:
+        values = [function(*(x[i : i + size] for x in arrays)) for i in starts]
+    except ValueError:
+        return function(*arrays)  # Its error counts through the whole batch.
+    return namespace(*values).concat(values)
 
 
 def as_array(x: Any) -> Array:

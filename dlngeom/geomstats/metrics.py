@@ -13,7 +13,7 @@ from dlngeom._array import Array, inner, namespace, symmetric
 from dlngeom.connections import christoffel_table, contract
 from dlngeom.covectors import components
 from dlngeom.geomstats.coordinates import EntryCoordinates
-from dlngeom.geomstats.forms import as_array, broadcast, form_of
+from dlngeom.geomstats.forms import as_array, broadcast, form_of, in_groups
 from dlngeom.tuples import SVD, Tangent, dense
 
 __all__ = ["DeepLinearMetric", "chosen_direction", "unit_tangent_vector"]
@@ -73,6 +73,13 @@ class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc
 
     def inner_product(self, tangent_vec_a: Array, tangent_vec_b: Array, base_point: Array) -> Array:
         r"""Inner product of tangent vectors: :math:`\langle Z_1, \mathcal{A}^{-1} Z_2 \rangle`."""
+        arrays = (as_array(x) for x in (tangent_vec_a, tangent_vec_b, base_point))
+        if tangent_vec_b is tangent_vec_a:
+            first, _, base = arrays
+            return in_groups(lambda x, at: self._product(x, x, at), first, base)
+        return in_groups(self._product, *arrays)
+
+    def _product(self, tangent_vec_a: Array, tangent_vec_b: Array, base_point: Array) -> Array:
         point = self.form.point(base_point, ordered=False)
         first = self._vector(point, tangent_vec_a)
         same = tangent_vec_b is tangent_vec_a
