@@ -8,7 +8,7 @@ from PIL import Image
 
 GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
 SMALL = {
-    "plot_cluster_means.py": ["--train", "5", "--test", "10"],
+    "plot_cluster_means.py": ["--images", "5"],
     "plot_gauge_noise.py": ["--starts", "20", "--time", "0.5", "--steps", "40"],
     "plot_low_rank_limits.py": ["--starts", "20", "--time", "300", "--scale", "0.05"],
 }

@@ -1,31 +1,35 @@
 r"""
-Mean covariances at several depths
-==================================
+Clusters of covariances at several depths
+=========================================
 
 Each image of a digit 0, 1 or 7 is summarised by the covariance of the coordinates of its pixels,
 weighted by their ink.  At every depth the deep linear network gives such matrices a distance and a
-mean: at depth one the arithmetic mean, at two the barycentre of Wasserstein.  A new image goes to
-the class of the nearest mean.  The right share rises from 0.840 at depth one to 0.870 at four: of
-300 images 15 are gained and 6 lost, a hint only (p = 0.08, McNemar).  The covariances lose much:
-class means of all pixels reach 0.987.  Depth moves the means little, determinants by 1 to 4%.
+mean: at depth one the arithmetic mean, at two the barycentre of Wasserstein.  k-means with these
+means looks for the three digits without being told them.
+
+With 180 images the adjusted Rand index, which is one where clusters are the digits and zero for
+clusters by chance, rises from 0.50 at depth one to 0.60, 0.64 and 0.70 at depths two to four; from
+three other images to start with, from 0.49 to 0.76 at depth four.  That is one data set, and a
+covariance keeps little of an image: nothing here says that deep metrics cluster others better.
 """
 
 import argparse
 
+import geomstats.backend as gs
 import matplotlib.pyplot as plt
 import numpy as np
 from geomstats.geometry.spd_matrices import SPDMatrices
-from geomstats.learning.frechet_mean import FrechetMean
+from geomstats.learning.kmeans import RiemannianKMeans
 from sklearn.datasets import load_digits
+from sklearn.metrics import adjusted_rand_score
 
 from dlngeom.geomstats import DeepLinearMetric
 
-parser = argparse.ArgumentParser(description="Nearest class mean of digits at several depths")
-parser.add_argument("--train", type=int, default=40, help="images of each class for the means")
-parser.add_argument("--test", type=int, default=100, help="images of each class to classify")
+parser = argparse.ArgumentParser(description="Clusters of digits at several depths")
+parser.add_argument("--images", type=int, default=60, help="images of each digit")
 parser.add_argument("--output", help="file for the figure")
 arguments = parser.parse_args()
-CLASSES = (0, 1, 7)
+CLASSES, DEPTHS = (0, 1, 7), (1, 2, 3, 4)
 
 
 def covariances(images):
@@ -36,44 +40,42 @@ def covariances(images):
     return (ink * offsets) @ offsets.mT
 
 
-def class_mean(space, points):
-    """Mean by gradient descent from the arithmetic mean."""
-    start = np.mean(points, axis=0)
-    return FrechetMean(space).set(init_point=start, epsilon=1e-10).fit(points).estimate_
+def clusters(depth, points, start):
+    """Centres and labels of k-means under the metric of a depth."""
+    space = SPDMatrices(2, equip=False).equip_with_metric(DeepLinearMetric, depth=depth)
+    # Fitting writes into the array of centres that it is given.
+    kmeans = RiemannianKMeans(space, n_clusters=len(start), init=gs.copy(start), tol=1e-4)
+    kmeans.fit(points)
+    return kmeans.cluster_centers_, kmeans.labels_
 
 
 # %%
-# Depths share the new images: "gains" are right here and wrong at depth one, "losses" the reverse.
+# All depths start from the same three images.
+gs.random.seed(0)
 images, target = load_digits(return_X_y=True)
-rows = [np.flatnonzero(target == k) for k in CLASSES]
-first = np.concatenate([i[: arguments.train] for i in rows])
-last = np.concatenate([i[-arguments.test :] for i in rows])
-known, new, depths = covariances(images[first]), covariances(images[last]), (1, 2, 3, 4)
-means, right = [], []
-print(f"digits {CLASSES}, {arguments.train} + {arguments.test} images of each")
-print("depth  accuracy  gains  losses   det of the mean of each class")
-for depth in depths:
-    space = SPDMatrices(2, equip=False)
-    space.equip_with_metric(DeepLinearMetric, depth=depth)
-    means.append([class_mean(space, known[target[first] == k]) for k in CLASSES])
-    nearest = np.argmin([space.metric.squared_dist(S, new) for S in means[-1]], axis=0)
-    right.append(np.array(CLASSES)[nearest] == target[last])
-    gains, losses = np.sum(right[-1] & ~right[0]), np.sum(right[0] & ~right[-1])
-    print(f"{depth:5} {np.mean(right[-1]):9.3f} {gains:6} {losses:7}  ", end="")
-    print(*(f"{np.linalg.det(S):8.4f}" for S in means[-1]))
-figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+rows = np.concatenate([np.flatnonzero(target == k)[: arguments.images] for k in CLASSES])
+points, target = covariances(images[rows]), target[rows]
+start = points[[0, arguments.images, 2 * arguments.images]]
+found = {depth: clusters(depth, points, start) for depth in DEPTHS}
+print(f"digits {CLASSES}, {arguments.images} images of each")
+print("depth  Rand index  agreement with depth 1   det of each centre")
+for depth, (centres, labels) in found.items():
+    scores = [adjusted_rand_score(other, labels) for other in (target, found[1][1])]
+    print(f"{depth:5} {scores[0]:11.3f} {scores[1]:23.3f}   ", end="")
+    print(*(f"{np.linalg.det(S):8.3f}" for S in centres))
+
+figure, axes = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
 circle = np.stack([f(np.linspace(0, 2 * np.pi, 200)) for f in (np.cos, np.sin)])
-sizes = np.linalg.det(np.array(means))
-for i, k in enumerate(CLASSES):
-    for S in known[target[first] == k][:20]:
+centres, labels = found[3]
+for i in range(len(CLASSES)):
+    for S in points[labels == i][:25]:
         axes[0].plot(*np.linalg.cholesky(S) @ circle, f"C{i}", linewidth=0.5, alpha=0.3)
-    axes[0].plot(*np.linalg.cholesky(means[-1][i]) @ circle, f"C{i}", linewidth=2.5, label=k)
-    axes[1].plot(depths, sizes[:, i] / sizes[0, i], f"C{i}o-", label=k)
-axes[0].set(title="images and means, $N = 4$", xlabel="x, in pixels", ylabel="y", aspect="equal")
-axes[0].legend(title="digit", loc="center")
-axes[1].set(title="determinants of means over those at $N = 1$", xlabel="depth $N$", xticks=depths)
-rate = np.mean(right, axis=1)
-axes[2].errorbar(depths, rate, np.sqrt(rate * (1 - rate) / len(new)), fmt="ko-", capsize=4)
-axes[2].set(title="right share of the new images", xlabel="depth $N$", xticks=depths)
+    axes[0].plot(*np.linalg.cholesky(centres[i]) @ circle, f"C{i}", linewidth=2.5)
+axes[0].set(title="clusters and their means, depth 3", xlabel="x, in pixels", ylabel="y")
+axes[0].set_aspect("equal")
+rand = [adjusted_rand_score(target, found[depth][1]) for depth in DEPTHS]
+axes[1].plot(DEPTHS, rand, "ko-")
+axes[1].set(title="agreement with the digits", xlabel="depth $N$", ylabel="adjusted Rand index")
+axes[1].set(xticks=DEPTHS, ylim=(0, 1))
 if arguments.output:
     figure.savefig(arguments.output, dpi=120)
