@@ -51,7 +51,6 @@ def clusters(depth, points, start):
 
 # %%
 # All depths start from the same three images.
-gs.random.seed(0)
 images, target = load_digits(return_X_y=True)
 rows = np.concatenate([np.flatnonzero(target == k)[: arguments.images] for k in CLASSES])
 points, target = covariances(images[rows]), target[rows]
@@ -71,8 +70,7 @@ for i in range(len(CLASSES)):
     for S in points[labels == i][:25]:
         axes[0].plot(*np.linalg.cholesky(S) @ circle, f"C{i}", linewidth=0.5, alpha=0.3)
     axes[0].plot(*np.linalg.cholesky(centres[i]) @ circle, f"C{i}", linewidth=2.5)
-axes[0].set(title="clusters and their means, depth 3", xlabel="x, in pixels", ylabel="y")
-axes[0].set_aspect("equal")
+axes[0].set(title="clusters and means, depth 3", xlabel="x, in pixels", ylabel="y", aspect="equal")
 rand = [adjusted_rand_score(target, found[depth][1]) for depth in DEPTHS]
 axes[1].plot(DEPTHS, rand, "ko-")
 axes[1].set(title="agreement with the digits", xlabel="depth $N$", ylabel="adjusted Rand index")
