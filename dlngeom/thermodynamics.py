@@ -1,4 +1,4 @@
-r"""Entropy of the gauge orbits of a deep linear network, and the force that it exerts.
+r"""Thermodynamics of a deep linear network: entropy, free energy and their derivatives.
 
 References are to Menon, *The geometry of the deep linear network*.
 """
@@ -6,97 +6,39 @@ References are to Menon, *The geometry of the deep linear network*.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from scipy.special import zeta
-
-from dlngeom import _check, spectral
-from dlngeom._array import Array, constant, namespace
-from dlngeom._check_points import check_svd, require_positive
-from dlngeom.factored import pair
+from dlngeom import _check, endtoend, factored
+from dlngeom._array import Array
+from dlngeom.covectors import Covector
+from dlngeom.entropies import entropy, entropy_egrad, entropy_ehess, entropy_gradient
 from dlngeom.points import svd
-from dlngeom.tuples import SVD, Tangent, dense
-from dlngeom.volumes import log_stiefel_volume
+from dlngeom.tuples import SVD, Tangent
 
-__all__ = ["entropy", "entropy_gradient"]
+__all__ = [
+    "entropy",
+    "entropy_egrad",
+    "entropy_ehess",
+    "entropy_gradient",
+    "free_energy",
+    "free_energy_gradient",
+    "free_energy_hessian",
+]
 
-# Coefficients of coth(x) - 1/x in odd powers of x.
-_LANGEVIN = [-2 * (-1) ** k * float(zeta(2 * k)) / math.pi ** (2 * k) for k in range(1, 15)]
-# The series is used below this argument, where its last term is at rounding level.
-_NEAR = 0.75
 
-
-def entropy(
-    s: Array,
+def free_energy(
+    W: Array | SVD,
     widths: Sequence[int],
-    rank: int | None = None,
+    energy: Array | Callable[[Any], Array],
+    beta: float,
     *,
     depth: float | None = None,
     check_finite: bool = True,
 ) -> Array:
-    r"""Boltzmann entropy of an end-to-end matrix: log volume of the networks that lie over it.
+    r"""Free energy of an end-to-end matrix at inverse temperature ``beta``.
 
-    .. math:: S = \tfrac12 \sum_{k<l} \log
-              \frac{\sigma_k^2 - \sigma_l^2}{\lambda_k^2 - \lambda_l^2}
-              + \sum_{p=1}^{N-1} \Big[ (d_p - r) \sum_k \log \lambda_k
-              + \log \mathrm{vol}\, St(r, d_p) \Big]
-
-    Parameters
-    ----------
-    s : array (..., r)
-        Singular values of ``W``, > 0.
-    widths : sequence of N+1 int
-        ``(d_0, ..., d_N)``.
-    rank : int, optional
-        ``r``; the length of ``s`` by default, which it must be.
-    depth : inf, optional
-        For ``inf``, ``widths`` are those of the two ends, ``(d, d)``, and the entropy is the
-        limit up to a constant.
-    check_finite : bool
-        Whether to check the values of the input.
-
-    Returns
-    -------
-    array (...)
-        Volumes are those of orbits of balanced networks in the Frobenius metric.
-
-    Raises
-    ------
-    ValueError
-        If ``s`` is not positive, or shapes, rank or depth do not fit.
-
-    Notes
-    -----
-    Theorem 10, at every rank and for all widths; smooth at repeated singular values.
-    """
-    number, inner = _layers(widths, depth)
-    _check.floating("s", s)
-    r = _check.rank(rank if rank is not None else s.shape[-1], *_check.widths(widths))
-    _check.shape("s", s, (r,))
-    if check_finite:
-        _check.finite("s", s)
-    require_positive("s", s)
-    xp = namespace(s)
-    pairs = xp.triu(spectral.log_weights(*pair(s), number), k=1)
-    total = xp.sum(pairs, axis=(-2, -1)) / 2
-    if number == math.inf:
-        return total
-    free = sum(d - r for d in inner)
-    constant_part = sum(log_stiefel_volume(r, d) for d in inner)
-    return total + free / number * xp.sum(xp.log(s), axis=-1) + constant_part
-
-
-def entropy_gradient(
-    W: Array | SVD,
-    widths: Sequence[int],
-    *,
-    depth: float | None = None,
-    check_finite: bool = True,
-) -> Array | Tangent:
-    r"""Gradient of the entropy for the metric ``g^N``: the force of the gauge noise.
-
-    .. math:: \mathrm{grad}_{g^N} S = U\, \mathrm{diag}(c)\, V^T, \qquad
-              c_k = \Sigma'_{kk} + \lambda_k^{N-2} \sum_{p=1}^{N-1} (d_p - r)
+    .. math:: F_\beta(W) = E(W) - S(W) / \beta
 
     Parameters
     ----------
@@ -104,10 +46,54 @@ def entropy_gradient(
         Point; a dense one has rank ``min(m, n)``.
     widths : sequence of N+1 int
         ``(d_0, ..., d_N)``.
+    energy : array (...) or callable
+        ``E(W)``, or the function ``E`` of ``W``.
+    beta : float
+        Inverse temperature, > 0; ``inf`` leaves the energy.
     depth : inf, optional
-        As for :func:`entropy`, with the metric of :class:`dlngeom.InfinitelyDeepNetwork`.
+        As for :func:`entropy`.
     check_finite : bool
         Whether to check the values of the input.
+
+    Returns
+    -------
+    array (...)
+
+    Raises
+    ------
+    ValueError
+        If ``beta`` is not positive, or as for :func:`entropy`.
+
+    Notes
+    -----
+    Equation (6.6).
+    """
+    _positive(beta)
+    value = energy(W) if callable(energy) else energy
+    s = W.s if isinstance(W, SVD) else svd(W).s
+    return value - entropy(s, widths, depth=depth, check_finite=check_finite) / beta
+
+
+def free_energy_gradient(
+    W: Array | SVD,
+    widths: Sequence[int],
+    egrad: Covector,
+    beta: float,
+    *,
+    depth: float | None = None,
+    check_finite: bool = True,
+) -> Array | Tangent:
+    r"""Gradient of the free energy for the metric ``g^N``.
+
+    .. math:: \mathrm{grad}_{g^N} F_\beta = \mathcal{A}_{N,W}(E'(W))
+              - \tfrac1\beta\, \mathrm{grad}_{g^N} S
+
+    Parameters
+    ----------
+    W, widths, beta, depth, check_finite
+        As for :func:`free_energy`.
+    egrad : array (..., m, n), sparse, LinearOperator or LowRank
+        Euclidean gradient ``E'(W)``.
 
     Returns
     -------
@@ -116,87 +102,75 @@ def entropy_gradient(
     Raises
     ------
     ValueError
-        If ``W`` has a singular value of zero, or shapes, rank or depth do not fit.
+        As for :func:`free_energy` and :func:`dlngeom.endtoend.gradient`.
 
     Notes
     -----
-    (12.8) and (12.13), at every rank and for all widths; smooth at repeated singular values.
+    Equation (12.13), at every rank and for all widths.
     """
-    number, inner = _layers(widths, depth)
-    point = _point(W, widths, check_finite)
-    c = _force(point.s, number, sum(d - point.s.shape[-1] for d in inner))
-    unit = namespace(c).eye(c.shape[-1], dtype=c.dtype)
-    core = c[..., None, :] * constant(unit, c)
-    Z = Tangent(point.u * 0, core, point.vt.mT * 0)
-    return Z if isinstance(W, SVD) else dense((point, Z))
+    _positive(beta)
+    force = entropy_gradient(W, widths, depth=depth, check_finite=check_finite)
+    number = _number(widths, depth)
+    pull = endtoend.gradient(W, egrad, number, check_finite=check_finite)
+    return _minus(pull, force, beta)
 
 
-def _layers(widths: Sequence[int], depth: float | None) -> tuple[float, tuple[int, ...]]:
-    """Depth and inner widths."""
-    widths = _check.widths(widths)
-    if depth is None or depth == len(widths) - 1:
-        return len(widths) - 1, widths[1:-1]
-    if depth != math.inf or len(widths) > 2 or widths[0] != widths[1]:
-        raise ValueError(
-            f"depth={depth!r} with widths={widths}: give none, or inf with widths (d, d)"
-        )
-    return math.inf, ()
+def free_energy_hessian(
+    W: Array | SVD,
+    Z: Array | Tangent,
+    widths: Sequence[int],
+    egrad: Covector,
+    ehess: Covector,
+    beta: float,
+    *,
+    depth: float | None = None,
+    check_finite: bool = True,
+) -> Array | Tangent:
+    r"""Hessian of the free energy for the metric ``g^N``, applied to a tangent vector.
 
+    .. math:: \mathrm{Hess}\,F_\beta[Z] = \mathrm{Hess}\,E[Z] - \tfrac1\beta\,\mathrm{Hess}\,S[Z]
 
-def _point(W: Array | SVD, widths: Sequence[int], check_finite: bool) -> SVD:
-    if isinstance(W, SVD):
-        point = check_svd(W, check_finite=check_finite)
-    else:
-        _check.matrix("W", W)
-        point = svd(W)
-    shape = (point.u.shape[-2], point.vt.shape[-1])
-    if shape != (widths[-1], widths[0]):
-        raise ValueError(
-            f"W is {shape[0]} x {shape[1]}: widths={tuple(widths)} end with {widths[-1]} x "
-            f"{widths[0]}"
-        )
-    _check.rank(point.s.shape[-1], *widths)
-    require_positive("W", point.s)
-    return point
+    Parameters
+    ----------
+    W, widths, beta, depth, check_finite
+        As for :func:`free_energy`.
+    Z : array (..., m, n) or Tangent
+        Tangent vector.
+    egrad, ehess : array (..., m, n), sparse, LinearOperator or LowRank
+        ``E'(W)`` and ``E''(W)[Z]``.
 
+    Returns
+    -------
+    array (..., m, n) or Tangent
 
-def _force(s: Array, depth: float, free: int) -> Array:
-    """Diagonal ``c`` of the gradient of the entropy."""
-    xp = namespace(s)
-    log_s = xp.log(s)
-    forces = _pair_force(log_s[..., :, None] - log_s[..., None, :], depth)
-    itself = _pair_force(log_s * 0, depth)
-    power = 1.0 if depth == math.inf else 1 - 2 / depth
-    return s**power * (xp.sum(forces, axis=-1) - itself + free)
+    Raises
+    ------
+    ValueError
+        As for :func:`free_energy` and :func:`dlngeom.endtoend.hessian`.
 
-
-def _pair_force(v: Array, depth: float) -> Array:
-    """Differentiate by ``log lam_k`` a pair's entropy, at ``v = log(sigma_k / sigma_l)``.
-
-    It is ``N e(v) - e(v/N)`` with ``e(x) = 1/(1 - exp(-2x))``; where both have a pole, the
-    difference of what remains without it.
+    Notes
+    -----
+    Derivative of (12.13); smooth at repeated singular values.
     """
-    xp = namespace(v)
-    near = xp.abs(v) < _NEAR
-    small, large = xp.where(near, v, 0 * v), xp.where(near, xp.ones_like(v), v)
-    if depth == math.inf:
-        far = _step(large) - 1 / (2 * large)
-        return xp.where(near, (1 + _langevin(small)) / 2, far)
-    far = depth * _step(large) - _step(large / depth)
-    close = (depth - 1 + depth * _langevin(small) - _langevin(small / depth)) / 2
-    return xp.where(near, close, far)
+    _positive(beta)
+    first = entropy_egrad(W, widths, depth=depth, check_finite=check_finite)
+    second = entropy_ehess(W, Z, widths, depth=depth, check_finite=check_finite)
+    number = _number(widths, depth)
+    pull = endtoend.hessian(W, egrad, ehess, Z, number, check_finite=check_finite)
+    force = endtoend.hessian(W, first, second, Z, number, check_finite=False)
+    return _minus(pull, force, beta)
 
 
-def _step(x: Array) -> Array:
-    """Return ``1 / (1 - exp(-2x))``, which is zero to rounding before ``exp`` overflows."""
-    xp = namespace(x)
-    largest = math.log(float(xp.finfo(x.dtype).max)) - 1
-    return -1 / xp.expm1(xp.minimum(-2 * x, largest * xp.ones_like(x)))
+def _positive(beta: float) -> None:
+    if not beta > 0:
+        raise ValueError(f"beta={beta!r}: an inverse temperature must be positive")
 
 
-def _langevin(x: Array) -> Array:
-    """Series of ``coth(x) - 1/x`` for ``|x| < 0.75``, to rounding."""
-    squared, total = x * x, 0 * x
-    for coefficient in reversed(_LANGEVIN):
-        total = total * squared + coefficient
-    return x * total
+def _number(widths: Sequence[int], depth: float | None) -> float:
+    return math.inf if depth == math.inf else len(_check.widths(widths)) - 1
+
+
+def _minus(pull: Array | Tangent, force: Array | Tangent, beta: float) -> Array | Tangent:
+    if isinstance(pull, Tangent):
+        return factored.combine(1.0, pull, -1 / beta, force)
+    return pull - force / beta
