@@ -171,6 +171,6 @@ def _number(widths: Sequence[int], depth: float | None) -> float:
 
 
 def _minus(pull: Array | Tangent, force: Array | Tangent, beta: float) -> Array | Tangent:
-    if isinstance(pull, Tangent):
+    if isinstance(pull, Tangent) and isinstance(force, Tangent):
         return factored.combine(1.0, pull, -1 / beta, force)
-    return pull - force / beta
+    return pull - (1 / beta) * force
