@@ -170,7 +170,7 @@ def _number(widths: Sequence[int], depth: float | None) -> float:
     return math.inf if depth == math.inf else len(_check.widths(widths)) - 1
 
 
-def _minus(pull: Array | Tangent, force: Array | Tangent, beta: float) -> Array | Tangent:
-    if isinstance(pull, Tangent) and isinstance(force, Tangent):
+def _minus(pull: Any, force: Any, beta: float) -> Array | Tangent:
+    if isinstance(pull, Tangent):
         return factored.combine(1.0, pull, -1 / beta, force)
-    return pull - (1 / beta) * force
+    return pull - force / beta
