@@ -13,7 +13,7 @@ test: .venv/installed-test
 	$(BIN)/python -m pytest -n 2
 
 slow: .venv/installed-test
-	$(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 lint: .venv/installed-test
 	$(BIN)/ruff format --check .
