@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The tests work on small matrices, where threads of BLAS only wait for each other.
 test slow: export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: demo test slow lint bench clean
+.PHONY: demo test slow conformance lint bench clean
 
 demo: .venv/installed
 	$(BIN)/dlngeom complete --sample --missing 0.5 --output demo
@@ -14,6 +14,11 @@ test: .venv/installed-test
 
 slow: .venv/installed-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+
+# The test cases of geomstats on its pytorch backend, at all sizes.
+conformance: .venv/installed-test
+	GEOMSTATS_BACKEND=pytorch OMP_NUM_THREADS=1 ALL_SIZES=1 \
+	  $(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/conformance
 
 lint: .venv/installed-test
 	$(BIN)/ruff format --check .
