@@ -2,9 +2,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
 # The tests work on small matrices, where threads of BLAS only wait for each other.
-test slow: export OPENBLAS_NUM_THREADS = 1
+test slow docs: export OPENBLAS_NUM_THREADS = 1
 
-.PHONY: demo test slow conformance lint bench clean
+.PHONY: demo test slow conformance lint docs bench clean
 
 demo: .venv/installed
 	$(BIN)/dlngeom complete --sample --missing 0.5 --output demo
@@ -26,6 +26,10 @@ lint: .venv/installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Into build/html; runs the gallery, and any warning is an error.
+docs: .venv/installed-docs
+	MPLBACKEND=agg $(BIN)/python -m sphinx -W --keep-going -b html docs build/html
+
 bench: .venv/installed-test
 	$(BIN)/python tests/benchmarks/iteration_cost.py
 	$(BIN)/python tests/benchmarks/flow.py
@@ -33,7 +37,7 @@ bench: .venv/installed-test
 	$(BIN)/python tests/benchmarks/geomstats_metrics.py
 
 clean:
-	rm -rf .venv demo dlngeom-output
+	rm -rf .venv demo dlngeom-output build docs/examples docs/api/generated
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -44,4 +48,8 @@ clean:
 
 .venv/installed-test: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[test]'
+	touch $@ .venv/installed
+
+.venv/installed-docs: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[docs]'
 	touch $@ .venv/installed

@@ -1,4 +1,4 @@
-"""The network ``W = W_N ... W_1``: product, lifted gradient and invariants of any factors."""
+"""Networks as tuples of layers: product, differential, lifted gradient and invariants."""
 
 from __future__ import annotations
 

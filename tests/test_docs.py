@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -17,7 +19,7 @@ def run(page, capsys):
 
 
 def test_your_own_quotient(capsys):
-    blocks, scope, printed = run("your-own-quotient.md", capsys)
+    blocks, scope, printed = run("guide/extend.md", capsys)
     assert len([line for line in blocks[0].splitlines() if line.strip()]) <= 40
     assert printed.startswith("14 properties hold")
     # Without noise of its own, |x|^2 grows by dim_orbit times t: eigenvalues are driven apart.
@@ -31,7 +33,7 @@ def test_your_own_quotient(capsys):
 
 
 def test_statistics_with_geomstats(capsys):
-    _, scope, printed = run("geomstats.md", capsys)
+    _, scope, printed = run("guide/statistics.md", capsys)
     space, mean, points = scope["space"], scope["mean"], scope["points"]
     # Logarithms at a mean add up to zero.
     assert np.max(np.abs(np.mean(space.metric.log(points, mean), axis=0))) < 1e-3
@@ -42,6 +44,50 @@ def test_statistics_with_geomstats(capsys):
 def test_the_page_on_geomstats_lists_what_is_left_out():
     from conformance.cases import COORDINATES, EXCLUDED
 
-    page = (DOCS / "geomstats.md").read_text()
+    page = (DOCS / "guide" / "statistics.md").read_text()
     for name in (*COORDINATES, *EXCLUDED, "geodesic_equation"):
         assert f"`{name}`" in page
+
+
+@pytest.fixture
+def _folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(plt, "show", lambda: None)
+    yield
+    plt.close("all")
+
+
+@pytest.mark.usefixtures("_folder")
+def test_quick_start_prints_what_the_page_shows(capsys):
+    _, _, printed = run("quickstart.md", capsys)
+    shown = re.search(r"```text\n(.*?)```", (DOCS / "quickstart.md").read_text(), re.DOTALL)
+    assert printed == shown[1]
+    assert Path("first.png").is_file()
+
+
+@pytest.mark.parametrize("page", ["optimise", "complete", "flow", "sample", "thermodynamics"])
+def test_guide(page, capsys):
+    blocks, scope, printed = run(f"guide/{page}.md", capsys)
+    assert blocks
+    assert "False" not in printed
+    if page == "optimise":
+        assert np.linalg.norm((scope["u"] * scope["s"]) @ scope["vt"] - scope["A"]) < 1e-4
+    if page == "complete":
+        assert scope["error"] < 0.01
+    if page == "thermodynamics":
+        assert printed.count("0.4082") == 7
+
+
+def test_every_page_is_tested():
+    pages = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
+    with_code = {x for x in pages if "```python" in (DOCS / x).read_text()}
+    tested = Path(__file__).read_text()
+    names = {x.removeprefix("guide/").removesuffix(".md") for x in with_code}
+    assert names
+    assert all(f'"{x}"' in tested or f"{x}.md" in tested for x in names)
+
+
+def test_the_page_on_misprints_names_every_test():
+    tests = (Path(__file__).parent / "test_misprints.py").read_text()
+    named = re.findall(r"`(test_\w+)`", (DOCS / "misprints.md").read_text())
+    assert sorted(named) == sorted(re.findall(r"^def (test_\w+)", tests, re.MULTILINE))

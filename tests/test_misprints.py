@@ -2,10 +2,8 @@
 
 Every test shows that the formula as printed fails and that the corrected one holds; the step of
 finite differences limits those that need a second derivative to 1e-6 or so.  (4.11) and (7.13)
-may be faults of a copy and not of the article.  Not testable
-in numbers, since only a name or a reference is wrong: Section 3.2, where the lifted loss is
-``E`` after ``phi`` and not the reverse; (12.5), whose first term is ``E(x)``, the loss downstairs,
-and not ``L(x)``; and the sentence before (12.13), which means Theorem 10 and not Theorem 14.
+may be faults of a copy and not of the article.  Where only a reference is wrong, before (12.13),
+the test shows that the right one leads to the formula.
 """
 
 from itertools import combinations, pairwise
@@ -410,3 +408,57 @@ def test_5_20_number_of_singular_values(rng):
     assert rank + (depth + 1) * stiefel == dimension
     with pytest.raises(ValueError, match="broadcast"):
         frames.q[1] * np.ones(d)
+
+
+def squared_distance(W):
+    """Energy of an end-to-end matrix."""
+    return float(np.sum((W - np.eye(3)) ** 2)) / 2
+
+
+def test_section_3_2_order_of_the_composition(rng):
+    """Printed: ``phi`` after ``E``, of which ``phi`` has no layers.  Right: ``E`` after ``phi``."""
+    layers = reference.random_layers((3, 3, 3), rng)
+    with pytest.raises((ValueError, TypeError)):
+        network.end_to_end(squared_distance(np.stack(layers)))
+    egrad = network.end_to_end(layers) - np.eye(3)
+    found = np.stack(network.lifted_gradient(layers, egrad))
+    stacked, change = np.stack(layers), np.zeros((2, 3, 3))
+    change[1, 0, 2] = 1e-6
+
+    def loss(x):
+        return squared_distance(network.end_to_end(list(x)))
+
+    slope = (loss(stacked + change) - loss(stacked - change)) / 2e-6
+    assert_allclose(found[1, 0, 2], slope, rtol=1e-6)
+
+
+def test_12_5_energy_downstairs(rng):
+    """Printed: ``L``, which takes layers, of a point downstairs.  Right: ``E`` of it."""
+    W, beta = reference.dense_svd(reference.random_svd(3, 3, 3, rng)), 2.0
+
+    def loss(layers):
+        return squared_distance(network.end_to_end(layers))
+
+    with pytest.raises(ValueError, match="W_1 has shape"):
+        loss(W)
+    s = np.linalg.svd(W, compute_uv=False)
+    right = squared_distance(W) - thermodynamics.entropy(s, (3, 3, 3)) / beta
+    assert_allclose(thermodynamics.free_energy(W, (3, 3, 3), squared_distance, beta), right)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_12_13_force_is_that_of_theorem_10(depth, rng):
+    """Printed: by Theorem 14, an orthonormal frame.  Right: by Theorem 10, the volume of orbits."""
+    W = reference.random_svd(3, 3, 3, rng)
+
+    def theorem_10(s):
+        lam = s ** (1 / depth)
+        pairs = combinations(range(3), 2)
+        ratios = [(s[k] ** 2 - s[j] ** 2) / (lam[k] ** 2 - lam[j] ** 2) for k, j in pairs]
+        return np.sum(np.log(ratios)) / 2
+
+    steps = 1e-5 * np.diag(W.s)
+    slopes = [(theorem_10(W.s + x) - theorem_10(W.s - x)) / (2 * np.max(x)) for x in steps]
+    weights = depth * W.s ** (2 - 2 / depth)
+    printed = thermodynamics.entropy_gradient(W, (3,) * (depth + 1)).M
+    assert_allclose(np.diag(printed), weights * slopes, rtol=1e-7)

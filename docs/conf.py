@@ -1,0 +1,90 @@
+"""Configuration of the documentation; ``make docs`` builds it."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from sphinx_gallery.sorting import ExplicitOrder
+
+HERE = Path(__file__).parent
+metadata = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
+
+project = "dlngeom"
+author = "The dlngeom developers"
+copyright = author
+release = version = metadata["version"]
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    # Formulas without a request to another server.
+    "sphinx-mathjax-offline",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+    "sphinxcontrib.bibtex",
+]
+exclude_patterns = ["gallery/*"]
+templates_path = ["_templates"]
+
+myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+bibtex_bibfiles = ["references.bib"]
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+numpydoc_show_class_members = False
+copybutton_exclude = ".linenos, .gp, .go"
+
+GALLERY = (
+    "foliation",
+    "orbits",
+    "motion_by_curvature",
+    "submersion",
+    "rank_one_variety",
+    "simons_cone",
+    "gauge_noise",
+    "rank_jumps",
+    "low_rank_limits",
+    "free_energy_landscape",
+    "selection",
+    "equilibrium_law",
+    "spacings",
+    "cluster_means",
+)
+
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "examples",
+    # A script that is missing from the list is an error.
+    "within_subsection_order": ExplicitOrder([f"plot_{name}.py" for name in GALLERY]),
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "show_memory": False,
+    "min_reported_time": 1e9,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "dlngeom"
+html_favicon = "_static/favicon.svg"
+html_logo = "_static/favicon.svg"
+html_context = {"default_mode": "auto"}
+html_static_path = ["_static"]
+html_css_files = ["dlngeom.css"]
+html_theme_options = {
+    "logo": {"text": "dlngeom", "alt_text": "dlngeom - home"},
+    "footer_start": ["copyright"],
+    "footer_end": ["theme-version"],
+    "header_links_before_dropdown": 5,
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "show_prev_next": True,
+}
+html_sidebars = {
+    page: [] for page in ("index", "quickstart", "theory", "misprints", "benchmarks", "changelog")
+}
