@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from dlngeom import _check, spectral
 from dlngeom._array import Array, constant, namespace
 from dlngeom._check_points import require_positive
@@ -155,7 +157,7 @@ def _checked(
 ) -> tuple[int, int, float]:
     """Sizes of the matrix, and the depth."""
     depth = _check.depth(depth)
-    if len(shape) != 2:
+    if np.shape(shape) != (2,):
         raise ValueError(f"shape={shape!r}: it must be (m, n)")
     m, n = _check.widths(shape)
     _check.floating("s", s)

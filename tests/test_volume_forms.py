@@ -269,6 +269,7 @@ def test_bad_input():
     s = np.array([2.0, 1.0])
     errors = {
         r"shape=\(2,\): it must be \(m, n\)": lambda: log_svd_density(s, (2,), 2),
+        "shape=3: it must be": lambda: log_svd_density(s, 3, 2),
         r"s has shape \(2,\): it must be \(..., r\), r from 1 to 1": lambda: log_svd_density(
             s, (1, 4), 2
         ),
