@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 from dlngeom import _check, spectral
 from dlngeom._array import Array, identity, namespace
-from dlngeom._check_downstairs import checked_components
-from dlngeom._check_points import check_svd, require_positive
+from dlngeom._check_downstairs import checked_components, checked_point
+from dlngeom._check_points import require_positive
 from dlngeom.factored import pair
 from dlngeom.pair_entropy import pair_force, pair_stiffness
-from dlngeom.points import svd
 from dlngeom.tuples import SVD, LowRank, Tangent, dense
 from dlngeom.volumes import log_stiefel_volume
 
@@ -70,7 +69,7 @@ def entropy(
     _check.shape("s", s, (r,))
     if check_finite:
         _check.finite("s", s)
-    require_positive("s", s)
+        require_positive("s", s)
     xp = namespace(s)
     pairs = xp.triu(spectral.log_weights(*pair(s), number), k=1)
     total = xp.sum(pairs, axis=(-2, -1)) / 2
@@ -245,11 +244,7 @@ def _layers(widths: Sequence[int], depth: float | None) -> tuple[float, tuple[in
 
 
 def _point(W: Array | SVD, widths: Sequence[int], check_finite: bool) -> SVD:
-    if isinstance(W, SVD):
-        point = check_svd(W, check_finite=check_finite)
-    else:
-        _check.matrix("W", W)
-        point = svd(W)
+    point = checked_point(W, 1, check_finite)
     shape = (point.u.shape[-2], point.vt.shape[-1])
     if shape != (widths[-1], widths[0]):
         raise ValueError(
@@ -257,7 +252,8 @@ def _point(W: Array | SVD, widths: Sequence[int], check_finite: bool) -> SVD:
             f"{widths[0]}"
         )
     _check.rank(point.s.shape[-1], *widths)
-    require_positive("W", point.s)
+    if check_finite:
+        require_positive("W", point.s)
     return point
 
 

@@ -1,4 +1,4 @@
-r"""Thermodynamics of a deep linear network: entropy, free energy and their derivatives.
+r"""Thermodynamics of a deep linear network: entropy, free energy, volumes.
 
 References are to Menon, *The geometry of the deep linear network*.
 """
@@ -11,10 +11,15 @@ from typing import Any
 
 from dlngeom import _check, endtoend, factored
 from dlngeom._array import Array
+from dlngeom._check_downstairs import checked_point
 from dlngeom.covectors import Covector
 from dlngeom.entropies import entropy, entropy_egrad, entropy_ehess, entropy_gradient
-from dlngeom.points import svd
 from dlngeom.tuples import SVD, Tangent
+from dlngeom.volume_forms import (
+    log_network_density,
+    log_singular_value_density,
+    log_svd_density,
+)
 
 __all__ = [
     "entropy",
@@ -24,6 +29,9 @@ __all__ = [
     "free_energy",
     "free_energy_gradient",
     "free_energy_hessian",
+    "log_network_density",
+    "log_singular_value_density",
+    "log_svd_density",
 ]
 
 
@@ -70,7 +78,7 @@ def free_energy(
     """
     _positive(beta)
     value = energy(W) if callable(energy) else energy
-    s = W.s if isinstance(W, SVD) else svd(W).s
+    s = checked_point(W, 1, check_finite).s
     return value - entropy(s, widths, depth=depth, check_finite=check_finite) / beta
 
 

@@ -19,7 +19,8 @@ MODULES = [
     "points", "pymanopt",
     "quotients", "retractions", "sample_plotting", "shooting", "spectral", "steppers",
     "submersion", "submersion_checks", "systems", "tangent_basis", "thermodynamics",
-    "trajectory", "tuples", "unbalanced", "volumes", "walk_runs", "walk_steps", "walks",
+    "trajectory", "tuples", "unbalanced", "volume_forms", "volumes", "walk_runs", "walk_steps",
+    "walks",
 ]  # fmt: skip
 
 

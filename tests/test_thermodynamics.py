@@ -1,12 +1,13 @@
 import math
 from itertools import combinations
 
+import mpmath
 import numpy as np
 import pytest
 import reference as ref
 
 import dlngeom
-from dlngeom import SVD, endtoend
+from dlngeom import SVD, Frames, endtoend, network, submersion
 from dlngeom.thermodynamics import entropy, entropy_gradient
 from dlngeom.volumes import log_orthogonal_volume, log_sphere_volume, log_stiefel_volume
 
@@ -55,6 +56,18 @@ def test_entropy_is_the_volume_of_the_orbit(widths, rank, options, rng):
     ref.close(entropy(s, widths), log_orbit_volume(point), 1e-10)
 
 
+@pytest.mark.parametrize("number", range(50))
+def test_entropy_of_random_networks_is_the_volume_of_the_orbit(number):
+    rng = np.random.default_rng([20240213, number])
+    depth = rng.integers(1, 6)
+    rank = rng.integers(1, 5)
+    widths = tuple(int(d) for d in rng.integers(rank, 6, depth + 1))
+    kinds = [{}, {"tie": True}, {"ratio": 1 - 1e-9}, {"ratio": 1e-2}]
+    point = ref.random_frames(widths, rank, rng, **kinds[number % 4])
+    value = entropy(point.lam**depth, widths)
+    assert value == pytest.approx(log_orbit_volume(point), rel=1e-10, abs=1e-10)
+
+
 def test_volumes_of_small_groups():
     assert log_orthogonal_volume(0) == 0
     assert math.exp(log_orthogonal_volume(1)) == pytest.approx(2)
@@ -100,6 +113,109 @@ def test_gradient_of_infinite_depth(rng):
     near, far = (along(k * step) - along(-k * step) for k in (1, 2))
     pairing = endtoend.inner(W, entropy_gradient(W, (3, 3), depth=np.inf), Z, np.inf)
     ref.close((8 * near - far) / (12 * step), pairing, 1e-8)
+
+
+SLOPES = [(widths, rank, None) for widths, rank in CASES[1:]] + [((3, 3), 3, np.inf)]
+
+
+@pytest.mark.parametrize(("widths", "rank", "depth"), SLOPES)
+@pytest.mark.parametrize("options", [{}, {"tie": True}, {"ratio": 1 - 1e-9}])
+def test_remainder_of_the_gradient_is_of_second_order(widths, rank, depth, options, rng):
+    W, number = point_over(widths, rank, rng, **options), depth or len(widths) - 1
+    Z = ref.random_tangent(W, rng)
+    slope = endtoend.inner(W, entropy_gradient(W, widths, depth=depth), Z, number)
+    steps = np.geomspace(1e-4, 1e-2, 8)
+
+    def remainder(t, factor):
+        moved = endtoend.retraction(W, dlngeom.Tangent(*(t * x for x in Z)), number)
+        change = entropy(moved.s, widths, depth=depth) - entropy(W.s, widths, depth=depth)
+        return abs(change - factor * t * slope)
+
+    assert ref.slope(steps, [remainder(t, 1.0) for t in steps]) == pytest.approx(2, abs=0.1)
+    wrong = ref.slope(steps, [remainder(t, 1.1) for t in steps])
+    assert wrong == pytest.approx(1, abs=0.3)
+
+
+def exact(s, widths, depth):
+    """Entropy and diagonal of its gradient in 60 digits, by the quotients of differences."""
+    r, inner = len(s), widths[1:-1]
+    with mpmath.workdps(60):
+        s = [mpmath.mpf(float(x)) for x in s]
+        part = mpmath.mpf(0) if depth == np.inf else mpmath.mpf(1) / depth
+        free = part * sum(d - r for d in inner)
+        value = free * sum(map(mpmath.log, s)) + sum(log_stiefel_volume(r, d) for d in inner)
+        slopes = [free] * r
+        for k, j in combinations(range(r), 2):
+            a, b = s[k], s[j]
+            if a == b:
+                value += mpmath.log((part or 1) ** -1 * a ** (2 - 2 * part)) / 2
+                slopes[k] += (1 - part) / 2
+                slopes[j] += (1 - part) / 2
+                continue
+            v = mpmath.log(a / b)
+            below = 2 * v if part == 0 else a ** (2 * part) - b ** (2 * part)
+            value += mpmath.log((a**2 - b**2) / below) / 2
+            first = 1 / (2 * v) if part == 0 else part * a ** (2 * part) / below
+            second = 1 / (2 * v) if part == 0 else part * b ** (2 * part) / below
+            slopes[k] += a**2 / (a**2 - b**2) - first
+            slopes[j] += second - b**2 / (a**2 - b**2)
+        scale = 1 if part == 0 else 1 / part
+        force = [scale * a ** (1 - 2 * part) * x for a, x in zip(s, slopes, strict=True)]
+        return float(value), np.array([float(x) for x in force])
+
+
+NETWORKS = [
+    ((3, 3), np.inf),
+    ((3, 3, 3), 2),
+    ((3, 4, 3, 5), 3),
+    ((4, 3, 3, 3, 3, 3, 5, 3), 7),
+    ((3,) * 101, 100),
+]
+
+
+@pytest.mark.parametrize(("widths", "depth"), NETWORKS)
+@pytest.mark.parametrize("scale", [1.0, 1e-100])
+def test_near_ties(widths, depth, scale):
+    """Gaps from none over 1e-116 to 1: neither a jump nor a loss of digits."""
+    infinite = {"depth": np.inf} if depth == np.inf else {}
+    for gap in (0.0, 1e-16, 1e-14, 1e-12, 1e-8, 1e-4, 1.0):
+        for third in (0.4, 1.3 * (1 - 2 * gap), 1.3e-100):
+            s = np.sort(scale * np.abs([1.3 * (1 + 3 * gap), 1.3, third]))[::-1].copy()
+            value, force = exact(s, widths, depth)
+            # A volume near one has a logarithm near zero, of terms that are not.
+            size = 1 + np.max(np.abs(np.log(s))) * len(widths)
+            assert entropy(s, widths, **infinite) == pytest.approx(
+                value, rel=1e-13, abs=1e-15 * size
+            )
+            W = SVD(np.eye(widths[-1], 3), s, np.eye(3, widths[0]))
+            found = np.diag(entropy_gradient(W, widths, **infinite).M)
+            assert found == pytest.approx(force, rel=1e-13, abs=1e-15 * np.max(force))
+
+
+CURVED = [
+    ((2, 2), 1),
+    ((2, 2, 2), 2),
+    ((3, 3, 3), 2),
+    ((2, 4, 3), 2),
+    ((1, 3, 1), 1),
+    ((3, 3, 2, 3), 1),
+    ((2, 3, 2, 2), 2),
+]
+
+
+@pytest.mark.parametrize(("widths", "rank"), CURVED)
+@pytest.mark.parametrize("tie", [False, True])
+def test_the_force_upstairs_is_minus_the_mean_curvature(widths, rank, tie, rng):
+    point = ref.random_frames(widths, rank, rng, tie=tie)
+    s = point.lam ** (len(widths) - 1)
+    W = SVD(point.q[-1], s, point.q[0].T)
+    egrad = dlngeom.dense(dlngeom.thermodynamics.entropy_egrad(W, widths))
+    lifted = ref.flatten(network.lifted_gradient(ref.balanced_layers(point), egrad))
+    space = dlngeom.DeepLinearNetwork(widths, rank)
+    curvature = ref.flatten(submersion.mean_curvature(space, Frames(*point)))
+    assert curvature == pytest.approx(-lifted, abs=1e-7)
+    if space.dim_orbit:
+        assert np.max(np.abs(lifted)) > 0.01
 
 
 def literal_force(lam, depth):
