@@ -91,6 +91,17 @@ def tangent_projection(
     Notes
     -----
     ``O(N r^2 log N)`` after the change of frame; smooth at repeated singular values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dlngeom
+    >>> from dlngeom import balanced
+    >>> point = dlngeom.frames([np.eye(2), np.eye(2)])
+    >>> balanced.tangent_projection(point, [np.eye(2), np.zeros((2, 2))])
+    (array([[0.5, 0. ],
+           [0. , 0.5]]), array([[0.5, 0. ],
+           [0. , 0.5]]))
     """
     frames, X = _checked(frames, "X", X, check_finite)
     return assemble(frames, tangent_part(frames, resolve(frames, X)))
@@ -234,6 +245,15 @@ def retraction(
     ------
     ValueError
         If shapes do not fit, an entry is not finite or ``order`` is neither 1 nor 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dlngeom
+    >>> from dlngeom import balanced
+    >>> point = dlngeom.frames([np.eye(2), np.eye(2)])
+    >>> balanced.retraction(point, [np.eye(2), np.eye(2)]).lam
+    array([2., 2.])
     """
     if order not in (1, 2):
         raise ValueError(f"order={order!r}: it must be 1 or 2")

@@ -57,6 +57,14 @@ def cometric(W: Point, Z: Covector, depth: float, *, check_finite: bool = True) 
     Notes
     -----
     Equation (4.14), with null directions included at every rank.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import endtoend
+    >>> endtoend.cometric(np.diag([4.0, 1.0]), np.ones((2, 2)), depth=2)
+    array([[8., 5.],
+           [5., 2.]])
     """
     point = checked_point(W, depth, check_finite)
     vector = checked_components("Z", W, point, Z, check_finite, tangent=False)
@@ -93,6 +101,15 @@ def gradient(
     Notes
     -----
     Theorem 3, with the tangent projection that it needs at ``N = 1`` below full rank.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import endtoend
+    >>> W = np.diag([4.0, 1.0])
+    >>> endtoend.gradient(W, W - np.eye(2), depth=2)
+    array([[24.,  0.],
+           [ 0.,  0.]])
     """
     return cometric(W, egrad, depth, check_finite=check_finite)
 
@@ -160,6 +177,14 @@ def inner(
     Notes
     -----
     Equation (4.17); (14.10) for ``depth=inf``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import endtoend
+    >>> W, Z = np.diag([4.0, 1.0]), np.eye(2)
+    >>> float(endtoend.inner(W, Z, Z, depth=2))
+    0.625
     """
     point = checked_point(W, depth, check_finite, invertible=True)
     a = checked_components("Z1", W, point, Z1, check_finite, tangent=True)
@@ -247,6 +272,15 @@ def retraction(
     ------
     ValueError
         As for :func:`inverse_cometric`, and if ``order`` is neither 1 nor 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import endtoend
+    >>> W, Z = np.diag([4.0, 1.0]), np.diag([0.4, 0.0])
+    >>> endtoend.retraction(W, Z, depth=2)
+    array([[4.41, 0.  ],
+           [0.  , 1.  ]])
     """
     if order not in (1, 2):
         raise ValueError(f"order={order!r}: it must be 1 or 2")

@@ -62,6 +62,13 @@ def entropy(
     Notes
     -----
     Theorem 10, at every rank and for all widths; smooth at repeated singular values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import thermodynamics
+    >>> float(thermodynamics.entropy(np.array([2.0, 2.0]), (2, 2, 2)).round(6))
+    3.570745
     """
     number, inner = _layers(widths, depth)
     _check.floating("s", s)

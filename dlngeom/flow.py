@@ -96,6 +96,19 @@ def gradient_flow(
     -----
     Theorems 2 and 3 and (4.21) of Menon, *The geometry of the deep linear network*; (14.9) for
     infinite depth.  The flow upstairs is the horizontal lift of the one downstairs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import DeepLinearNetwork
+    >>> from dlngeom.flow import gradient_flow
+    >>> space = DeepLinearNetwork((2, 2, 2))
+    >>> force = lambda W: W - np.diag([2.0, 1.0])
+    >>> run = gradient_flow(space, 0.1 * np.eye(2), force, [0.0, 1.0, 9.0])
+    >>> run.observed["singular_values"].round(3)
+    array([[[0.1  , 0.1  ],
+            [1.484, 0.451],
+            [2.   , 1.   ]]])
     """
     options = Options.of(rtol=rtol, atol=atol, progress=progress, **solver)
     times, place = checked_times(t), floor(space, upstairs)

@@ -65,6 +65,14 @@ def exp(
     -----
     Downstairs this is the shadow of the horizontal geodesic above, Theorem 13 of Menon, *The
     geometry of the deep linear network*.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import DeepLinearNetwork, geodesics
+    >>> geodesics.exp(DeepLinearNetwork((2, 2, 2)), np.eye(2), 0.5 * np.eye(2))
+    array([[1.5625, 0.    ],
+           [0.    , 1.5625]])
     """
     return geodesic(space, point, tangent, 1.0, upstairs=upstairs)
 
@@ -241,6 +249,13 @@ def dist(space: Base | RiemannianSubmersion, a: Any, b: Any, *, upstairs: bool =
     ------
     ValueError, GeodesicError
         As for :func:`log`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import DeepLinearNetwork, geodesics
+    >>> float(geodesics.dist(DeepLinearNetwork((2, 2)), np.eye(2), 2 * np.eye(2)).round(6))
+    1.414214
     """
     return _place(space, upstairs).norm(a, log(space, a, b, upstairs=upstairs))
 

@@ -108,6 +108,16 @@ def brownian_motion(
     Theorem 18 of Menon, *The geometry of the deep linear network*.  Downstairs the smallest
     singular value of square matrices is reflected at zero.  What lies under a Brownian motion
     upstairs is not one downstairs: it has the drift ``grad S / beta`` of the entropy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import DeepLinearNetwork
+    >>> from dlngeom.langevin import brownian_motion
+    >>> space = DeepLinearNetwork((2, 2, 2))
+    >>> run = brownian_motion(space, np.eye(2), duration=1.0, n_steps=10, rng=0, n_chains=5)
+    >>> run.points.shape
+    (5, 11, 2, 2)
     """
     place = floor(space, upstairs)
     vertical = 2 / _positive("beta", beta)
@@ -188,6 +198,16 @@ def riemannian_langevin(
     (12.3) and (12.11) of Menon, *The geometry of the deep linear network*; ``adjust`` is the
     algorithm of Zappa, Holmes-Cerfon and Goodman, *Monte Carlo on manifolds*, Comm. Pure Appl.
     Math. 71 (2018), with the gradient in its proposals.
+
+    Examples
+    --------
+    >>> from dlngeom import DeepLinearNetwork
+    >>> from dlngeom.langevin import riemannian_langevin
+    >>> space = DeepLinearNetwork((2, 3, 2))
+    >>> start = space.random_point(0)
+    >>> run = riemannian_langevin(space, start, beta=2.0, duration=1.0, n_steps=10, rng=0)
+    >>> run.observed["end_to_end"].shape
+    (1, 11, 2, 2)
     """
     place = floor(space, isinstance(space, RiemannianSubmersion))
     beta, kappa = _positive("beta", beta), _positive("kappa", kappa, zero=True)

@@ -146,6 +146,13 @@ def cone_law(
     Notes
     -----
     The balanced manifold is a cone, on which the norm is a squared Bessel process.
+
+    Examples
+    --------
+    >>> from dlngeom import DeepLinearNetwork, laws
+    >>> law = laws.cone_law(DeepLinearNetwork((2, 2, 2)), 4.0, time=0.5, beta=2.0, kappa=1.0)
+    >>> float(law.mean())
+    6.5
     """
     _check_space(space)
     return _squared_bessel(space.dim_orbit, space.dim_base, r0_squared, time, beta, kappa)

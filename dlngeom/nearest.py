@@ -48,6 +48,14 @@ def nearest_balanced(
     The form of the layers is (5.16) and (5.20) of Menon, *The geometry of the deep linear
     network*.  Each frame given its neighbours is a Procrustes problem; sweeps over the frames
     never increase the sum and stop when nothing moves, or after 1000.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dlngeom
+    >>> layers = np.diag([2.0, 1.0]), np.diag([1.0, 2.0])
+    >>> dlngeom.nearest_balanced(layers).lam
+    array([1.41421356, 1.41421356])
     """
     factors = check_factors(factors)
     kept = _check.rank(rank, factors[0].shape[-1], *(W.shape[-2] for W in factors))

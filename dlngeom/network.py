@@ -37,6 +37,14 @@ def end_to_end(factors: Sequence[Array], *, check_finite: bool = True) -> Array:
     Notes
     -----
     Equation (3.3) of Menon, *The geometry of the deep linear network*.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import network
+    >>> W_1, W_2 = np.ones((3, 2)), np.ones((4, 3))  # input layer first
+    >>> network.end_to_end([W_1, W_2]).shape
+    (4, 2)
     """
     return product(check_factors(factors, check_finite=check_finite))
 
@@ -112,6 +120,14 @@ def lifted_gradient(
     Notes
     -----
     Equation (3.6) of Menon, *The geometry of the deep linear network*.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import network
+    >>> layers = [np.ones((3, 2)), np.ones((4, 3))]
+    >>> [G.shape for G in network.lifted_gradient(layers, np.ones((4, 2)))]
+    [(3, 2), (4, 3)]
     """
     factors = check_factors(factors, check_finite=check_finite)
     m, n = factors[-1].shape[-2], factors[0].shape[-1]
@@ -168,6 +184,14 @@ def invariants(factors: Sequence[Array], *, check_finite: bool = True) -> tuple[
     Notes
     -----
     Equation (4.2) and Theorem 1 of Menon, *The geometry of the deep linear network*.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import network
+    >>> network.invariants([np.eye(2), np.diag([2.0, 1.0])])
+    (array([[-3.,  0.],
+           [ 0.,  0.]]),)
     """
     factors = check_factors(factors, check_finite=check_finite)
     return tuple(lower @ lower.mT - upper.mT @ upper for lower, upper in pairwise(factors))

@@ -75,6 +75,13 @@ def effective_rank(point: Any) -> Array:
     -----
     O. Roy and M. Vetterli, *The effective rank* (EUSIPCO 2007); its jumps along the flow are the
     subject of section 13.3 of Menon, *The geometry of the deep linear network*.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import observables
+    >>> observables.effective_rank(np.diag([1.0, 1.0, 0.0])).round(6)
+    np.float64(2.0)
     """
     s = singular_values(point)
     xp = namespace(s)

@@ -61,6 +61,13 @@ def svd(W: Array, rank: int | None = None) -> SVD:
     ------
     ValueError
         If ``W`` is not a finite matrix or ``rank`` is not in ``1..min(m, n)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dlngeom
+    >>> dlngeom.svd(np.diag([3.0, 2.0, 0.0]), rank=2).s
+    array([3., 2.])
     """
     _check.matrix("W", W)
     kept = _check.rank(rank, *W.shape[-2:])
@@ -113,6 +120,14 @@ def frames(factors: Sequence[Array], rank: int | None = None) -> Frames:
     ------
     ValueError
         If the layers are not balanced to 1e-8 relative (1e-3 in float32), or have another rank.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dlngeom
+    >>> point = dlngeom.frames([2 * np.eye(3), 2 * np.eye(4, 3)])
+    >>> point.lam, [q.shape for q in point.q]
+    (array([2., 2., 2.]), [(3, 3), (3, 3), (4, 3)])
     """
     factors = check_factors(factors)
     kept = _check.rank(rank, *_widths(factors))

@@ -53,6 +53,13 @@ def weights(a: Array, b: Array, depth: float) -> Array:
     -----
     Eigenvalues of the operator (4.14) of Menon, *The geometry of the deep linear network*,
     Lemma 1; (14.10) for ``depth=inf``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import spectral
+    >>> spectral.weights(np.array([8.0, 1.0, 0.0]), np.array([1.0, 1.0, 1.0]), 3)
+    array([21.,  3.,  1.])
     """
     depth = _check.depth(depth)
     a, b = together(a, b)

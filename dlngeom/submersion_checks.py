@@ -70,6 +70,14 @@ def check_submersion(space: RiemannianSubmersion, point: Point, rng: Seed) -> di
     -----
     Section 12.1 of Menon, *The geometry of the deep linear network*, with the sign of (2)
     corrected.
+
+    Examples
+    --------
+    >>> from dlngeom import DeepLinearNetwork, check_submersion
+    >>> space = DeepLinearNetwork((2, 2, 2))
+    >>> errors = check_submersion(space, space.random_point(0), rng=1)
+    >>> len(errors), errors["batches"] < 1e-12
+    (14, True)
     """
     _require_point(space, point)
     # A point that was drawn from the same seed must not be a test vector too.

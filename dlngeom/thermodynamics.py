@@ -75,6 +75,15 @@ def free_energy(
     Notes
     -----
     Equation (6.6).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import thermodynamics
+    >>> W = np.diag([2.0, 1.0])
+    >>> F = thermodynamics.free_energy(W, (2, 2, 2), np.sum(W**2) / 2, beta=10.0)
+    >>> float(F.round(6))
+    2.15731
     """
     _positive(beta)
     value = energy(W) if callable(energy) else energy

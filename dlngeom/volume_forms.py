@@ -64,6 +64,13 @@ def log_svd_density(
     -----
     Theorem 11, (6.4), at every rank and shape, with the exponent corrected and the constant.  For
     ``depth=inf`` it is ``prod (log sigma_k - log sigma_l) d(log sigma) dU dV``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import thermodynamics
+    >>> float(thermodynamics.log_svd_density(np.array([2.0, 1.0]), (2, 2), depth=1).round(6))
+    0.405465
     """
     m, n, depth = _checked(s, shape, depth, coordinate, check_finite)
     xp, r, number = namespace(s), s.shape[-1], 1.0 if depth == math.inf else depth
