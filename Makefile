@@ -29,6 +29,7 @@ lint: .venv/installed-test
 # Into build/html; runs the gallery, and any warning is an error.
 docs: .venv/installed-docs
 	MPLBACKEND=agg $(BIN)/python -m sphinx -W --keep-going -b html docs build/html
+	$(BIN)/python docs/check_site.py build/html
 
 bench: .venv/installed-test
 	$(BIN)/python tests/benchmarks/iteration_cost.py

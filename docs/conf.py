@@ -36,6 +36,7 @@ myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "dollarmath"
 myst_heading_anchors = 3
 bibtex_bibfiles = ["references.bib"]
 autodoc_typehints = "none"
+viewcode_follow_imported_members = False
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 copybutton_exclude = ".linenos, .gp, .go"
