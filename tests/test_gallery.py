@@ -8,11 +8,17 @@ from PIL import Image
 
 GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
 SMALL = {
+    "plot_foliation.py": ["--lines", "6"],
     "plot_cluster_means.py": ["--images", "5"],
     "plot_gauge_noise.py": ["--starts", "20", "--time", "0.5", "--steps", "40"],
     "plot_low_rank_limits.py": ["--starts", "20", "--time", "300", "--scale", "0.05"],
 }
-LINES = {"plot_cluster_means.py": 6, "plot_gauge_noise.py": 12, "plot_low_rank_limits.py": 6}
+LINES = {
+    "plot_cluster_means.py": 6,
+    "plot_foliation.py": 6,
+    "plot_gauge_noise.py": 12,
+    "plot_low_rank_limits.py": 6,
+}
 
 
 @pytest.mark.parametrize("script", sorted(GALLERY.glob("*.py")), ids=lambda path: path.name)
