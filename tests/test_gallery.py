@@ -12,6 +12,7 @@ SMALL = {
     "plot_cluster_means.py": ["--images", "5"],
     "plot_gauge_noise.py": ["--starts", "20", "--time", "0.5", "--steps", "40"],
     "plot_low_rank_limits.py": ["--starts", "20", "--time", "300", "--scale", "0.05"],
+    "plot_motion_by_curvature.py": ["--chains", "20"],
     "plot_orbits.py": ["--slices", "4", "--points", "40"],
 }
 LINES = {
@@ -19,6 +20,7 @@ LINES = {
     "plot_foliation.py": 6,
     "plot_gauge_noise.py": 12,
     "plot_low_rank_limits.py": 6,
+    "plot_motion_by_curvature.py": 10,
     "plot_orbits.py": 3,
 }
 

@@ -3,10 +3,9 @@ The orbits above a curve of matrices
 ====================================
 
 All balanced networks over one invertible matrix are an orbit of the gauge group.  For two layers of
-width two it is ``O_2``, and the orbit ``(Q W_1, W_2 Q^T)`` two circles, one for each sign of ``det
-Q``; their length is the exponential of the entropy (Menon, *The geometry of the deep linear
-network*, figure 9.2, Theorem 10).  This script draws the orbits above curves of end-to-end matrices
-and measures them by chords.
+width two it is ``O_2``, the orbit ``(Q W_1, W_2 Q^T)`` two circles, one for each sign of ``det Q``,
+and their length, here measured by chords, the exponential of the entropy (Menon, *The geometry of
+the deep linear network*, figure 9.2, Theorem 10).
 """
 
 import argparse
@@ -20,7 +19,7 @@ from dlngeom.thermodynamics import entropy
 
 parser = argparse.ArgumentParser(description="Gauge orbits of two layers of width two")
 parser.add_argument("--slices", type=int, default=13, help="orbits on each curve")
-parser.add_argument("--points", type=int, default=1000, help="chords of each circle, even")
+parser.add_argument("--points", type=int, default=4000, help="chords of each circle")
 parser.add_argument("--seed", type=int, default=0, help="of the geodesic")
 parser.add_argument("--output", help="file for the figure")
 arguments = parser.parse_args()
@@ -29,7 +28,7 @@ turns = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)
 
 
 def orbit(W_1, W_2):
-    """Coordinates ``(curve, sign of det Q, point, 8)`` of the circles through networks."""
+    """Circles ``(network, sign of det Q, point, 8)`` through networks."""
     Q = np.moveaxis([turns, turns * [[[1]], [[-1]]]], -1, 1)
     first, second = Q @ W_1[:, None, None], W_2[:, None, None] @ Q.mT
     return np.concatenate([first, second], axis=-1).reshape(*first.shape[:3], 8)
@@ -38,10 +37,8 @@ def orbit(W_1, W_2):
 def measure(name, layers):
     """Orbits along a curve of networks and the exponential of their entropy; prints lengths."""
     orbits, s = orbit(*layers), np.linalg.svd(network.end_to_end(layers))[1]
-    # The error of chords goes with the square of their length: two of them extrapolate to none.
-    steps = (np.linalg.norm(np.diff(orbits[:, :, ::k], axis=2), axis=-1) for k in (1, 2))
-    fine, coarse = (x.sum(axis=(1, 2)) for x in steps)
-    volume, lengths = np.exp(entropy(s, (2, 2, 2))), (4 * fine - coarse) / 3
+    volume = np.exp(entropy(s, (2, 2, 2)))
+    lengths = np.linalg.norm(np.diff(orbits, axis=2), axis=-1).sum(axis=(1, 2))
     values, error = (*volume[[0, -1]], *lengths[[0, -1]]), np.abs(lengths / volume - 1).max()
     print(name, " ".join(f"{x:12.7f}" for x in values), f"{error:18.1e}")
     return orbits, volume
@@ -64,18 +61,16 @@ start = dlngeom.frames([W, W.T])
 lifted = geodesics.geodesic(space, start, space.codifferential(start, X), t, upstairs=True)
 line = np.array([np.diag([1, s]) for s in np.maximum(t, 1e-4)]) ** 0.5
 print("curve    exp(entropy): first, last      chords: first, last    relative difference")
-(orbits, volume), others = (
-    measure("geodesic", dlngeom.factors(lifted)),
-    measure("line    ", [line] * 2),
-)
+orbits, volume = measure("geodesic", dlngeom.factors(lifted))
+others, volumes = measure("line    ", [line] * 2)
 colours = plt.cm.ScalarMappable(plt.Normalize(8, 26), "viridis")
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.8), subplot_kw={"projection": "3d"})
 main = np.linalg.svd(orbits[:, 0].reshape(-1, 8), full_matrices=False)[2][:3].T
 draw(axes[0], orbits[:, 0] @ main, volume)
 axes[0].plot(*(orbits[:, 0, 0] @ main).T, "k.-")
 axes[0].set(title="above a geodesic", xlabel="axis 1", ylabel="axis 2", zlabel="axis 3")
-for k in (0, 1):
-    draw(axes[1], others[0][:, k][..., [0, 4, 5]], others[1])
+for k in range(2):
+    draw(axes[1], others[:, k][..., [0, 4, 5]], volumes)
     axes[k].locator_params(nbins=5)
 axes[1].set(title="above diag(1, t)", xlabel="$W_{1,11}$", ylabel="$W_{1,21}$", zlabel="$W_{1,22}$")
 figure.subplots_adjust(0, 0.06, 0.88, 0.92, wspace=0.08)
