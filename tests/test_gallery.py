@@ -14,6 +14,7 @@ SMALL = {
     "plot_low_rank_limits.py": ["--starts", "20", "--time", "300", "--scale", "0.05"],
     "plot_motion_by_curvature.py": ["--chains", "20"],
     "plot_orbits.py": ["--slices", "4", "--points", "40"],
+    "plot_simons_cone.py": ["--starts", "20"],
 }
 LINES = {
     "plot_cluster_means.py": 6,
@@ -22,6 +23,7 @@ LINES = {
     "plot_low_rank_limits.py": 6,
     "plot_motion_by_curvature.py": 10,
     "plot_orbits.py": 3,
+    "plot_simons_cone.py": 8,
 }
 
 

@@ -68,7 +68,7 @@ for kappa, hue in zip((2.0, 0.5, 0.1), hues, strict=True):
     axes[3].plot(times[10::10], [law.ppf((0.1, 0.9)) for law in laws], "--", color=hue)
 names = r"$r^2$ in the plane, $\kappa = 0$", "80% of all paths, and of the law (dashed)"
 for axis, name in zip(axes[2:], names, strict=True):
-    axis.plot(times, 1 + times, "k", label="exact, $1 + t$")
+    axis.plot(times, 1 + times, "k", label=r"$1 + t$, exact for $\kappa = 0$")
     axis.set(title=name, xlabel="t", ylabel="$r^2$")
     axis.legend(fontsize=9)
 for axis, name in zip(axes, ("the plane", "space"), strict=False):
