@@ -14,7 +14,9 @@ SMALL = {
     "plot_low_rank_limits.py": ["--starts", "20", "--time", "300", "--scale", "0.05"],
     "plot_motion_by_curvature.py": ["--chains", "20"],
     "plot_orbits.py": ["--slices", "4", "--points", "40"],
+    "plot_rank_one_variety.py": ["--starts", "6"],
     "plot_simons_cone.py": ["--starts", "20"],
+    "plot_submersion.py": ["--chains", "5", "--steps", "32", "64"],
 }
 LINES = {
     "plot_cluster_means.py": 6,
@@ -23,7 +25,9 @@ LINES = {
     "plot_low_rank_limits.py": 6,
     "plot_motion_by_curvature.py": 10,
     "plot_orbits.py": 3,
+    "plot_rank_one_variety.py": 5,
     "plot_simons_cone.py": 8,
+    "plot_submersion.py": 3,
 }
 
 
