@@ -72,7 +72,7 @@ for axis, name in zip(axes[2:], names, strict=True):
     axis.set(title=name, xlabel="t", ylabel="$r^2$")
     axis.legend(fontsize=9)
 for axis, name in zip(axes, ("the plane", "space"), strict=False):
-    axis.set(title=f"four paths in {name}, 2000 steps", aspect="equal")
+    axis.set(title=f"four paths in {name}", aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
 for side in (axes[1].xaxis, axes[1].yaxis, axes[1].zaxis):
     side.set_pane_color((0.97, 0.97, 0.97, 1))
 if arguments.output:

@@ -40,7 +40,7 @@ def rate(layers):
 
 
 # %%
-# ``R |H|`` is mean curvature in the ambient space times the distance to the origin.
+# ``R |H|``, mean curvature times distance to the origin, is zero for two layers, not for three.
 x, J = rng.standard_normal((2, 100, 4)), np.repeat([1, -1], 4)
 x = np.hstack(x / np.linalg.norm(x, axis=-1, keepdims=True))
 print(f"Simons cone: dimension 7, R |H| up to {np.abs(J.sum() - x**2 @ J**3 / 2).max():.1e}")
