@@ -5,9 +5,13 @@ Does noise in the gauge balance a network?
 The gradient flow keeps the invariants ``G_p = W_p W_p^T - W_{p+1}^T W_{p+1}`` of a network.  Noise
 along the leaf of given invariants, in the sense of Ito, does not: its correction is normal to the
 leaf and moves the network to others, by curvature.  Does it move them towards the balanced ones,
-``G = 0``?  (Menon, *The geometry of the deep linear network*, section 13.4.)  The script follows
-networks from random starts, without energy, under noise that does not move the end-to-end matrix
-(``kappa = 0``) and under noise in all directions of the leaf (``kappa = 1``).
+``G = 0`` (Menon, *The geometry of the deep linear network*, section 13.4)?
+
+For 200 Gaussian starts in each of four shapes (no energy, 400 steps to ``t = 1``, seed 0) noise of
+the gauge alone, ``kappa = 0``, raised ``|G|`` every time, by 24% to 68% in the median, not as fast
+as it raised ``R^2``; noise in all directions of the leaf, ``kappa = 1``, lowered it in 94% of the
+runs.  So gauge noise by itself does not balance these networks.  Energies, larger networks and long
+times were not tried.
 """
 
 import argparse
