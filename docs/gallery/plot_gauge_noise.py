@@ -50,8 +50,7 @@ def follow(widths, kappa):
 
 
 # %%
-# ``|G|`` has the units of a squared layer, so it is compared with ``R^2 = sum |W_p|^2`` too, which
-# noise makes grow.
+# ``|G|`` has the units of a squared layer, so ``R^2 = sum |W_p|^2``, which grows, is the measure.
 print(f"{arguments.starts} Gaussian starts, {arguments.steps} steps to t = {arguments.time:g}")
 print("widths      kappa  |G|(t) / |G|(0)   share of starts where |G| falls   |G|/R^2 (t) / (0)")
 figure, axes = plt.subplots(1, 4, figsize=(13, 3.6), layout="constrained", sharey=True)
