@@ -159,7 +159,7 @@ def _distances(x: np.ndarray) -> np.ndarray:
     t = np.abs(x[..., :, None] - x[..., None, :])
     index = np.arange(x.shape[-1])
     t[..., index, index] = np.inf
-    return t
+    return np.asarray(t)
 
 
 def _pair(gas: Gas, t: np.ndarray) -> np.ndarray:

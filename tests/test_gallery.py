@@ -9,10 +9,18 @@ from PIL import Image
 GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
 SMALL = {
     "plot_cluster_means.py": ["--images", "5"],
+    "plot_equilibrium_law.py": ["--widths", "5", "10", "--draws", "20"],
     "plot_gauge_noise.py": ["--starts", "20", "--time", "0.5", "--steps", "40"],
     "plot_low_rank_limits.py": ["--starts", "20", "--time", "300", "--scale", "0.05"],
+    "plot_spacings.py": ["--width", "10", "--draws", "20"],
 }
-LINES = {"plot_cluster_means.py": 6, "plot_gauge_noise.py": 12, "plot_low_rank_limits.py": 6}
+LINES = {
+    "plot_cluster_means.py": 6,
+    "plot_equilibrium_law.py": 13,
+    "plot_gauge_noise.py": 12,
+    "plot_low_rank_limits.py": 6,
+    "plot_spacings.py": 7,
+}
 
 
 @pytest.mark.parametrize("script", sorted(GALLERY.glob("*.py")), ids=lambda path: path.name)
