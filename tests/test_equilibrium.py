@@ -129,7 +129,7 @@ def test_three_values_against_quadrature(depth):
 
 def two_values(depth, beta, kappa, entropic=True):
     """Distribution functions of the larger and of the smaller of two singular values."""
-    edge, cells = (40 * kappa / beta) ** (1 / (2 * depth)), 1500
+    edge, cells = (40 * kappa / beta) ** (1 / (2 * depth)), 1000
     grid = edge * (np.arange(cells) + 0.5) / cells
     x, y = grid[:, None], grid[None, :]
     b = 1 / (2 * kappa) if entropic else 0.0
@@ -161,7 +161,7 @@ def test_two_values_against_quadrature(depth, kappa):
 
 
 def test_two_values_at_infinite_depth_are_half_normal_and_zero():
-    s = independent(2, INF, size=10_000, beta=2.0)
+    s = independent(2, INF, size=6000, beta=2.0)
     assert np.all(s[:, 1] == 0)
     law = stats.halfnorm(scale=0.5**0.5)
     assert stats.kstest(s[:, 0], law.cdf).pvalue > ALPHA
@@ -189,7 +189,7 @@ def test_strong_gauge_noise_at_infinite_depth_is_a_gaussian_matrix():
 @pytest.mark.parametrize("kappa", [0.4, 1.0, 2.0])
 @pytest.mark.parametrize(("d", "depth"), [(1, 2), (3, 1), (3, 2), (8, 3), (30, 2), (8, INF)])
 def test_mean_virial(d, depth, kappa):
-    size, rounds = (2000, 40) if d < 20 else (200, 30)
+    size, rounds = (1000, 40) if d < 20 else (150, 30)
     s = independent(d, depth, size=size, beta=1.3, kappa=kappa, rounds=rounds)
     virial = np.sum(s**2, axis=-1)
     error = (np.mean(virial) - mean_virial(d, depth, 1.3, kappa)) / stats.sem(virial)

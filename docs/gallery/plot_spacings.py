@@ -74,6 +74,6 @@ axes[0, 0].set(title="ratio of neighbouring spacings", xlabel="smaller / larger"
 axes[0, 1].set(title="spacings (dotted: surmises for GOE)", xlabel=r"$d\,\Delta F$")
 axes[1, 0].set(title="largest value, scaled", xlabel=r"$(dA)^{2/3}(\sigma - \sigma_{max})$")
 axes[1, 1].set(title="smallest value above zero", xlabel=r"$d\,F(\sigma)$", xlim=(0, 2))
-axes[1, 0].legend(fontsize=8)
+axes[1, 0].legend(loc="lower right", fontsize=8)
 if arguments.output:
     figure.savefig(arguments.output, dpi=120)
