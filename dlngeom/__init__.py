@@ -14,6 +14,7 @@ _SUBMODULES = (
     "balanced",
     "completion",
     "endtoend",
+    "equilibrium",
     "flow",
     "geodesics",
     "geomstats",

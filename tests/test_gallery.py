@@ -8,18 +8,21 @@ from PIL import Image
 
 GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
 SMALL = {
-    "plot_foliation.py": ["--lines", "6"],
     "plot_cluster_means.py": ["--images", "5"],
+    "plot_equilibrium_law.py": ["--widths", "5", "10", "--draws", "20"],
+    "plot_foliation.py": ["--lines", "6"],
     "plot_gauge_noise.py": ["--starts", "20", "--time", "0.5", "--steps", "40"],
     "plot_low_rank_limits.py": ["--starts", "20", "--time", "300", "--scale", "0.05"],
     "plot_motion_by_curvature.py": ["--chains", "20"],
     "plot_orbits.py": ["--slices", "4", "--points", "40"],
     "plot_rank_one_variety.py": ["--starts", "6"],
     "plot_simons_cone.py": ["--starts", "20"],
+    "plot_spacings.py": ["--width", "10", "--draws", "20"],
     "plot_submersion.py": ["--chains", "5", "--steps", "32", "64"],
 }
 LINES = {
     "plot_cluster_means.py": 6,
+    "plot_equilibrium_law.py": 13,
     "plot_foliation.py": 6,
     "plot_gauge_noise.py": 12,
     "plot_low_rank_limits.py": 6,
@@ -27,6 +30,7 @@ LINES = {
     "plot_orbits.py": 3,
     "plot_rank_one_variety.py": 5,
     "plot_simons_cone.py": 8,
+    "plot_spacings.py": 7,
     "plot_submersion.py": 3,
 }
 
