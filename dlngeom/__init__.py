@@ -17,6 +17,7 @@ _SUBMODULES = (
     "flow",
     "geodesics",
     "geomstats",
+    "landscape",
     "langevin",
     "laws",
     "network",
