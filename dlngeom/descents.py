@@ -145,7 +145,7 @@ def search(potential: Potential, starts: Matrix, max_iterations: int, *, descend
     for _ in range(max_iterations):
         s = np.linalg.svd(W, compute_uv=False)
         ended.escaped[:] |= ~ended.converged & (s[:, 0] > limit)
-        ended.collapsed[:] |= ~ended.converged & (s[:, -1] < SINGULAR * s[:, 0])
+        ended.collapsed[:] |= ~(ended.converged | ended.escaped) & (s[:, -1] < SINGULAR * s[:, 0])
         rows = np.flatnonzero(~(ended.converged | ended.escaped | ended.collapsed))
         if potential.depth == 1:
             ended.collapsed[:] = False
