@@ -9,10 +9,20 @@ from PIL import Image
 GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
 SMALL = {
     "plot_cluster_means.py": ["--images", "5"],
+    "plot_free_energy_landscape.py": ["--starts", "12", "--betas", "2"],
     "plot_gauge_noise.py": ["--starts", "20", "--time", "0.5", "--steps", "40"],
     "plot_low_rank_limits.py": ["--starts", "20", "--time", "300", "--scale", "0.05"],
+    "plot_rank_jumps.py": ["--size", "5", "--starts", "4", "--scales", "0.3", "0.1"],
+    "plot_selection.py": ["--starts", "12", "--betas", "10", "--slow", "3"],
 }
-LINES = {"plot_cluster_means.py": 6, "plot_gauge_noise.py": 12, "plot_low_rank_limits.py": 6}
+LINES = {
+    "plot_cluster_means.py": 6,
+    "plot_free_energy_landscape.py": 7,
+    "plot_gauge_noise.py": 12,
+    "plot_low_rank_limits.py": 6,
+    "plot_rank_jumps.py": 10,
+    "plot_selection.py": 11,
+}
 
 
 @pytest.mark.parametrize("script", sorted(GALLERY.glob("*.py")), ids=lambda path: path.name)

@@ -2,11 +2,13 @@ r"""
 Where small random starts end
 =============================
 
-Of a 2 x 2 matrix only the diagonal is given, ``W11 = W22 = 1``, so every matrix with a unit
-diagonal has no energy left.  The gradient flow of a deep linear network picks one of them.  From
-small random starts that is often a matrix of rank one, ``W12 = a`` and ``W21 = 1/a``; this script
-measures how often, and where on the hyperbola (Menon, *The geometry of the deep linear network*,
-section 14.1).
+Of a 2 x 2 matrix only the diagonal is given, ``W11 = W22 = 1``.  Which of the matrices without
+energy does the gradient flow pick from small random starts, and of them ``W12 = a``, ``W21 = 1/a``,
+of rank one (Menon, *The geometry of the deep linear network*, section 14.1)?  With ``--scale 1e-2``
+and 200 starts, rank one is the limit of 52%, 52%, 36% and 22% at depths 2, 3, 4 and infinity; 90%
+of these have ``|a|`` within 0.6%, 2.3%, 5% and 33% of one, of either sign.  The other starts have
+energy too, and converge to matrices of rank two.  This is no proof, and does not say which starts
+do which.
 """
 
 import argparse
@@ -47,8 +49,7 @@ def limits(depth, starts):
 
 
 # %%
-# The same starts serve all depths.  A limit counts as rank one if the smaller singular value is
-# below a thousandth of the larger.
+# A limit counts as rank one if the smaller singular value is below a thousandth of the larger.
 rng = np.random.default_rng(arguments.seed)
 starts = arguments.scale * rng.standard_normal((arguments.starts, 2, 2))
 print(f"{arguments.starts} Gaussian starts of scale {arguments.scale:g}, seed {arguments.seed}")
