@@ -3,9 +3,10 @@ import math
 import numpy as np
 import pytest
 
-from dlngeom import endtoend
+from dlngeom import DeepLinearNetwork, InfinitelyDeepNetwork, endtoend
+from dlngeom.flow import gradient_flow
 from dlngeom.landscape import critical_points, local_minima
-from dlngeom.thermodynamics import free_energy
+from dlngeom.thermodynamics import entropy_egrad, free_energy
 
 UNIT = np.eye(2)
 
@@ -163,6 +164,22 @@ def test_free_energy_is_unbounded_below_without_ridge(depth, rng):
     starts = rng.standard_normal((10, 2, 2))
     found = local_minima(*completion(0.0), widths, beta, starts=starts, **options)
     assert (found.escaped, len(found.points)) == (10, 0)
+
+
+@pytest.mark.parametrize("depth", [2, 3, math.inf])
+def test_flow_of_the_free_energy_escapes_at_a_known_rate(depth):
+    """Far out, s^(2/N) grows at the rate (1 - 1/N) / beta; 2 log s at infinite depth."""
+    beta, (widths, options) = 2.0, network(depth)
+    space = InfinitelyDeepNetwork(2) if depth == math.inf else DeepLinearNetwork(widths)
+    start = np.array([[1.0, 9.0], [-9.0, 1.0]])
+
+    def slope(W):
+        return UNIT * (W - 1) - entropy_egrad(W, widths, **options) / beta
+
+    run = gradient_flow(space, start, slope, [0.0, 4.0, 8.0], rtol=1e-6)
+    s = run.observed["singular_values"][0, :, 0]
+    size = 2 * np.log(s) if depth == math.inf else s ** (2 / depth)
+    assert (size[2] - size[1]) / 4 == pytest.approx(share(depth) / beta, rel=0.02)
 
 
 def test_minimum_on_the_border_of_one_side_counts_as_collapsed(rng):

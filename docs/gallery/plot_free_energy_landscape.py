@@ -3,10 +3,12 @@ The landscape of the free energy
 ================================
 
 Has ``F = E - S / beta`` a minimum, if ``E = ((W11 - 1)^2 + (W22 - 1)^2) / 2``?  (Menon, *The
-geometry of the deep linear network*, section 14.2.)  With two or more layers, no: where
-``W12 = x = -W21`` the entropy is ``(1 - 1/N) log(1 + x^2) / 2`` and a constant, so ``F`` has no
-lower bound, and every critical point is a saddle, since ``S`` is convex where off-diagonal entries
-turn ``W``.  All 40 searches escape, and the critical points found at ``beta = 10`` have index one.
+geometry of the deep linear network*, section 14.2.)  With two or more layers, no: where ``W12 = x
+= -W21`` the entropy is ``(1 - 1/N) log(1 + x^2) / 2`` and a constant, so ``F`` has no lower bound,
+and every critical point is a saddle, since ``S`` is convex where off-diagonal entries turn ``W``.
+The flow of ``F`` escapes slowly: along that line ``s^(2/N)`` grows, in the end, at the rate ``(1 -
+1/N) / beta`` (at infinite depth ``2 log s`` at ``1 / beta``).  All 40 searches escape, and the
+critical points found at ``beta = 10`` have index one.
 
 A ridge ``alpha |W|^2 / 2`` makes minima.  The lowest are ``W12 = -W21 = x`` with a unit diagonal
 and ``x^2 = (1 - 1/N) / (2 alpha beta) - 1``; they merge at ``alpha beta = (1 - 1/N) / 2`` into a

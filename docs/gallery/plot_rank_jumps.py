@@ -62,7 +62,7 @@ for row, scale in enumerate(arguments.scales):
         run = follow(depth, scale)
         rank, s = run.observed["effective_rank"], run.observed["singular_values"]
         low, first = np.min(rank, axis=1, keepdims=True), rank[:, :1]
-        fall = factor(run.times, (first - rank) / (first - low))
+        fall = factor(run.times, (first - rank) / np.maximum(first - low, 1e-9))
         rise = factor(run.times, s[:, :, 1] / s[:, -1:, 1])
         above = np.mean(np.sum(s[:, -1] > 0.01 * s[:, -1, :1], axis=-1))
         error = np.sqrt(np.mean((run.points[:, -1] - target)[:, ~seen] ** 2, axis=-1))
