@@ -18,6 +18,7 @@ _SUBMODULES = (
     "flow",
     "geodesics",
     "geomstats",
+    "landscape",
     "langevin",
     "laws",
     "network",

@@ -32,6 +32,12 @@ KAPPA = (
     "ratio of the noise of the matrix to that of the gauge; the law is exp(-E / noise variance + "
     "entropy / kappa) (default: %(default)s)"
 )
+LANDSCAPE = (
+    "CSV with empty cells or .npy with NaN, up to 6 x 6 (default: 2 x 2 with a given unit diagonal)"
+)
+DEPTHS = "depths, integers or inf (default: 1 2 3 inf)"
+BETAS = "inverse temperatures (default: 1 10 100)"
+RIDGE = "add RIDGE/2 times the squared norm of the matrix to the energy (default: %(default)s)"
 CHECKPOINT = "folder from which the same command resumes after an interruption"
 BIG = (
     "Chains times entries of the matrix may be 67 million; draws are thinned and kept as factors, "
@@ -90,10 +96,19 @@ def _parser() -> argparse.ArgumentParser:
         description=f"Complete a matrix with missing entries, and sample around the completion by "
         f"the Riemannian Langevin equation of balanced networks. {BIG}",
     )
+    landscape = commands.add_parser(
+        "landscape",
+        help="find the local minima of the free energy of a small matrix",
+        description="Find the local minima of the free energy E - S / beta of the deep linear "
+        "network by descent from many starts, where E is half the squared distance to the entries "
+        "that are given. Where one entry can grow without energy, the entropy S makes F fall "
+        "without bound: then there is no minimiser, unless a --ridge makes one.",
+    )
     for command in (complete, sample):
         _add_input(command)
     _add_complete(complete)
     _add_sample(sample)
+    _add_landscape(landscape)
     return parser
 
 
@@ -125,6 +140,27 @@ def _add_sample(sample: argparse.ArgumentParser) -> None:
     add("--beta", type=_positive, metavar="B", help=BETA)
     add("--kappa", type=_positive, default=1.0, metavar="K", help=KAPPA)
     add("--checkpoint", type=Path, metavar="DIR", help=CHECKPOINT)
+
+
+def _add_landscape(landscape: argparse.ArgumentParser) -> None:
+    add = landscape.add_argument
+    add("input", nargs="?", type=Path, metavar="INPUT", help=LANDSCAPE)
+    add("--output", type=Path, default=Path("dlngeom-output"), metavar="DIR", help=OUTPUT)
+    depths: list[float] = [1, 2, 3, math.inf]
+    add("--depths", type=_depth, nargs="+", default=depths, metavar="N", help=DEPTHS)
+    add("--betas", type=_positive, nargs="+", default=[1, 10, 100], metavar="B", help=BETAS)
+    add("--ridge", type=_not_negative, default=0.0, metavar="RIDGE", help=RIDGE)
+    add("--starts", type=_integer, default=64, metavar="K", help="searches (default: %(default)s)")
+    add("--saddles", action="store_true", help="look for saddle points too")
+    add("--seed", type=_integer, default=0, metavar="S", help="seed of the starts")
+
+
+def _depth(text: str) -> float:
+    return math.inf if text == "inf" else _integer(text)
+
+
+def _not_negative(text: str) -> float:
+    return 0.0 if text.strip() in ("0", "0.0") else _positive(text)
 
 
 def _integer(text: str) -> int:

@@ -10,15 +10,15 @@ import dlngeom
 MODULES = [
     "_array", "_check", "_check_downstairs", "_check_points", "_random", "ambient", "balanced",
     "boundary_values", "chains", "charts", "checkpoints", "completion", "connections", "covectors",
-    "curvatures", "curves", "dln", "downstairs_spaces", "early_stopping", "endtoend", "entropies",
-    "equations", "equilibrium", "factor_derivatives", "factored", "flow", "flow_equations",
-    "flow_runs", "gas_walks", "geodesic_equations", "geodesic_paths", "geodesics", "geomstats",
-    "integration", "langevin", "langevin_runs", "laws", "layers", "lifts", "limit_laws", "log_gas",
-    "metropolis", "nearest", "network", "network_walks", "observables", "pair_entropy", "plotting",
-    "points", "pymanopt", "quotients", "retractions", "sample_plotting", "shooting", "spectral",
-    "steppers", "submersion", "submersion_checks", "systems", "tangent_basis", "thermodynamics",
-    "trajectory", "tuples", "unbalanced", "volume_forms", "volumes", "walk_runs", "walk_steps",
-    "walks",
+    "curvatures", "curves", "descents", "dln", "downstairs_spaces", "early_stopping", "endtoend",
+    "entropies", "equations", "equilibrium", "factor_derivatives", "factored", "flow",
+    "flow_equations", "flow_runs", "gas_walks", "geodesic_equations", "geodesic_paths",
+    "geodesics", "geomstats", "integration", "landscape", "landscape_plotting", "langevin",
+    "langevin_runs", "laws", "layers", "lifts", "limit_laws", "log_gas", "metropolis", "nearest",
+    "network", "network_walks", "observables", "pair_entropy", "plotting", "points", "pymanopt",
+    "quotients", "retractions", "sample_plotting", "shooting", "spectral", "steppers",
+    "submersion", "submersion_checks", "systems", "tangent_basis", "thermodynamics", "trajectory",
+    "tuples", "unbalanced", "volume_forms", "volumes", "walk_runs", "walk_steps", "walks",
 ]  # fmt: skip
 
 

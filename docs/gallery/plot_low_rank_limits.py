@@ -2,11 +2,12 @@ r"""
 Where small random starts end
 =============================
 
-Of a 2 x 2 matrix only the diagonal is given, ``W11 = W22 = 1``, so every matrix with a unit
-diagonal has no energy left.  The gradient flow of a deep linear network picks one of them.  From
-small random starts that is often a matrix of rank one, ``W12 = a`` and ``W21 = 1/a``; this script
-measures how often, and where on the hyperbola (Menon, *The geometry of the deep linear network*,
-section 14.1).
+Of a 2 x 2 matrix only the diagonal is given, ``W11 = W22 = 1``.  Which of the matrices without
+energy does the gradient flow pick from small random starts, and of them ``W12 = a``, ``W21 = 1/a``,
+of rank one (Menon, *The geometry of the deep linear network*, section 14.1)?  With ``--scale 1e-2``
+and 200 starts, rank one is the limit of 52%, 52%, 36% and 22% at depths 2, 3, 4 and infinity; 90%
+of these have ``|a|`` within 0.6%, 2.3%, 5% and 33% of one, of either sign.  The other starts have
+energy too, and converge to matrices of rank two.  That is an experiment, at one size of start.
 """
 
 import argparse
@@ -40,15 +41,14 @@ def limits(depth, starts):
         return np.max(np.abs(energy_gradient(W))) - 1e-8
 
     converged.terminal = True
-    t = [0, arguments.time]
-    run = gradient_flow(space, starts, energy_gradient, t, rtol=1e-8, events=converged, observe={})
+    t, options = [0, arguments.time], {"rtol": 1e-8, "events": converged, "observe": {}}
+    run = gradient_flow(space, starts, energy_gradient, t, **options)
     times, points = run.events[0]
     return points[:, -1] if len(times) else run.points[:, -1]
 
 
 # %%
-# The same starts serve all depths.  A limit counts as rank one if the smaller singular value is
-# below a thousandth of the larger.
+# A limit counts as rank one if the smaller singular value is below a thousandth of the larger.
 rng = np.random.default_rng(arguments.seed)
 starts = arguments.scale * rng.standard_normal((arguments.starts, 2, 2))
 print(f"{arguments.starts} Gaussian starts of scale {arguments.scale:g}, seed {arguments.seed}")
@@ -70,10 +70,10 @@ for axis, depth in zip(axes, (2, 3, 4, np.inf), strict=True):
         axis.plot(b, 1 / b, color="0.7", linewidth=1, zorder=0)
     axis.scatter(*W[~low][:, [0, 1], [1, 0]].T, s=8, color="tab:orange", label="rank two")
     axis.scatter(*W[low][:, [0, 1], [1, 0]].T, s=8, color="tab:blue", label="rank one")
-    name = r"$N = \infty$" if depth == np.inf else f"$N = {depth}$"
-    title = f"{name}: {np.mean(low):.0%} of rank one"
-    axis.set(title=title, xlabel="$W_{12}$", xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
-axes[0].set_ylabel("$W_{21}$")
+    name = r"\infty" if depth == np.inf else depth
+    axis.set(title=f"$N = {name}$: {np.mean(low):.0%} of rank one", xlabel="$W_{12}$")
+    axis.set(xlim=(-3, 3), ylim=(-3, 3), aspect="equal")
+axes[0].set(ylabel="$W_{21}$")
 axes[0].legend(loc="upper left", fontsize=8)
 if arguments.output:
     figure.savefig(arguments.output, dpi=120)
