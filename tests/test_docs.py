@@ -76,6 +76,7 @@ def test_guide(page, capsys):
         assert scope["error"] < 0.01
     if page == "thermodynamics":
         assert printed.count("0.4082") == 7
+        assert scope["found"].indices.tolist() == [0] * 4
 
 
 def test_every_page_is_tested():

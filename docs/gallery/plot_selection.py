@@ -71,7 +71,7 @@ for axis, beta in zip(np.atleast_1d(axes), arguments.betas, strict=True):
     found, A = (x := minima(beta, beta**-0.5)), x.points
     axis.plot(A[:, 0, 1], A[:, 1, 0], "k*", markersize=10, label="minima")
     print(f"{beta:6g} minima, ridge {beta**-0.5:.3g}, {found.collapsed} lose rank:", end=" ")
-    print("  ".join(" ".join(f"{x:.3f}" for x in point.ravel()) for point in A))
+    print("  ".join(" ".join(f"{x + 0:.3f}" for x in point.ravel().round(3)) for point in A))
     axis.set(title=rf"$\beta = {beta:g}$", xlim=(-6, 6), ylim=(-6, 6))
     axis.set(xlabel="$W_{12}$", ylabel="$W_{21}$")
     axis.legend(fontsize=7)
