@@ -25,9 +25,10 @@ __all__ = ["ClosedLaw", "MinimiserLaw", "exponents", "hard_edge_exponent", "limi
 class ClosedLaw:
     r"""Limit of the equilibrium law at ``kappa = 1``, for the quadratic energy, in closed form.
 
-    .. math:: \sigma^2 = \frac{\sin^{N+1}((1+p)\phi)}{N \sin^N\!\phi\, \sin p\phi}, \quad
-              1 - F = \frac1\pi \Big[ (1+p)\phi - p\,\frac{\sin\phi\, \sin((1+p)\phi)}
-              {\sin p\phi} \Big], \quad p = \tfrac1N
+    .. math::
+        \sigma^2 &= \frac{\sin^{N+1}((1+p)\phi)}{N \sin^N\!\phi\, \sin p\phi}, \qquad
+        p = \tfrac1N, \\
+        1 - F &= \frac1\pi \Big[ (1+p)\phi - p\,\frac{\sin\phi\, \sin((1+p)\phi)}{\sin p\phi} \Big]
 
     Parameters
     ----------
