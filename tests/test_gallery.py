@@ -41,6 +41,7 @@ LINES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", sorted(GALLERY.glob("*.py")), ids=lambda path: path.name)
 def test_script_prints_its_numbers_and_draws_its_figure(script, tmp_path):
     figure = tmp_path / "figure.png"

@@ -166,7 +166,7 @@ def test_free_energy_is_unbounded_below_without_ridge(depth, rng):
     assert (found.escaped, len(found.points)) == (10, 0)
 
 
-@pytest.mark.parametrize("depth", [2, 3, math.inf])
+@pytest.mark.parametrize("depth", [2, 3, pytest.param(math.inf, marks=pytest.mark.slow)])
 def test_flow_of_the_free_energy_escapes_at_a_known_rate(depth):
     """Far out, s^(2/N) grows at the rate (1 - 1/N) / beta; 2 log s at infinite depth."""
     beta, (widths, options) = 2.0, network(depth)
