@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -153,10 +154,13 @@ def groups(
 
 
 def run(group: Group, report: Callable[[int], None] | None = None) -> Result:
-    """Walk a group to its end; a divergence becomes part of the result."""
+    """Walk a group to its end; a divergence becomes part of the result.
+
+    The group stays as it was, so that a pool may run it again where a worker died.
+    """
     plan, sink = group.plan, group.sink
     _keep_memory()
-    start, failure = group.start, None
+    start, failure = group.start._replace(streams=deepcopy(group.streams)), None
     with np.errstate(all="ignore"):
         now = sink.begin(start, lambda: record(plan, group.state))
         try:

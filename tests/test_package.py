@@ -16,7 +16,7 @@ MODULES = [
     "flow_runs", "geodesic_equations", "geodesic_paths", "geodesics", "geomstats",
     "integration", "langevin", "langevin_runs", "laws", "layers", "lifts", "metropolis",
     "nearest", "network", "network_walks", "observables", "pair_entropy", "plotting",
-    "points", "pymanopt",
+    "points", "pools", "pymanopt",
     "quotients", "retractions", "sample_plotting", "shooting", "spectral", "steppers",
     "submersion", "submersion_checks", "systems", "tangent_basis", "thermodynamics",
     "trajectory", "tuples", "unbalanced", "volume_forms", "volumes", "walk_runs", "walk_steps",
