@@ -57,9 +57,9 @@ def downstairs(size: int, rank: int, depth: int) -> list[Case]:
     equation = space.base.gradient_flow(W, lambda _: G)
     up = space.gradient_flow(space.orbit_point(W, 1), lambda _: G)
     Z = Tangent(
-        project_out(u, 0.1 * rng.standard_normal(u.shape)),
-        0.1 * rng.standard_normal((rank, rank)),
-        project_out(v, 0.1 * rng.standard_normal(v.shape)),
+        project_out(u, 0.01 * rng.standard_normal(u.shape)),
+        0.01 * rng.standard_normal((rank, rank)),
+        project_out(v, 0.01 * rng.standard_normal(v.shape)),
     )
     small = rng.standard_normal((rank, rank))
 
@@ -184,6 +184,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--budget", type=float, default=0.1, help="seconds of each measurement")
     options = parser.parse_args()
+    # As in the drivers, or in any process that has once freed a large array: the C library then
+    # keeps the memory of temporary arrays, rather than to fetch it again for each.
+    np.empty(2**24, dtype=np.uint8)
     cases = downstairs(options.size, options.rank, options.depth)
     cases += upstairs(options.chains, (10,) * (options.depth + 1), 10)
     cases += upstairs(options.chains, (20, *[10] * (options.depth - 1), 20), 10)
