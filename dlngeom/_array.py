@@ -160,8 +160,9 @@ def polar_of_expansion(x: Array) -> Array:
     if not isinstance(x, np.ndarray):
         # Without a branch on values: what one eigenvalue problem leaves is near enough to one.
         y = x @ _inverse_root(x.mT @ x)
+        shift = (15 / 8) * identity(x.shape[-1], x)
         for _ in range(_NEWTON_SCHULZ):
-            y = y @ _contraction(y.mT @ y)
+            y = y @ _contraction(y.mT @ y, shift)
         return y
     unit = np.eye(x.shape[-1], dtype=x.dtype)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -179,18 +180,19 @@ def polar_of_expansion(x: Array) -> Array:
 def _near_inverse_root(gram: np.ndarray, bound: np.ndarray) -> np.ndarray:
     """Inverse square root, by products, of matrices with eigenvalues between one and a bound."""
     middle = np.asarray(2 / (1 + bound), dtype=gram.dtype)[..., None, None]
-    rest, root = middle * gram, np.sqrt(middle)
-    for k in range(_NEWTON_SCHULZ):
-        factor = _contraction(rest)
-        root = root * factor if k == 0 else root @ factor
-        if k + 1 < _NEWTON_SCHULZ:
-            rest = factor @ rest @ factor
+    rest, shift = middle * gram, (15 / 8) * identity(gram.shape[-1], gram)
+    factor = _contraction(rest, shift)
+    root: np.ndarray = np.sqrt(middle) * factor
+    for _ in range(_NEWTON_SCHULZ - 1):
+        rest = factor @ rest @ factor
+        factor = _contraction(rest, shift)
+        root = root @ factor
     return root
 
 
-def _contraction(gram: Array) -> Array:
+def _contraction(gram: Array, shift: Array) -> Array:
     """Polynomial of third order that brings singular values near one nearer to it."""
-    return (15 / 8) * identity(gram.shape[-1], gram) - (10 / 8) * gram + (3 / 8) * (gram @ gram)
+    return shift + gram @ ((3 / 8) * gram) - (10 / 8) * gram
 
 
 def _inverse_root(gram: Array) -> Array:

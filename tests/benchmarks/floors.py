@@ -15,6 +15,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -64,7 +65,7 @@ def downstairs(size: int, rank: int, depth: int) -> list[Case]:
     small = rng.standard_normal((rank, rank))
 
     def flow() -> None:
-        values, P = eigh(u.T @ u + v.T @ v)
+        _, P = eigh(u.T @ u + v.T @ v)
         left, right = u @ P, v @ P
         Gv, Gtu = G @ right, G.T @ left
         C = left.T @ Gv
@@ -87,7 +88,7 @@ def downstairs(size: int, rank: int, depth: int) -> list[Case]:
             below = below @ layer
 
     def gradient() -> None:
-        Gv, Gtu = G @ v, G.T @ u
+        Gv, _ = G @ v, G.T @ u
         M = u.T @ Gv
         u @ M
         v @ M.T
@@ -97,13 +98,13 @@ def downstairs(size: int, rank: int, depth: int) -> list[Case]:
         for frame, perp in ((u, Z.Up), (v, Z.Vp)):
             qr(frame @ small + perp)[0] @ P
 
+    where = f"{size} x {size}, r {rank}"
     return [
-        Case(f"flow downstairs, {size} x {size}, r {rank}",
-             lambda: equation.rates(equation.start), flow),
-        Case(f"flow upstairs, {size} x {size}, r {rank}", lambda: up.rates(up.start), flow_upstairs),
-        Case(f"gradient, {size} x {size}, r {rank}", lambda: endtoend.gradient(W, G, depth), gradient),
-        Case(f"retraction downstairs, {size} x {size}, r {rank}",
-             lambda: endtoend.retraction(W, Z, depth), retraction),
+        Case(f"flow downstairs, {where}", lambda: equation.rates(equation.start), flow),
+        Case(f"flow upstairs, {where}", lambda: up.rates(up.start), flow_upstairs),
+        Case(f"gradient, {where}", lambda: endtoend.gradient(W, G, depth), gradient),
+        Case(f"retraction downstairs, {where}", lambda: endtoend.retraction(W, Z, depth),
+             retraction),
     ]  # fmt: skip
 
 
@@ -113,7 +114,7 @@ def upstairs(chains: int, widths: tuple[int, ...], rank: int) -> list[Case]:
     space = DeepLinearNetwork(widths, rank)
     point = space.random_point(rng, (chains,))
     point = point._replace(lam=np.sort(rng.uniform(1, 2, point.lam.shape))[:, ::-1].copy())
-    xi = tuple(rng.standard_normal((chains, b, a)) for a, b in zip(widths, widths[1:], strict=False))
+    xi = tuple(rng.standard_normal((chains, b, a)) for a, b in pairwise(widths))
     V = balanced.tangent_projection(point, tuple(0.01 * x for x in xi))
     G = rng.standard_normal((chains, widths[-1], widths[0]))
     small = rng.standard_normal((chains, rank, rank))
@@ -177,7 +178,7 @@ def seconds(call: Call, budget: float) -> float:
 def main() -> None:
     """Print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=500)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[500, 2000])
     parser.add_argument("--rank", type=int, default=20)
     parser.add_argument("--depth", type=int, default=3)
     parser.add_argument("--chains", type=int, default=1000)
@@ -187,7 +188,9 @@ def main() -> None:
     # As in the drivers, or in any process that has once freed a large array: the C library then
     # keeps the memory of temporary arrays, rather than to fetch it again for each.
     np.empty(2**24, dtype=np.uint8)
-    cases = downstairs(options.size, options.rank, options.depth)
+    cases = []
+    for size in options.sizes:
+        cases += downstairs(size, options.rank, options.depth)
     cases += upstairs(options.chains, (10,) * (options.depth + 1), 10)
     cases += upstairs(options.chains, (20, *[10] * (options.depth - 1), 20), 10)
     cases += upstairs(options.chains, (20,) * (options.depth + 1), 5)
