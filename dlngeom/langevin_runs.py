@@ -19,6 +19,7 @@ from dlngeom import observables
 from dlngeom._array import Array, Seed, as_generator, namespace, to_numpy
 from dlngeom.ambient import batch_axes, parts, rebuild
 from dlngeom.pools import DEAD, mapped
+from dlngeom.streams import BLOCK, Streams
 from dlngeom.submersion import Base, Point, RiemannianSubmersion
 from dlngeom.trajectory import Trajectory, observe_along, with_chain
 from dlngeom.walk_runs import (
@@ -33,7 +34,7 @@ from dlngeom.walk_runs import (
     run,
     together,
 )
-from dlngeom.walk_steps import BLOCK, DivergenceError, Plan, Streams, advance
+from dlngeom.walk_steps import DivergenceError, Plan, advance
 from dlngeom.walks import State, Walk, walk_of
 
 __all__ = ["LangevinError", "Observe", "Options", "sample", "walk_on", "with_chains"]

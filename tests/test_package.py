@@ -17,7 +17,7 @@ MODULES = [
     "integration", "langevin", "langevin_runs", "laws", "layers", "lifts", "metropolis",
     "nearest", "network", "network_walks", "observables", "pair_entropy", "plotting",
     "points", "pools", "pymanopt",
-    "quotients", "retractions", "sample_plotting", "shooting", "spectral", "steppers",
+    "quotients", "retractions", "sample_plotting", "shooting", "spectral", "steppers", "streams",
     "submersion", "submersion_checks", "systems", "tangent_basis", "thermodynamics",
     "trajectory", "tuples", "unbalanced", "volume_forms", "volumes", "walk_runs", "walk_steps",
     "walks",

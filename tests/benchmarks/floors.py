@@ -28,7 +28,8 @@ from scipy import sparse  # noqa: E402
 from dlngeom import SVD, DeepLinearNetwork, Tangent, balanced, dense, endtoend  # noqa: E402
 from dlngeom._array import project_out  # noqa: E402
 from dlngeom.langevin import step  # noqa: E402
-from dlngeom.walk_steps import Plan, Streams, advance  # noqa: E402
+from dlngeom.streams import Streams  # noqa: E402
+from dlngeom.walk_steps import Plan, advance  # noqa: E402
 
 Call = Callable[[], object]
 
