@@ -12,6 +12,12 @@ import numpy as np
 Array: TypeAlias = Any
 Seed: TypeAlias = Any
 
+_NUMPY: ModuleType = array_api_compat.array_namespace(np.empty(0))
+
+# Squares of singular values up to which five Newton-Schulz steps reach the rounding error.
+_NEAR_ONE = 4.0
+_NEWTON_SCHULZ = 5
+
 __all__ = [
     "Array",
     "Seed",
@@ -25,6 +31,7 @@ __all__ = [
     "namespace",
     "norm",
     "polar",
+    "polar_of_expansion",
     "project_out",
     "remainder",
     "symmetric",
@@ -41,6 +48,8 @@ def namespace(*arrays: Array) -> ModuleType:
     TypeError
         If the arguments come from different libraries, or are no arrays at all.
     """
+    if arrays and all(type(a) is np.ndarray for a in arrays):
+        return _NUMPY  # Most calls by far, and small arrays notice the time of a search.
     try:
         xp: ModuleType = array_api_compat.array_namespace(*arrays)
     except TypeError as error:
@@ -141,3 +150,54 @@ def polar(x: Array) -> Array:
     q, r = linalg.qr(x)
     u, _, vt = linalg.svd(r, full_matrices=False)
     return q @ (u @ vt)
+
+
+def polar_of_expansion(x: Array) -> Array:
+    """:func:`polar` where no singular value is below one: products instead of decompositions.
+
+    Each matrix of a numpy batch is treated alike, whatever the others are.
+    """
+    if not isinstance(x, np.ndarray):
+        # Without a branch on values: what one eigenvalue problem leaves is near enough to one.
+        y = x @ _inverse_root(x.mT @ x)
+        shift = (15 / 8) * identity(x.shape[-1], x)
+        for _ in range(_NEWTON_SCHULZ):
+            y = y @ _contraction(y.mT @ y, shift)
+        return y
+    unit = np.eye(x.shape[-1], dtype=x.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gram = x.mT @ x
+        bound = 1 + norm(gram - unit)
+    far = ~(bound <= _NEAR_ONE)
+    if not np.any(far):
+        return x @ _near_inverse_root(gram, bound)
+    gram, bound = np.where(far[..., None, None], unit, gram), np.where(far, 1.0, bound)
+    result = np.asarray(x @ _near_inverse_root(gram, bound))
+    result[far, ...] = polar(x[far, ...])
+    return result
+
+
+def _near_inverse_root(gram: np.ndarray, bound: np.ndarray) -> np.ndarray:
+    """Inverse square root, by products, of matrices with eigenvalues between one and a bound."""
+    middle = np.asarray(2 / (1 + bound), dtype=gram.dtype)[..., None, None]
+    rest, shift = middle * gram, (15 / 8) * identity(gram.shape[-1], gram)
+    factor = _contraction(rest, shift)
+    root: np.ndarray = np.sqrt(middle) * factor
+    for _ in range(_NEWTON_SCHULZ - 1):
+        rest = factor @ rest @ factor
+        factor = _contraction(rest, shift)
+        root = root @ factor
+    return root
+
+
+def _contraction(gram: Array, shift: Array) -> Array:
+    """Polynomial of third order that brings singular values near one nearer to it."""
+    return shift + gram @ ((3 / 8) * gram) - (10 / 8) * gram
+
+
+def _inverse_root(gram: Array) -> Array:
+    """Inverse square root where no eigenvalue is below one, but rounding may have made it so."""
+    xp: Any = namespace(gram)
+    values, vectors = xp.linalg.eigh(gram)
+    safe = xp.maximum(values, xp.ones_like(values))
+    return (vectors / xp.sqrt(safe)[..., None, :]) @ vectors.mT

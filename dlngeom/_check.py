@@ -105,6 +105,9 @@ def batches_agree(name: str, *arrays: tuple[Array, int]) -> None:
 
 def same_dtype(name: str, *arrays: Array) -> None:
     """Require one dtype."""
+    first = arrays[0].dtype
+    if all(x.dtype is first or x.dtype == first for x in arrays[1:]):
+        return
     dtypes = {str(x.dtype) for x in arrays}
     if len(dtypes) > 1:
         raise ValueError(f"{name}: dtypes {sorted(dtypes)} must agree")

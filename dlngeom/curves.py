@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-from dlngeom._array import Array, identity, is_square, namespace, polar, symmetric
+from dlngeom._array import Array, identity, is_square, namespace, polar_of_expansion, symmetric
 from dlngeom.layers import (
     Along,
     Ambient,
@@ -41,7 +41,8 @@ def retract(frames: Frames, V: Along) -> Frames:
 
 def polar_move(frame: Array, omega: Array, perp: Array, lam: Array) -> Array:
     """Polar factor of ``Q + Q Om + L / lam``, orthonormal for every step."""
-    return polar(frame @ (identity(omega.shape[-1], omega) + omega) + perp / lam)
+    # No singular value is below one, since Om is antisymmetric and L is orthogonal to Q.
+    return polar_of_expansion(frame @ (identity(omega.shape[-1], omega) + omega) + perp / lam)
 
 
 def fast_move(frame: Array, omega: Array, perp: Array, lam: Array) -> Array:

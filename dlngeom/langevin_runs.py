@@ -7,7 +7,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,8 @@ from tqdm import tqdm
 from dlngeom import observables
 from dlngeom._array import Array, Seed, as_generator, namespace, to_numpy
 from dlngeom.ambient import batch_axes, parts, rebuild
+from dlngeom.pools import DEAD, mapped
+from dlngeom.streams import BLOCK, Streams
 from dlngeom.submersion import Base, Point, RiemannianSubmersion
 from dlngeom.trajectory import Trajectory, observe_along, with_chain
 from dlngeom.walk_runs import (
@@ -33,15 +34,12 @@ from dlngeom.walk_runs import (
     run,
     together,
 )
-from dlngeom.walk_steps import BLOCK, DivergenceError, Plan, Streams, advance
+from dlngeom.walk_steps import DivergenceError, Plan, advance
 from dlngeom.walks import State, Walk, walk_of
 
 __all__ = ["LangevinError", "Observe", "Options", "sample", "walk_on", "with_chains"]
 
 Observe = Mapping[str, Callable[[Any], Any]]
-
-# What an executor raises when its workers are gone.
-_DEAD = (BrokenExecutor, EOFError, ConnectionError)
 
 
 @dataclass(frozen=True)
@@ -284,7 +282,7 @@ def _run_all(tasks: list[Group], options: Options) -> list[Result]:
                 if result.failure is not None:
                     raise _failed(task, result)
                 results.append(result)
-        except _DEAD as error:
+        except DEAD as error:
             raise _dead(tasks[len(results)], error) from error
     return results
 
@@ -293,7 +291,7 @@ def _outcomes(tasks: list[Group], pool: Any, bar: Any) -> Iterator[Result]:
     if pool is None:
         yield from map(partial(run, report=bar.update), tasks)
         return
-    for task, result in zip(tasks, pool.map(run, tasks), strict=True):
+    for task, result in zip(tasks, mapped(pool, run, tasks), strict=True):
         bar.update(task.chains * task.plan.n_steps)
         yield result
 
@@ -323,7 +321,9 @@ def _dead(task: Group, error: BaseException) -> LangevinError:
     point = task.plan.walk.point(known.state)
     first = rebuild(point, [x[0, ...] for x in parts(point)])
     time = task.plan.duration * known.step / task.plan.n_steps
-    message += f"; chain {task.first} was last seen at step {known.step}" + _kept(task)
+    kept = _kept(task)
+    message += f"; chain {task.first} was last seen at step {known.step}"
+    message += kept or "; with a checkpoint the same call would resume, in a new pool"
     return LangevinError(message, task.first, known.step, time, first, None)
 
 

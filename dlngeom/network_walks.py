@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -46,6 +46,8 @@ __all__ = ["EndToEndWalk", "InfiniteWalk", "NetworkWalk", "checked_covector", "l
 @dataclass(frozen=True)
 class NetworkWalk:
     """Walk of balanced networks; the state is their frames."""
+
+    compiles: ClassVar[bool] = True
 
     def start(self, point: Frames) -> State:
         """Return the frames themselves."""
@@ -96,7 +98,13 @@ def anisotropic(frames: Frames, at: Balance, noise: Any, vertical: Any, horizont
         S = multipliers(at, defect)
         core = b * core - correct(at, b * S - a * antisymmetric(S))
     a, b = (_columns(x, 2) for x in (vertical, horizontal))
-    return Along(core, (b * perp[0], *(a * L for L in perp[1:-1]), b * perp[-1]))
+    sizes = (b, *(a for _ in perp[1:-1]), b)
+    return Along(core, tuple(_times(x, L) for x, L in zip(sizes, perp, strict=True)))
+
+
+def _times(size: Any, perp: Any) -> Any:
+    """Product with a part that is 0.0, and stays so, where a frame is square."""
+    return perp if isinstance(perp, float) else size * perp
 
 
 def _in_frames(frames: Frames, X: Any) -> tuple[Array, list[Any]]:
@@ -143,7 +151,7 @@ def _exponents(depth: int) -> tuple[np.ndarray, np.ndarray]:
 def _minus(V: Along, time: Any, gradient: Along) -> Along:
     core = V.core - _columns(time, 3) * gradient.core
     perp = zip(V.perp, gradient.perp, strict=True)
-    return Along(core, tuple(x - _columns(time, 2) * y for x, y in perp))
+    return Along(core, tuple(x - _times(_columns(time, 2), y) for x, y in perp))
 
 
 def _columns(value: Any, axes: int) -> Any:
@@ -196,6 +204,8 @@ class EndToEndWalk:
     factored : bool
         Whether points are an SVD, rather than dense.
     """
+
+    compiles: ClassVar[bool] = True
 
     depth: int
     rank: int

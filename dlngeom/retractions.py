@@ -46,7 +46,11 @@ class Motion(NamedTuple):
 
 def first_order_retraction(point: SVD, Z: Tangent, depth: float) -> SVD:
     """Retract along a curve that is exact on the balanced manifold for every step."""
-    motion = _motion(point.s, Z.M, depth)
+    return _moved(point, Z, depth, _lift_factors(point.s, depth))
+
+
+def _moved(point: SVD, Z: Tangent, depth: float, factors: Array) -> SVD:
+    motion = _motion(point.s, Z.M, depth, factors)
     columns, v = point.s[..., None, :], point.vt.mT
     new_u = polar_move(point.u, motion.last, Z.Up, columns)
     new_v = polar_move(v, motion.first, Z.Vp, columns)
@@ -89,18 +93,19 @@ def second_order_retraction(point: SVD, Z: Tangent, depth: float) -> SVD:
     it then never exceeds half of the step, however long the step.
     """
     xp = namespace(point.s)
-    correction = _acceleration(point, Z, depth)
+    factors = _lift_factors(point.s, depth)
+    correction = _acceleration(point, Z, depth, factors)
     at = metric(point.s, depth)
     length = inner_product(Z, Z, at)
     excess = inner_product(correction, correction, at) / xp.where(length == 0, 1 + length, length)
-    factor = (-0.5 / (1 + excess / 4))[..., None, None]
-    return first_order_retraction(point, combine(1.0, Z, factor, correction), depth)
+    share = (-0.5 / (1 + excess / 4))[..., None, None]
+    return _moved(point, combine(1.0, Z, share, correction), depth, factors)
 
 
-def _acceleration(point: SVD, Z: Tangent, depth: float) -> Tangent:
+def _acceleration(point: SVD, Z: Tangent, depth: float, factors: Array) -> Tangent:
     """Covariant acceleration downstairs of the first-order curve: the push-down of ``c''(0)``."""
     s = point.s
-    motion = _motion(s, Z.M, depth)
+    motion = _motion(s, Z.M, depth, factors)
     row, column = pair(s)
     Ku, Kv = Z.Up / s[..., None, :], Z.Vp / s[..., None, :]
     core = _core_acceleration(s, motion, depth)
@@ -133,37 +138,48 @@ def _core_acceleration(s: Array, motion: Motion, depth: float) -> Array:
     return xp.sum(weight * row**left * second * column**right, axis=-3)
 
 
-def _motion(s: Array, M: Array, depth: float) -> Motion:
-    return _continuum_motion(s, M) if depth == math.inf else _layer_motion(s, M, int(depth))
+def _motion(s: Array, M: Array, depth: float, factors: Array) -> Motion:
+    core = M[..., None, :, :] * factors
+    if depth == math.inf:
+        return _continuum_motion(s, M, core)
+    return _layer_motion(s, core, int(depth))
 
 
 def lifted_core(s: Array, M: Array, depth: float) -> Array:
     """Horizontal lift ``left_k (M/w)_kl right_l`` at each node, without under- or overflow."""
+    return M[..., None, :, :] * _lift_factors(s, depth)
+
+
+def _lift_factors(s: Array, depth: float) -> Array:
+    """Factors ``left_k right_l / w_kl`` of the lift at each node."""
     xp = namespace(s)
     nodes = spectral.layers(depth)
     left, right = (constant(x, s)[:, None, None] for x in nodes[:2])
     row, column = pair(s)
     largest = xp.maximum(row, column)
     row, column = row / largest, column / largest
-    unit = M / spectral.weights(row, column, depth) / largest ** (1 - nodes.step)
-    row, column, unit = row[..., None, :, :], column[..., None, :, :], unit[..., None, :, :]
-    return unit * row**left * column**right
+    shares = row[..., None, :, :] ** left * column[..., None, :, :] ** right
+    # Up to finite depth the weights are the sum of the squares of these, without logarithms.
+    if depth == math.inf:
+        total = spectral.weights(row, column, depth)
+    else:
+        total = xp.sum(shares * shares, axis=-3)
+    return shares / (total * largest ** (1 - nodes.step))[..., None, :, :]
 
 
-def _layer_motion(s: Array, M: Array, depth: int) -> Motion:
-    omega, h, rate = rotations(spectral.root(s, depth), lifted_core(s, M, depth))
+def _layer_motion(s: Array, core: Array, depth: int) -> Motion:
+    omega, h, rate = rotations(spectral.root(s, depth), core)
     lower, upper = omega[..., :-1, :, :], omega[..., 1:, :, :]
     return Motion(lower, upper, rate, omega[..., 0, :, :], omega[..., -1, :, :], h)
 
 
-def _continuum_motion(s: Array, M: Array) -> Motion:
+def _continuum_motion(s: Array, M: Array, core: Array) -> Motion:
     xp = namespace(s)
     nodes = spectral.layers(math.inf)
     right, weight = (
         constant(nodes.right, s)[:, None, None],
         constant(nodes.weight, s)[:, None, None],
     )
-    core = lifted_core(s, M, math.inf)
     row, column = pair(s)
     unit = (M / spectral.weights(row, column, math.inf))[..., None, :, :]
     row, column = row[..., None, :, :], column[..., None, :, :]

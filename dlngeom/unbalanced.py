@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from array_api_compat import device
 
 from dlngeom import network
 from dlngeom._array import Array, constant, namespace
@@ -34,6 +35,8 @@ class UnbalancedWalk:
 
     .. math:: dW = -\nabla L\, dt + (a\,P_v + b\,P_h)\, dB
     """
+
+    compiles: ClassVar[bool] = True
 
     def start(self, point: Layers) -> Layers:
         """Return the layers themselves."""
@@ -110,7 +113,7 @@ def balance_normals(layers: Layers) -> Layers:
                 blocks[j].append(-(upper[:, None, :, :] @ basis))
             else:
                 shape = (x.shape[0], basis.shape[0], *x.shape[1:])
-                blocks[j].append(xp.zeros(shape, dtype=x.dtype))
+                blocks[j].append(xp.zeros(shape, dtype=x.dtype, device=device(x)))
     return tuple(xp.concat(column, axis=1) for column in blocks)
 
 

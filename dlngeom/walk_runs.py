@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from typing import Any, NamedTuple, Protocol
 
+import array_api_compat
 import numpy as np
 
 from dlngeom._array import Array, namespace
 from dlngeom.ambient import parts, rebuild
+from dlngeom.streams import BLOCK, Streams
 from dlngeom.trajectory import stack
-from dlngeom.walk_steps import BLOCK, DivergenceError, Plan, Streams, advance
+from dlngeom.walk_steps import DivergenceError, Plan, advance
 from dlngeom.walks import OwnExtras, State, Walk
 
 __all__ = [
@@ -30,6 +33,9 @@ __all__ = [
 
 # Numbers in the states of a group: many enough to hide the cost of calls, few enough for caches.
 _NUMBERS = 2**17
+
+# The same on an accelerator, and for arrays whose library compiles, which have other costs.
+_MANY_NUMBERS = 2**25
 
 # Groups that a run has at least, if it has as many blocks, for the workers of a pool.
 _GROUPS = 4
@@ -132,8 +138,11 @@ class Result(NamedTuple):
 
 def together(state: State) -> int:
     """Count the chains of a group, by the number and size of all chains alone."""
-    streams = -(-parts(state)[0].shape[0] // BLOCK)
+    first = parts(state)[0]
+    streams = -(-first.shape[0] // BLOCK)
     numbers = sum(math.prod(x.shape[1:]) for x in parts(state))
+    if array_api_compat.is_jax_array(first) or "cpu" not in str(array_api_compat.device(first)):
+        return int(BLOCK * max(1, min(_MANY_NUMBERS // (BLOCK * numbers), streams)))
     return int(BLOCK * max(1, min(_NUMBERS // (BLOCK * numbers), streams // _GROUPS)))
 
 
@@ -153,10 +162,13 @@ def groups(
 
 
 def run(group: Group, report: Callable[[int], None] | None = None) -> Result:
-    """Walk a group to its end; a divergence becomes part of the result."""
+    """Walk a group to its end; a divergence becomes part of the result.
+
+    The group stays as it was, so that a pool may run it again where a worker died.
+    """
     plan, sink = group.plan, group.sink
     _keep_memory()
-    start, failure = group.start, None
+    start, failure = group.start._replace(streams=deepcopy(group.streams)), None
     with np.errstate(all="ignore"):
         now = sink.begin(start, lambda: record(plan, group.state))
         try:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
+import array_api_compat
 import numpy as np
 
 from dlngeom._array import Array, constant, namespace, to_numpy
 from dlngeom.ambient import parts, rebuild
+from dlngeom.streams import Streams
 from dlngeom.walks import State, Walk
 
-__all__ = ["BLOCK", "DivergenceError", "Plan", "Streams", "advance"]
-
-# Chains that share a random stream: results depend on this number, and on no other grouping.
-BLOCK = 64
+__all__ = ["DivergenceError", "Plan", "advance"]
 
 # Noise of one step out of a frame, as a share of the smallest singular value.
 _SHARE = 0.25
@@ -66,33 +65,6 @@ class Plan:
         return self.duration * np.asarray(sorted(self.saved)) / self.n_steps
 
 
-class Streams:
-    """One random generator for each block of chains.
-
-    Parameters
-    ----------
-    generators : list of numpy.random.Generator
-    """
-
-    def __init__(self, generators: list[np.random.Generator]) -> None:
-        self.generators = generators
-
-    def normal(self, shape: tuple[int, ...], chains: np.ndarray | None, dtype: Any) -> np.ndarray:
-        """Gaussian numbers for some chains, or all, each from the stream of its block."""
-        count = len(self.generators)
-        if chains is None:
-            sizes = np.full(count, BLOCK)
-            sizes[-1] = shape[0] - BLOCK * (count - 1)
-        else:
-            sizes = np.bincount(chains // BLOCK, minlength=count)
-        drawn = [
-            generator.standard_normal((size, *shape[1:]), dtype=dtype)
-            for generator, size in zip(self.generators, sizes, strict=True)
-            if size
-        ]
-        return drawn[0] if len(drawn) == 1 else np.concatenate(drawn)
-
-
 class DivergenceError(RuntimeError):
     """A chain that stopped being finite.
 
@@ -113,29 +85,35 @@ class DivergenceError(RuntimeError):
 def advance(plan: Plan, state: State, streams: Streams, step: int) -> State:
     """Take one step with all chains, in parts with those whose state asks for shorter ones."""
     whole = plan.duration / plan.n_steps
-    limit = _limit(plan, state)
-    if limit is None or float(limit.min()) >= whole:
+    reach = plan.walk.reach(state)
+    # One number leaves the device of the state, all of them only where a chain needs it.
+    if reach is None or _limit(plan, float(namespace(reach).min(reach))) >= whole:
         return _part(plan, state, streams, step, whole)
-    remaining = np.full(len(limit), whole)
+    remaining = np.full(len(reach), whole)
     while True:
         active = np.flatnonzero(remaining > 0)
         if len(active) == 0:
             return state
+        active = _padded(active, parts(state)[0])
         chosen = _take(state, active)
-        limit = _limit(plan, chosen)
+        limit = _limit(plan, to_numpy(plan.walk.reach(chosen)).astype(np.float64))
         time = np.minimum(remaining[active], np.maximum(limit, _FINEST * whole))
         moved = _part(plan, chosen, streams, step, time, active)
         remaining[active] -= time
         state = _put(state, active, moved)
 
 
-def _limit(plan: Plan, state: State) -> Any:
-    """Longest time ``(chain,)`` over which the noise stays small for the state."""
-    reach = plan.walk.reach(state)
-    if reach is None:
-        return None
-    noise = max(plan.vertical, plan.horizontal)
-    return (_SHARE * to_numpy(reach).astype(np.float64)) ** 2 / max(noise, 1e-300)
+def _padded(chains: np.ndarray, like: Array) -> np.ndarray:
+    """Repeat the last chain up to one of few numbers, where each new shape is compiled."""
+    if not array_api_compat.is_jax_array(like):
+        return chains
+    size = min(2 ** max(6, (len(chains) - 1).bit_length()), like.shape[0])
+    return np.pad(chains, (0, size - len(chains)), mode="edge")
+
+
+def _limit(plan: Plan, reach: Any) -> Any:
+    """Longest time over which the noise stays small for a state."""
+    return (_SHARE * reach) ** 2 / max(plan.vertical, plan.horizontal, 1e-300)
 
 
 def _part(
@@ -156,7 +134,7 @@ def _part(
     when = time if isinstance(time, float) else constant(time, like)
     given = (state, noise, covector, when, vertical, horizontal)
     try:
-        moved = plan.walk.step(*given)
+        moved = _stepper(plan.walk, like, same)(*given)
         bad = _first_bad(moved)
     except np.linalg.LinAlgError:
         moved, bad = state, _culprit(plan, given)
@@ -164,6 +142,28 @@ def _part(
         reason = "the step is so long that the chain diverges"
         raise _diverged(plan, state, bad, step, chains, reason)
     return moved
+
+
+def _stepper(walk: Walk, like: Array, same: bool) -> Callable[..., State]:
+    """Step of a walk, compiled where the library can; eager if the walk does not say it may be."""
+    if not (array_api_compat.is_jax_array(like) and getattr(walk, "compiles", False)):
+        return walk.step
+    hashable: Any = walk
+    return _compiled(hashable, same)
+
+
+@lru_cache(maxsize=32)
+def _compiled(walk: Any, same: bool) -> Callable[..., State]:
+    import jax
+
+    def step(
+        state: State, noise: Any, covector: Any, time: Any, vertical: Any, horizontal: Any
+    ) -> State:
+        # Walks take a short cut where both are one object, which tracers are not.
+        return walk.step(state, noise, covector, time, vertical, vertical if same else horizontal)
+
+    compiled: Callable[..., State] = jax.jit(step)
+    return compiled
 
 
 def _culprit(plan: Plan, given: tuple[Any, ...]) -> int:
@@ -199,11 +199,22 @@ def _diverged(
 
 def _first_bad(value: Any) -> int | None:
     """First chain with an entry that is not finite."""
+    if _finite_on_its_device(parts(value)):
+        return None
     for x in parts(value):
         rows = np.isfinite(to_numpy(x))
         if not rows.all():
             return int(np.argmin(rows.reshape(len(rows), -1).all(axis=1)))
     return None
+
+
+def _finite_on_its_device(arrays: tuple[Array, ...]) -> bool:
+    """Whether all entries are finite, by one number where they live on another device."""
+    if not arrays or type(arrays[0]) is np.ndarray:
+        return False
+    xp = namespace(*arrays)
+    flags = [xp.all(xp.isfinite(x)) for x in arrays]
+    return bool(xp.all(xp.stack(flags)))
 
 
 def _root(variance: float, time: Any, like: Array) -> Any:
@@ -222,8 +233,7 @@ def _real(state: State) -> Array:
 def _drawer(
     streams: Streams, chains: np.ndarray | None, like: Array
 ) -> Callable[[tuple[int, ...]], Array]:
-    dtype = np.float32 if "float32" in str(like.dtype) else np.float64
-    return lambda shape: constant(streams.normal(shape, chains, dtype), like)
+    return lambda shape: streams.normal(shape, chains, like)
 
 
 def _slope(plan: Plan, state: State, step: int, chains: np.ndarray | None) -> Any:
@@ -246,6 +256,10 @@ def _take(state: State, chains: np.ndarray) -> State:
 def _put(state: State, chains: np.ndarray, moved: State) -> State:
     """State in which some chains have moved."""
     count = len(parts(state)[0])
+    if array_api_compat.is_jax_array(parts(state)[0]):
+        # Padding repeats one chain, with one result.
+        pairs = zip(parts(state), parts(moved), strict=True)
+        return rebuild(state, [x.at[chains].set(y) for x, y in pairs])
     if len(chains) == count:
         return moved
     order = np.arange(count)
@@ -260,4 +274,6 @@ def _put(state: State, chains: np.ndarray, moved: State) -> State:
 
 
 def _index(values: np.ndarray, like: Array) -> Array:
-    return values if isinstance(like, np.ndarray) else namespace(like).asarray(values)
+    if isinstance(like, np.ndarray):
+        return values
+    return namespace(like).asarray(values, device=array_api_compat.device(like))
