@@ -153,18 +153,20 @@ def exponent(sweep: Sweep, rounds: int, budget: float) -> tuple[float, list[floa
     return float(np.polyfit(np.log(sweep.sizes), np.log(best), 1)[0]), best
 
 
-def memory(width: int, depth: int, chains: int) -> tuple[float, float, int]:
-    """Peak bytes of a run per chain, those of the kept draws, and numbers of a state."""
+def memory(width: int, depth: int) -> tuple[float, float, int]:
+    """Peak bytes of a run, as a constant and per chain in units of what is kept of a chain."""
     space = DeepLinearNetwork((width,) * (depth + 1))
     point = space.random_point(0)
-    options = {"beta": 10.0, "duration": 1e-3, "rng": 0, "n_chains": chains, "observe": {}}
-    riemannian_langevin(space, point, n_steps=1, **options)
-    tracemalloc.start()
-    run = riemannian_langevin(space, point, n_steps=4, save_every=4, **options)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    kept = sum(x.nbytes for x in parts(run.points))
-    return peak / chains, kept / chains, sum(x.size for x in parts(point))
+    options = {"beta": 10.0, "duration": 1e-3, "rng": 0, "observe": {}}
+    peaks, counts = [], (2048, 4096)
+    for chains in counts:
+        tracemalloc.start()
+        run = riemannian_langevin(space, point, n_steps=4, save_every=1, n_chains=chains, **options)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        kept = sum(x.nbytes for x in parts(run.points)) / chains
+    slope = (peaks[1] - peaks[0]) / (counts[1] - counts[0])
+    return peaks[0] - slope * counts[0], slope / kept, sum(x.size for x in parts(point))
 
 
 def main() -> None:
@@ -186,9 +188,9 @@ def main() -> None:
         times = ", ".join(f"{n}: {1e3 * t:.3g}" for n, t in zip(sweep.sizes, best, strict=True))
         print(f"{slope:8.2f}  {sweep.theory:6g}  {sweep.name} (ms: {times}){mark}", flush=True)
     for width in (4, 8, 16):
-        peak, kept, numbers = memory(width, 3, 1024)
-        print(f"width {width}, depth 3: {numbers} numbers a state; the run took {peak:.0f} bytes a "
-              f"chain at its peak, {kept:.0f} of them for two draws")  # fmt: skip
+        constant, share, numbers = memory(width, 3)
+        print(f"width {width}, depth 3, {numbers} numbers a state: {constant / 2**20:.0f} MiB, and "
+              f"{share:.1f} times the draws that are kept")  # fmt: skip
 
 
 if __name__ == "__main__":
