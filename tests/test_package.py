@@ -9,13 +9,15 @@ import dlngeom
 
 MODULES = [
     "_array", "_check", "_check_downstairs", "_check_points", "_random", "ambient", "balanced",
-    "boundary_values", "chains", "charts", "checkpoints", "completion", "connections",
+    "boundary_values", "chains", "charts", "checkpoints", "completion", "completion_estimator",
+    "completion_input", "completion_model", "connections",
     "covectors", "curvatures", "curves", "dln", "downstairs_spaces", "early_stopping",
     "endtoend", "entropies", "equations", "factor_derivatives", "factored", "flow",
     "flow_equations",
     "flow_runs", "geodesic_equations", "geodesic_paths", "geodesics", "geomstats",
     "integration", "langevin", "langevin_runs", "laws", "layers", "lifts", "metropolis",
-    "nearest", "network", "network_walks", "observables", "pair_entropy", "plotting",
+    "nearest", "network", "network_walks", "observables", "observed", "pair_entropy",
+    "penalised_path", "plotting",
     "points", "pymanopt",
     "quotients", "retractions", "sample_plotting", "shooting", "spectral", "steppers",
     "submersion", "submersion_checks", "systems", "tangent_basis", "thermodynamics",
