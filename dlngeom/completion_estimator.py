@@ -96,7 +96,7 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     >>> from dlngeom.completion import DLNCompletion
     >>> x = np.outer(np.arange(1.0, 9.0), np.arange(1.0, 7.0))
     >>> x[2, 3] = np.nan
-    >>> float(DLNCompletion(random_state=0, early_stopping=False).fit_transform(x)[2, 3].round(3))
+    >>> float(DLNCompletion(random_state=0, biases=False).fit_transform(x)[2, 3].round(3))
     12.0
     """
 
