@@ -24,7 +24,9 @@ FACTOR = 0.7
 FAST = 0.75
 FIRST = 0.7
 
-SWEEPS = 2
+# Sweeps at one threshold: until one of them lowers the training error by less than SETTLED.
+SETTLED = 0.02
+SWEEPS = 12
 REFIT_SWEEPS = 5
 
 # Directions looked for at once; more follow in the next sweep.
@@ -162,8 +164,7 @@ def follow(
     if start is not None:
         state, threshold = state._replace(point=start[0]), start[1]
     while len(steps) < schedule.max_steps:
-        for _ in range(SWEEPS):
-            state = _sweep(training, state, threshold, schedule, apply)
+        state = _settle(training, state, threshold, schedule, apply)
         step = _judge(training, held_out, state.point, threshold, apply)
         steps.append(step)
         if report is not None:
@@ -202,12 +203,28 @@ def _begin(training: Observed, rank: int, rng: np.random.Generator) -> tuple[_St
 def _judge(
     training: Observed, held_out: Observed | None, point: SVD, threshold: float, apply: Map
 ) -> PathStep:
-    left, right = point.u * point.s, np.ascontiguousarray(point.vt.T)
     error = [
-        math.nan if part is None else rms(part.residual(left, right, apply).data)
-        for part in (training, held_out)
+        math.nan if part is None else _error(part, point, apply) for part in (training, held_out)
     ]
     return PathStep(threshold, len(point.s), *error)
+
+
+def _error(observed: Observed, point: SVD, apply: Map) -> float:
+    left, right = point.u * point.s, np.ascontiguousarray(point.vt.T)
+    return rms(observed.residual(left, right, apply).data)
+
+
+def _settle(
+    training: Observed, state: _State, threshold: float, schedule: Schedule, apply: Map
+) -> _State:
+    """Sweep until the training error is level."""
+    error = math.inf
+    for _ in range(SWEEPS):
+        state = _sweep(training, state, threshold, schedule, apply)
+        last, error = error, _error(training, state.point, apply)
+        if error > (1 - SETTLED) * last:
+            break
+    return state
 
 
 def _sweep(
