@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,7 +22,7 @@ GATHERED = 2**14
 ENTRIES_PER_TASK = 2**20
 
 # Numbers in the normal equations held at once, and in one block of their right factor.
-NORMAL_NUMBERS = 2**22
+NORMAL_NUMBERS = 2**23
 PRODUCT_NUMBERS = 2**20
 
 # Above this density a product of dense matrices is faster than one with a sparse matrix.
@@ -169,17 +169,12 @@ def ridge_rows(observed: Observed, frame: Matrix, penalty: Matrix, apply: Map = 
     out = np.zeros((m, r))
     if r == 0:
         return out
-    upper = np.triu_indices(r)
     mask, right = observed.with_values(observed.ones), observed.matrix @ frame
     is_dense = len(observed.values) > DENSE * m * n
 
     def task(part: slice) -> None:
         block = mask[part].toarray() if is_dense else mask[part]
-        normal = np.empty((right[part].shape[0], r, r))
-        for i, j in _pairs(upper, max(1, PRODUCT_NUMBERS // n)):
-            product = block @ (frame[:, i] * frame[:, j])
-            normal[:, i, j] = product
-            normal[:, j, i] = product
+        normal = _normal(block, frame)
         normal[:, range(r), range(r)] += penalty
         out[part] = np.linalg.solve(normal, right[part][..., None])[..., 0]
 
@@ -189,7 +184,18 @@ def ridge_rows(observed: Observed, frame: Matrix, penalty: Matrix, apply: Map = 
     return out
 
 
-def _pairs(upper: tuple[Matrix, Matrix], size: int) -> Iterator[tuple[Matrix, Matrix]]:
-    i, j = upper
-    for start in range(0, len(i), size):
-        yield i[start : start + size], j[start : start + size]
+def _normal(mask: Any, frame: Matrix) -> Matrix:
+    """Add up ``V_j V_j^T`` over the entries of each row of a mask: ``(k, r, r)``."""
+    n, r = frame.shape
+    i, j = np.triu_indices(r)
+    packed = np.empty((mask.shape[0], len(i)))
+    width = max(1, PRODUCT_NUMBERS // n)
+    for start in range(0, len(i), width):
+        part = slice(start, start + width)
+        # Indexing with arrays would give products by columns, which scipy copies.
+        product = np.take(frame, i[part], axis=1)
+        product *= np.take(frame, j[part], axis=1)
+        packed[:, part] = mask @ product
+    place = np.empty((r, r), dtype=np.intp)
+    place[i, j] = place[j, i] = np.arange(len(i))
+    return np.take(packed, place.ravel(), axis=1).reshape(-1, r, r)
