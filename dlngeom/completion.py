@@ -13,18 +13,19 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import lsqr
 from sklearn.utils.extmath import randomized_svd
 
-from dlngeom import _check
+from dlngeom import _check, completion_input
 from dlngeom._array import Seed, as_generator
+from dlngeom.completion_estimator import DLNCompletion
+from dlngeom.completion_input import Biases
 from dlngeom.early_stopping import Fit, Matrix, Report, Split, descend, descend_fixed_rank
 from dlngeom.tuples import SVD, dense
 
 __all__ = [
     "Biases",
     "Completion",
+    "DLNCompletion",
     "Problem",
     "at_depth",
     "check_values",
@@ -43,18 +44,6 @@ HOLDOUT = 0.1
 
 # Singular values of the start, relative to the scaled data; the best held-out error chooses.
 STARTS = (1e-4, 1e-6, 1e-8)
-
-
-class Biases(NamedTuple):
-    """Additive model ``mean + rows_i + columns_j``."""
-
-    mean: float
-    rows: Matrix
-    columns: Matrix
-
-    def matrix(self) -> Matrix:
-        """Dense matrix of the additive model."""
-        return np.asarray(self.mean + self.rows[:, None] + self.columns)
 
 
 class Completion(NamedTuple):
@@ -223,15 +212,9 @@ def fit_biases(values: Matrix, observed: Matrix, *, ridge: float = 1.0) -> Biase
     -------
     Biases
     """
-    m, n = values.shape
-    rows, columns = np.nonzero(observed)
-    mean = float(np.mean(values[rows, columns]))
-    entry = np.arange(len(rows))
-    index = (np.concatenate([entry, entry]), np.concatenate([rows, m + columns]))
-    design = sparse.csr_array((np.ones(2 * len(rows)), index), shape=(len(rows), m + n))
-    target = values[rows, columns] - mean
-    solution = lsqr(design, target, damp=math.sqrt(ridge), atol=1e-10, btol=1e-10)[0]
-    return Biases(mean, solution[:m], solution[m:])
+    return completion_input.fit_biases(
+        completion_input.observed_entries(np.where(observed, values, np.nan)), ridge
+    )
 
 
 def prepare(values: Matrix, holdout: float, rng: np.random.Generator) -> Problem:

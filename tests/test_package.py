@@ -9,9 +9,7 @@ import pytest
 import dlngeom
 
 MODULES = [
-    module.name
-    for module in pkgutil.iter_modules(dlngeom.__path__)
-    if module.name != "commands"
+    module.name for module in pkgutil.iter_modules(dlngeom.__path__) if module.name != "commands"
 ]
 
 
