@@ -13,13 +13,22 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils.extmath import randomized_svd
 
 from dlngeom import _check, completion_input
 from dlngeom._array import Seed, as_generator
 from dlngeom.completion_estimator import DLNCompletion
 from dlngeom.completion_input import Biases
-from dlngeom.early_stopping import Fit, Matrix, Report, Split, descend, descend_fixed_rank
+from dlngeom.early_stopping import (
+    STARTS,
+    Fit,
+    Report,
+    descend,
+    descend_fixed_rank,
+    leading,
+    small_start,
+)
+from dlngeom.observed import Matrix
+from dlngeom.splits import Split
 from dlngeom.tuples import SVD, dense
 
 __all__ = [
@@ -41,9 +50,6 @@ DEFAULT_RANK = 50
 
 # Part of the observed entries that decides about start, depth and stopping.
 HOLDOUT = 0.1
-
-# Singular values of the start, relative to the scaled data; the best held-out error chooses.
-STARTS = (1e-4, 1e-6, 1e-8)
 
 
 class Completion(NamedTuple):
@@ -233,7 +239,7 @@ def prepare(values: Matrix, holdout: float, rng: np.random.Generator) -> Problem
     seed = int(rng.integers(2**31))
     biases = fit_biases(values, observed)
     data = np.where(observed, values - biases.matrix(), 0.0)
-    scale = float(_leading(data, 1, seed).s[0])
+    scale = float(leading(data, 1, seed).s[0])
     # What remains of data that are biases alone is rounding error and needs no model.
     if scale <= 1e-12 * np.linalg.norm(np.where(observed, values, 0.0)):
         scale, data = 1.0, np.zeros_like(data)
@@ -246,18 +252,6 @@ def choose_entries(among: Matrix, count: int, rng: np.random.Generator) -> Matri
     chosen = np.zeros(among.shape, dtype=bool)
     chosen.flat[rng.choice(np.flatnonzero(among), size=count, replace=False)] = True
     return chosen
-
-
-def _leading(matrix: Matrix, rank: int, seed: int) -> SVD:
-    """Leading singular triples, with orthonormal vectors even beyond the rank of the matrix."""
-    u, s, vt = randomized_svd(matrix, rank, random_state=seed)
-    return SVD(_completed_frame(u), s, _completed_frame(vt.T).T)
-
-
-def _completed_frame(q: Matrix) -> Matrix:
-    """Orthonormal columns that agree with those of ``q`` where these are orthonormal."""
-    frame, triangle = np.linalg.qr(q)
-    return np.asarray(frame * np.where(np.diag(triangle) < 0, -1.0, 1.0))
 
 
 def at_depth(
@@ -300,7 +294,7 @@ def fixed_rank(
 ) -> Completion:
     """Complete with pymanopt's ``FixedRankEmbedded``, from the truncated SVD, on all entries."""
     everything = _everything(problem.split)
-    start = _leading(everything.data, rank, problem.seed)
+    start = leading(everything.data, rank, problem.seed)
     start = start._replace(s=start.s / np.mean(everything.training) + 1e-12)
     final = descend_fixed_rank(everything, start, max_iterations, max_seconds, report)
     return _completion(problem, 1, math.nan, final)
@@ -308,13 +302,12 @@ def fixed_rank(
 
 def _everything(split: Split) -> Split:
     nothing = np.zeros_like(split.held_out)
-    return split._replace(training=split.training | split.held_out, held_out=nothing)
+    return Split(split.data, split.training | split.held_out, nothing)
 
 
 def _small(problem: Problem, split: Split, rank: int, size: float) -> SVD:
     """Small balanced start, along the leading singular vectors of the training entries."""
-    leading = _leading(np.where(split.training, split.data, 0.0), rank, problem.seed)
-    return leading._replace(s=np.full(rank, size))
+    return small_start(np.where(split.training, split.data, 0.0), rank, size, problem.seed)
 
 
 def _completion(problem: Problem, depth: int, held_out: float, final: Fit) -> Completion:

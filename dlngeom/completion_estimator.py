@@ -18,8 +18,9 @@ from tqdm import tqdm
 from dlngeom import _check
 from dlngeom import completion_input as given
 from dlngeom import completion_model as model
-from dlngeom.observed import Map, Matrix, Observed
-from dlngeom.penalised_path import Path, PathStep, Schedule, rms
+from dlngeom.early_stopping import SOLVERS
+from dlngeom.observed import Map, Matrix, Observed, rms
+from dlngeom.penalised_path import Path, PathStep, Schedule
 
 __all__ = ["DLNCompletion"]
 
@@ -43,6 +44,10 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         penalises the nuclear norm, depth one the Frobenius norm.
     rank : int, optional
         Cap of the rank; by default 50, or ``min(m, n)`` if that is smaller.
+    solver : {"alternating", "conjugate-gradient", "trust-regions", "steepest-descent"}
+        Alternating least squares along the path of penalties, which is the fastest; or a
+        Riemannian descent of the unpenalised loss under ``g^N`` from small starts, whose
+        early end takes the place of the penalty.
     biases : bool
         Whether to remove the mean and row and column biases first.
     ridge : float
@@ -52,7 +57,7 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     validation_fraction : float
         Part of the observed entries held out, in (0, 1).  The final fit learns from them too.
     max_iter : int
-        Cap of the steps of the path.
+        Cap of the steps of the path, or of the iterations of a descent.
     tol : float
         The path ends once the training error is below ``tol`` times the size of the data.
     random_state : int, RandomState or None
@@ -82,7 +87,8 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     validation_error_ : float
         RMSE on the held-out entries, NaN without early stopping.
     path_ : list of PathStep
-        Threshold, rank and errors of every step, in units of the data without biases.
+        Threshold (NaN of a descent), rank and errors of every step, in units of the data without
+        biases.
 
     Notes
     -----
@@ -105,11 +111,12 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         depth: int = 3,
         rank: int | None = None,
         *,
+        solver: str = "alternating",
         biases: bool = True,
         ridge: float = 1.0,
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
-        max_iter: int = 100,
+        max_iter: int = 500,
         tol: float = 1e-8,
         random_state: Any = None,
         warm_start: bool = False,
@@ -119,6 +126,7 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     ) -> None:
         self.depth = depth
         self.rank = rank
+        self.solver = solver
         self.biases = biases
         self.ridge = ridge
         self.early_stopping = early_stopping
@@ -269,12 +277,14 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         else:
             rank = _check.rank(self.rank, *observed.shape)
         self._check_numbers()
-        given.require_memory(observed, rank, self.memory_limit)
+        given.require_memory(observed, rank, self.memory_limit, self.solver)
         schedule = Schedule(depth, rank, self.max_iter, self.tol)
         fraction = self.validation_fraction if self.early_stopping else 0.0
-        return model.Options(schedule, self.biases, self.ridge, fraction, self._seed)
+        return model.Options(self.solver, schedule, self.biases, self.ridge, fraction, self._seed)
 
     def _check_numbers(self) -> None:
+        if self.solver not in (known := ("alternating", *SOLVERS)):
+            raise ValueError(f"solver={self.solver!r}: it must be one of {', '.join(known)}")
         part = self.validation_fraction
         if not 0 < part < 1:
             raise ValueError(f"validation_fraction={part!r}: it must lie between 0 and 1")
@@ -311,7 +321,8 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
 
             def report(step: PathStep) -> None:
                 error = step.training if math.isnan(step.held_out) else step.held_out
-                bar.set_postfix(rank=step.rank, error=f"{error:.3g}", refresh=False)
+                if not math.isnan(error):
+                    bar.set_postfix(rank=step.rank, error=f"{error:.3g}", refresh=False)
                 bar.update()
 
             yield report

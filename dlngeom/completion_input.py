@@ -24,9 +24,11 @@ __all__ = [
 
 GIB = 2**30
 
-# Bytes per observed entry and per unknown that a fit needs, measured and rounded up.
+# Bytes per observed entry and per unknown that a fit needs, measured and rounded up; a descent
+# keeps more points and directions.
 BYTES_PER_ENTRY = 120
 BYTES_PER_UNKNOWN = 100
+BYTES_PER_UNKNOWN_OF_A_DESCENT = 300
 
 
 class Biases(NamedTuple):
@@ -76,7 +78,9 @@ def _require_finite(observed: Observed, otherwise: str) -> None:
     raise ValueError(f"entry [{i}, {j}] is {value} (infinity): entries must be finite or missing")
 
 
-def require_memory(observed: Observed, rank: int, limit: float) -> None:
+def require_memory(
+    observed: Observed, rank: int, limit: float, solver: str = "alternating"
+) -> None:
     """Refuse a fit that needs more memory than allowed.
 
     Raises
@@ -85,7 +89,8 @@ def require_memory(observed: Observed, rank: int, limit: float) -> None:
         With the GiB that it needs.
     """
     m, n = observed.shape
-    need = BYTES_PER_ENTRY * len(observed.values) + BYTES_PER_UNKNOWN * (m + n) * (rank + 2)
+    unknown = BYTES_PER_UNKNOWN if solver == "alternating" else BYTES_PER_UNKNOWN_OF_A_DESCENT
+    need = BYTES_PER_ENTRY * len(observed.values) + unknown * (m + n) * (rank + 2)
     _refuse(need + GIB / 8, limit, f"a fit to {len(observed.values)} entries at rank {rank}")
 
 

@@ -10,9 +10,23 @@ import numpy as np
 
 from dlngeom import completion_input as given
 from dlngeom.completion_input import Biases
-from dlngeom.observed import Map, Matrix, Observed, entries, ridge_rows
-from dlngeom.penalised_path import Path, PathStep, Schedule, follow, penalty, refit, rms
+from dlngeom.early_stopping import STARTS, Fit, descend, leading, small_start
+from dlngeom.observed import Map, Matrix, Observed, entries, ridge_rows, rms
+from dlngeom.penalised_path import (
+    Path,
+    PathStep,
+    Schedule,
+    balanced,
+    follow,
+    penalty,
+    pruned,
+    refit,
+)
+from dlngeom.splits import ObservedSplit
 from dlngeom.tuples import SVD
+
+# A descent counts singular values above this part of the largest in the rank of a step.
+COUNTED = 1e-3
 
 __all__ = ["Model", "Options", "fit_rows", "learn", "values"]
 
@@ -22,6 +36,8 @@ class Options(NamedTuple):
 
     Attributes
     ----------
+    solver : str
+        ``"alternating"``, or one of the Riemannian descents.
     schedule : Schedule
     with_biases : bool
     ridge : float
@@ -31,6 +47,7 @@ class Options(NamedTuple):
         Of the choice of these.
     """
 
+    solver: str
     schedule: Schedule
     with_biases: bool
     ridge: float
@@ -102,14 +119,99 @@ def learn(
     if options.fraction > 0:
         mask = given.held_out_mask(rest, options.fraction, options.seed)
         training, held_out = rest.select(~mask), rest.select(mask)
+    solve = _follow if options.solver == "alternating" else _descend
+    path, point, threshold = solve(rest, training, held_out, options, old, apply, report)
+    return _model(rest, point, biases, threshold, path, options.schedule.depth, scale, apply)
+
+
+Solution = tuple[Path, SVD, float]
+Report = Callable[[PathStep], None]
+
+
+def _follow(
+    rest: Observed,
+    training: Observed,
+    held_out: Observed | None,
+    options: Options,
+    old: Path | None,
+    apply: Map,
+    report: Report | None,
+) -> Solution:
+    """Follow the path of penalised minimisers, and refit its best point on all entries."""
     start = None if old is None or not old.threshold else (old.point, old.threshold)
     rng, schedule = np.random.default_rng(options.seed), options.schedule
     path = follow(training, held_out, schedule, rng, start=start, apply=apply, report=report)
     # The same least singular value on more entries: the threshold grows like their number.
     threshold = path.threshold * len(rest.values) / len(training.values)
-    del training, held_out
-    point = refit(rest, path.point, schedule.depth, threshold, apply)
-    return _model(rest, point, biases, threshold, path, schedule.depth, scale, apply)
+    return path, refit(rest, path.point, schedule.depth, threshold, apply), threshold
+
+
+def _descend(
+    rest: Observed,
+    training: Observed,
+    held_out: Observed | None,
+    options: Options,
+    old: Path | None,
+    apply: Map,
+    report: Report | None,
+) -> Solution:
+    """Descend from several small starts, or the old point, and repeat the best on all entries."""
+    (depth, rank, steps, tol), seed = options.schedule, options.seed
+    size = float(leading(training.matrix, 1, seed).s[0])
+    if size == 0:
+        return _nothing(rest.shape), _nothing(rest.shape).point, 0.0
+    split, everything = (
+        ObservedSplit(_divided(part, size), None, apply) for part in (training, rest)
+    )
+    if held_out is not None:
+        split = ObservedSplit(split.training, _divided(held_out, size), apply)
+    starts = [small_start(training.matrix, rank, x, seed) for x in STARTS]
+    if old is not None and len(old.point.s):
+        starts = [_padded(old.point._replace(s=old.point.s / size), rank, seed)]
+    tick = None if report is None else lambda _: report(PathStep(math.nan, rank, *[math.nan] * 2))
+    target = tol * rms(training.values) / size
+    fits = [descend(split, x, depth, options.solver, steps, tick, target) for x in starts]
+    errors = [fit.training if held_out is None else fit.held_out for fit in fits]
+    best = int(np.argmin(errors))
+    fit = final = fits[best]
+    if held_out is not None:
+        cap = max(2 * fit.iterations, 10)
+        final = descend(
+            everything, starts[best], depth, options.solver, cap, tick, target=fit.training
+        )
+    return _judged(rest, fit, final, depth, size, apply)
+
+
+def _judged(rest: Observed, fit: Fit, final: Fit, depth: int, size: float, apply: Map) -> Solution:
+    """Path of a descent, and the penalty that no direction of its last residual overcomes."""
+    point = final.point._replace(s=size * final.point.s)
+    right = np.ascontiguousarray(point.vt.T)
+    residual = rest.residual(point.u * point.s, right, apply)
+    threshold = max(float(leading(residual, 1, 0).s[0]), 1e-300)
+    point = pruned(point, depth, threshold, len(rest.values) / math.prod(rest.shape))
+    steps = [
+        PathStep(math.nan, int(np.sum(s > COUNTED * s.max())), *(size * errors))
+        for s, errors in zip(fit.singular_values, fit.errors, strict=True)
+    ]
+    return Path(point, threshold, steps), point, threshold
+
+
+def _nothing(shape: tuple[int, int]) -> Path:
+    m, n = shape
+    return Path(SVD(np.zeros((m, 0)), np.zeros(0), np.zeros((0, n))), 0.0, [])
+
+
+def _divided(part: Observed, size: float) -> Observed:
+    return Observed(part.with_values(part.values / size))
+
+
+def _padded(point: SVD, rank: int, seed: int) -> SVD:
+    """Point with more directions, at random and small, up to a rank."""
+    rng, (u, s, vt) = np.random.default_rng(seed), point
+    m, n, more = len(u), vt.shape[1], rank - len(s)
+    left = STARTS[0] * rng.standard_normal((m, more)) / math.sqrt(m)
+    right = rng.standard_normal((n, more)) / math.sqrt(n)
+    return balanced(np.concatenate([u * s, left], axis=1), np.concatenate([vt.T, right], axis=1))
 
 
 def _fit_biases(observed: Observed, options: Options) -> Biases:

@@ -12,11 +12,26 @@ import pymanopt
 from pymanopt import optimizers
 from pymanopt.manifolds import FixedRankEmbedded
 from pymanopt.optimizers.line_search import AdaptiveLineSearcher, BackTrackingLineSearcher
+from sklearn.utils.extmath import randomized_svd
 
+from dlngeom.observed import Matrix
 from dlngeom.pymanopt import EndToEnd, Point, ambient_direction
-from dlngeom.tuples import SVD, dense
+from dlngeom.splits import LeastSquares
+from dlngeom.tuples import SVD
 
-__all__ = ["SOLVERS", "Fit", "Report", "Split", "descend", "descend_fixed_rank", "rmse"]
+__all__ = [
+    "SOLVERS",
+    "STARTS",
+    "Fit",
+    "Report",
+    "descend",
+    "descend_fixed_rank",
+    "leading",
+    "small_start",
+]
+
+# Singular values of a small start, relative to the largest of the data.
+STARTS = (1e-4, 1e-6, 1e-8)
 
 # A short first step keeps the path close to the gradient flow, which is what regularises.
 FIRST_STEP = 0.01
@@ -41,23 +56,24 @@ PATIENCE = 40
 PATIENCE_ON_A_PLATEAU = 150
 RISING = 1.02
 
-Matrix = np.ndarray
 Report = Callable[[int], None]
 
 
-class Split(NamedTuple):
-    """A matrix, and which of its entries train and which decide when to stop.
+def leading(matrix: Any, rank: int, seed: int) -> SVD:
+    """Leading singular triples, with orthonormal vectors even beyond the rank of the matrix."""
+    u, s, vt = randomized_svd(matrix, rank, random_state=seed)
+    return SVD(_completed_frame(u), s, _completed_frame(vt.T).T)
 
-    Attributes
-    ----------
-    data : array (m, n)
-    training, held_out : bool array (m, n)
-        ``held_out`` may be empty.
-    """
 
-    data: Matrix
-    training: Matrix
-    held_out: Matrix
+def small_start(matrix: Any, rank: int, size: float, seed: int) -> SVD:
+    """Balanced point with equal singular values along the leading singular vectors of a matrix."""
+    return leading(matrix, rank, seed)._replace(s=np.full(rank, size))
+
+
+def _completed_frame(q: Matrix) -> Matrix:
+    """Orthonormal columns that agree with those of ``q`` where these are orthonormal."""
+    frame, triangle = np.linalg.qr(q)
+    return np.asarray(frame * np.where(np.diag(triangle) < 0, -1.0, 1.0))
 
 
 class Fit(NamedTuple):
@@ -71,8 +87,10 @@ class Fit(NamedTuple):
         RMSE of that iterate; ``held_out`` is NaN if nothing is held out.
     iterations : int
         Iterations up to that iterate.
-    singular_values : array (iterations + 1, r)
+    singular_values : array (steps, r)
         Their course along the run.
+    errors : array (steps, 2)
+        RMSE on the training and the held-out entries.
     """
 
     point: SVD
@@ -80,16 +98,11 @@ class Fit(NamedTuple):
     training: float
     iterations: int
     singular_values: Matrix
-
-
-def rmse(error: Matrix, where: Matrix) -> float:
-    """Root mean square of the entries of ``error`` that a mask or index selects, NaN if none."""
-    chosen = error[where]
-    return math.sqrt(float(np.mean(chosen**2))) if chosen.size else math.nan
+    errors: Matrix
 
 
 def descend(
-    split: Split,
+    split: LeastSquares,
     start: SVD,
     depth: int,
     solver: str,
@@ -108,7 +121,7 @@ def descend(
     """
     if solver not in SOLVERS:
         raise ValueError(f"solver={solver!r}: it must be one of {', '.join(SOLVERS)}")
-    m, n = split.data.shape
+    m, n = split.shape
     manifold = EndToEnd(m, n, len(start.s), depth)
     objective = _Objective(split, report, target)
     wrap = pymanopt.function.numpy(manifold)
@@ -127,14 +140,14 @@ def descend(
 
 
 def descend_fixed_rank(
-    split: Split,
+    split: LeastSquares,
     start: SVD,
     max_iterations: int,
     max_seconds: float,
     report: Report | None = None,
 ) -> Fit:
     """Minimise the squared residual with pymanopt's ``FixedRankEmbedded`` until it converges."""
-    manifold = FixedRankEmbedded(*split.data.shape, len(start.s))
+    manifold = FixedRankEmbedded(*split.shape, len(start.s))
     objective = _Objective(split, report, 0.0)
     wrap = pymanopt.function.numpy(manifold)
     problem = pymanopt.Problem(
@@ -156,55 +169,52 @@ class _Stop(Exception):  # noqa: N818
 class _Objective:
     """Cost and derivatives of one run, and its iterates: each is judged at its first gradient."""
 
-    def __init__(self, split: Split, report: Report | None, target: float) -> None:
-        self.data, self.report, self.target = split.data, report, target
-        self.mask = split.training.astype(split.data.dtype)
-        self.count = np.count_nonzero(split.training)
-        self.held_out = np.flatnonzero(split.held_out)
-        self.point: SVD | None = None
+    def __init__(self, split: LeastSquares, report: Report | None, target: float) -> None:
+        self.split, self.report, self.target = split, report, target
+        self.at: Matrix | None = None
         self.judged: Matrix | None = None
-        self.residual = self.training_residual = split.data
+        self.residual: Any = None
         self.best = (math.inf, math.inf, 0, SVD(None, None, None))
         self.singular_values: list[Matrix] = []
+        self.errors: list[tuple[float, float]] = []
 
-    def move(self, u: Matrix, s: Matrix, vt: Matrix) -> None:
+    def move(self, u: Matrix, s: Matrix, vt: Matrix) -> Any:
         """Compute the residual, which is kept for the point it belongs to."""
-        if self.point is None or self.point.u is not u:
-            self.point = SVD(u, s, vt)
-            self.residual = (u * s) @ vt - self.data
-            self.training_residual = self.residual * self.mask
+        if self.at is None or self.at is not u:
+            self.at, self.residual = u, self.split.residual(SVD(u, s, vt))
+        return self.residual
 
     def cost(self, u: Matrix, s: Matrix, vt: Matrix) -> float:
         """Half the squared residual on the training entries."""
-        self.move(u, s, vt)
-        return 0.5 * float(np.vdot(self.training_residual, self.training_residual))
+        residual = self.move(u, s, vt)
+        values = residual if isinstance(residual, np.ndarray) else residual.data
+        return 0.5 * float(np.vdot(values, values))
 
-    def gradient(self, u: Matrix, s: Matrix, vt: Matrix) -> Matrix:
+    def gradient(self, u: Matrix, s: Matrix, vt: Matrix) -> Any:
         """Euclidean gradient: the residual on the training entries."""
-        training = math.sqrt(2 * self.cost(u, s, vt) / self.count)
+        training = math.sqrt(2 * self.cost(u, s, vt) / self.split.count)
         if self.judged is not u:
             self.judged = u
             self._judge(SVD(u, s, vt), training)
-        return self.training_residual
+        return self.residual
 
     def factor_gradient(self, u: Matrix, s: Matrix, vt: Matrix) -> tuple[Matrix, Matrix, Matrix]:
         """Return the derivatives in the factors that ``FixedRankEmbedded`` takes."""
         G = self.gradient(u, s, vt)
         Gv = G @ vt.T
-        return Gv * s, np.sum(u * Gv, axis=0), s[:, None] * (u.T @ G)
+        return Gv * s, np.sum(u * Gv, axis=0), s[:, None] * (G.T @ u).T
 
-    def hessian(
-        self, u: Matrix, s: Matrix, vt: Matrix, du: Matrix, ds: Matrix, dvt: Matrix
-    ) -> Matrix:
+    def hessian(self, u: Matrix, s: Matrix, vt: Matrix, du: Matrix, ds: Matrix, dvt: Matrix) -> Any:
         """Euclidean Hessian along a direction in the factors."""
-        moved = dense(ambient_direction((u, s, vt), (du, ds, dvt)))
-        return np.asarray(moved * self.mask)
+        left, middle, right = ambient_direction((u, s, vt), (du, ds, dvt))
+        return self.split.derivative(left @ middle, right)
 
     def _judge(self, point: SVD, training: float) -> None:
         """Record the iterate; stop once the held-out error has not improved for a while."""
         self.singular_values.append(point.s)
         iteration = len(self.singular_values) - 1
-        held_out = rmse(self.residual.ravel(), self.held_out)
+        held_out = self.split.held_out_error(point)
+        self.errors.append((training, held_out))
         if self.report is not None:
             self.report(iteration)
         if math.isnan(held_out):
@@ -221,4 +231,5 @@ class _Objective:
     def fit(self) -> Fit:
         """Outcome of the run so far."""
         held_out, training, iterations, point = self.best
-        return Fit(point, held_out, training, iterations, np.stack(self.singular_values))
+        course, errors = np.stack(self.singular_values), np.asarray(self.errors)
+        return Fit(point, held_out, training, iterations, course, errors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-__all__ = ["Map", "Observed", "entries", "ridge_rows"]
+__all__ = ["Map", "Matrix", "Observed", "entries", "ridge_rows", "rms"]
 
 Matrix = np.ndarray
 
@@ -107,6 +108,11 @@ class Observed:
         indptr = ends.astype(self.matrix.indptr.dtype)
         data, indices = self.values[chosen], self.columns[chosen]
         return Observed(sparse.csr_array((data, indices, indptr), shape=self.shape))
+
+
+def rms(x: Matrix) -> float:
+    """Root mean square, zero of nothing."""
+    return math.sqrt(float(np.vdot(x, x)) / max(len(x), 1))
 
 
 def entries(left: Matrix, right: Matrix, rows: Matrix, columns: Matrix, apply: Map = map) -> Matrix:

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlngeom.observed import Map, Matrix, Observed, ridge_rows
+from dlngeom.observed import Map, Matrix, Observed, ridge_rows, rms
 from dlngeom.tuples import SVD
 
-__all__ = ["Path", "PathStep", "Schedule", "balanced", "follow", "penalty", "refit", "rms"]
+__all__ = ["Path", "PathStep", "Schedule", "balanced", "follow", "penalty", "pruned", "refit"]
 
 # The threshold falls by this factor per step, by its cube while the error falls fast.
 FACTOR = 0.7
@@ -179,11 +179,6 @@ def follow(
     return best
 
 
-def rms(x: Matrix) -> float:
-    """Root mean square, zero of nothing."""
-    return math.sqrt(float(np.vdot(x, x)) / max(len(x), 1))
-
-
 def _ended(error: list[float]) -> bool:
     at = int(np.argmin(error))
     return len(error) - 1 - at >= PATIENCE or error[-1] > RISING * error[at]
@@ -236,8 +231,13 @@ def _sweep(
     if not len(state.point.s):
         return state
     point = _columns_then_rows(training, state.point, schedule.depth, threshold, apply)
-    kept = point.s > _dropped(point.s, schedule.depth, threshold, density)
-    return state._replace(point=SVD(point.u[:, kept], point.s[kept], point.vt[kept]))
+    return state._replace(point=pruned(point, schedule.depth, threshold, density))
+
+
+def pruned(point: SVD, depth: int, threshold: float, density: float) -> SVD:
+    """Point without the directions that the penalty has shrunk to nothing."""
+    kept = point.s > _dropped(point.s, depth, threshold, density)
+    return SVD(point.u[:, kept], point.s[kept], point.vt[kept])
 
 
 def _dropped(s: Matrix, depth: int, threshold: float, density: float) -> float:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from dlngeom import completion
-from dlngeom.early_stopping import SOLVERS, rmse
+from dlngeom.early_stopping import SOLVERS
+from dlngeom.splits import rmse
 
 
 def low_rank(shape=(60, 45), rank=3, noise=0.0, seed=0):

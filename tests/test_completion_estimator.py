@@ -8,7 +8,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
-from dlngeom import completion_input, observed, penalised_path
+from dlngeom import completion_input, observed, penalised_path, splits
 from dlngeom.completion import DLNCompletion
 from dlngeom.observed import Observed
 
@@ -166,6 +166,44 @@ def test_recovers_an_exact_matrix_and_its_rank(depth):
     np.testing.assert_array_equal(completed[~hidden], values[~hidden])
 
 
+@pytest.mark.parametrize("solver", ["conjugate-gradient", "trust-regions", "steepest-descent"])
+def test_descents_complete_by_stopping_early(solver):
+    matrix = low_rank()
+    values, hidden = hide(matrix + 0.1 * np.random.default_rng(3).normal(size=matrix.shape), 0.3)
+    model = DLNCompletion(solver=solver, rank=10, random_state=0, biases=False, verbose=True)
+    completed = model.fit_transform(as_sparse(values))
+    assert rmse((completed - matrix)[hidden]) < 0.08
+    best = min(model.path_, key=lambda step: step.held_out)
+    assert 0.1 < model.validation_error_ < 0.14
+    assert best.training < best.held_out
+    rows, columns = np.nonzero(hidden)
+    np.testing.assert_allclose(model.predict(rows, columns), completed[hidden], rtol=1e-12)
+    warm = model.set_params(warm_start=True, rank=12, verbose=False).fit(values)
+    assert rmse((warm.transform(values) - matrix)[hidden]) < 0.08
+
+
+def test_descents_on_dense_and_sparse_splits_are_the_same():
+    values, given = some_entries(0.6)
+    seen = ~np.isnan(values)
+    held_out = np.zeros_like(seen)
+    held_out[given.rows[::7], given.columns[::7]] = True
+    dense_split = splits.Split(np.where(seen, values, 0.0), seen & ~held_out, held_out)
+    part = held_out[given.rows, given.columns]
+    sparse_split = splits.ObservedSplit(given.select(~part), given.select(part))
+    rng = np.random.default_rng(1)
+    point = penalised_path.balanced(rng.normal(size=(30, 3)), rng.normal(size=(20, 3)))
+    left, right = rng.normal(size=(30, 4)), rng.normal(size=(20, 4))
+    assert dense_split.count == sparse_split.count
+    for one, two in (
+        (dense_split.residual(point), sparse_split.residual(point).toarray()),
+        (dense_split.derivative(left, right), sparse_split.derivative(left, right).toarray()),
+        (dense_split.held_out_error(point), sparse_split.held_out_error(point)),
+    ):
+        np.testing.assert_allclose(one, two, atol=1e-13)
+    error = ((point.u * point.s) @ point.vt - values)[held_out]
+    assert dense_split.held_out_error(point) == pytest.approx(rmse(error), rel=1e-12)
+
+
 def test_noise_stops_the_path_at_the_rank_of_the_signal():
     matrix = low_rank((200, 150))
     noisy, hidden = hide(matrix + 0.1 * np.random.default_rng(3).normal(size=matrix.shape), 0.5)
@@ -296,6 +334,7 @@ def test_float32_in_float32_out_and_progress(capsys):
     ("change", "message"),
     [
         ({"depth": 0}, "depth=0"),
+        ({"solver": "magic"}, "solver='magic': it must be one of alternating, conj"),
         ({"rank": 46}, "from 1 to 45"),
         ({"validation_fraction": 1.0}, "validation_fraction=1.0"),
         ({"ridge": -1.0}, "ridge=-1.0"),

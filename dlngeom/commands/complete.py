@@ -15,7 +15,7 @@ from dlngeom import completion, plotting
 from dlngeom.commands import files, tasks
 from dlngeom.commands.tasks import Task
 from dlngeom.completion import Completion, Problem
-from dlngeom.early_stopping import rmse
+from dlngeom.splits import rmse
 
 __all__ = ["run"]
 

@@ -21,6 +21,7 @@ from dlngeom import observables
 from dlngeom.completion import Biases, Problem
 from dlngeom.dln import DeepLinearNetwork
 from dlngeom.langevin import LangevinError, Trajectory, riemannian_langevin
+from dlngeom.splits import Split
 from dlngeom.tuples import SVD, Frames
 
 __all__ = [
@@ -127,7 +128,7 @@ def with_biases(problem: Problem, biases: Biases) -> Problem:
     """Remove other biases; those left in the data add as much as two to the rank, or nothing."""
     data = np.where(np.isnan(problem.values), 0.0, problem.values - biases.matrix())
     scale = float(np.linalg.norm(data, 2)) or 1.0
-    split = problem.split._replace(data=data / scale)
+    split = Split(data / scale, problem.split.training, problem.split.held_out)
     return problem._replace(biases=biases, scale=scale, split=split)
 
 

@@ -21,8 +21,8 @@ from dlngeom.commands.posterior import Model, Run, Summary
 from dlngeom.commands.tasks import Task
 from dlngeom.completion import Biases, Completion, Problem
 from dlngeom.dln import DeepLinearNetwork
-from dlngeom.early_stopping import rmse
 from dlngeom.langevin import Trajectory
+from dlngeom.splits import rmse
 from dlngeom.tuples import SVD, Frames
 
 __all__ = ["run"]

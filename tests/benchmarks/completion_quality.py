@@ -4,11 +4,13 @@
 
 * pymanopt's ``FixedRankEmbedded`` after the same biases are removed, at the rank of 5, 10, 20
   and 50 that is best on a tenth of the visible entries, refitted at that rank to all of them;
+* cmfrec's ``CMF`` by alternating least squares and scikit-surprise's ``SVD``, their ranks
+  chosen likewise, that of ``CMF`` together with a ridge of 0.1, 1 and 10;
 * scikit-learn's ``KNNImputer``, its number of neighbours of 5 and 20 chosen likewise;
 * the row and column biases alone.
 
-The time of a peer includes its search.  Sets whose package is not installed are skipped, and
-named.  One BLAS thread.
+The time of a peer includes its search.  Sets and peers whose package is not installed are
+skipped, and named.  One BLAS thread.
 
 Run ``python tests/benchmarks/completion_quality.py``; ``--help`` lists the options.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import os
 import time
 import warnings
@@ -24,6 +27,7 @@ import warnings
 os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1"))
 
 import numpy as np
+from scipy import sparse
 from sklearn.datasets import load_digits, load_sample_image
 from sklearn.impute import KNNImputer
 
@@ -31,6 +35,7 @@ from dlngeom import completion
 
 RANKS = (5, 10, 20, 50)
 NEIGHBOURS = (5, 20)
+RIDGES = (0.1, 1.0, 10.0)
 
 
 def china() -> np.ndarray:
@@ -59,7 +64,9 @@ def indian_pines() -> np.ndarray:
 
 
 SETS = {"china": china, "digits": digits, "el_nino": el_nino, "indian_pines": indian_pines}
-PACKAGES = {"el_nino": "statsmodels", "indian_pines": "tensorly"}
+PACKAGES = {
+    "el_nino": "statsmodels", "indian_pines": "tensorly", "CMF": "cmfrec", "SVD": "surprise",
+}  # fmt: skip
 
 
 def rmse(predicted, truth, where) -> float:
@@ -76,6 +83,39 @@ def fixed_rank(visible, rank, seed, seconds):
         return np.full_like(visible, np.nan)
 
 
+def collective(visible, choice):
+    """``CMF`` of cmfrec, given rank and ridge."""
+    from cmfrec import CMF
+
+    rank, ridge = choice
+    rows, columns = np.nonzero(~np.isnan(visible))
+    given = sparse.coo_matrix((visible[rows, columns], (rows, columns)), shape=visible.shape)
+    model = CMF(k=rank, lambda_=ridge, nthreads=1, verbose=False, random_state=1).fit(given)
+    i, j = np.indices(visible.shape)
+    return model.predict(user=i.ravel(), item=j.ravel()).reshape(visible.shape)
+
+
+def stochastic(visible, rank):
+    """``SVD`` of scikit-surprise, by stochastic gradients."""
+    import pandas as pd
+    from surprise import SVD, Dataset, Reader
+
+    # Its steps suit ratings: on data of another size they diverge.
+    mean, size = np.nanmean(visible), np.nanstd(visible)
+    rows, columns = np.nonzero(~np.isnan(visible))
+    values = (visible[rows, columns] - mean) / size
+    frame = pd.DataFrame({"row": rows, "column": columns, "value": values})
+    reader = Reader(rating_scale=(values.min(), values.max()))
+    data = Dataset.load_from_df(frame, reader).build_full_trainset()
+    model = SVD(n_factors=rank, random_state=1).fit(data)
+    out = np.full(visible.shape, data.global_mean)
+    i = np.array([data.to_raw_uid(k) for k in range(data.n_users)])
+    j = np.array([data.to_raw_iid(k) for k in range(data.n_items)])
+    low_rank = model.pu @ model.qi.T + model.bu[:, None] + model.bi
+    out[np.ix_(i, j)] += low_rank
+    return mean + size * np.clip(out, values.min(), values.max())
+
+
 def neighbours(visible, count):
     """``KNNImputer``, which drops columns that are empty unless told otherwise."""
     return KNNImputer(n_neighbors=count, keep_empty_features=True).fit_transform(visible)
@@ -88,7 +128,7 @@ def searched(visible, fit, values, seed):
     hold = seen & (np.random.default_rng([seed, 1]).random(visible.shape) < 0.1)
     part = np.where(hold, np.nan, visible)
     errors = [rmse(fit(part, value), visible, hold) for value in values]
-    best = values[int(np.nanargmin(errors))]
+    best = values[int(np.argmin(np.nan_to_num(errors, nan=np.inf)))]
     return fit(visible, best), best
 
 
@@ -103,14 +143,23 @@ def contenders(visible, seed, seconds):
     def biases():
         return completion.fit_biases(visible, ~np.isnan(visible)).matrix(), 0
 
-    return {
+    grid = list(itertools.product(ranks, RIDGES))
+    methods = {
         "DLNCompletion": ours,
         "FixedRankEmbedded": lambda: searched(
             visible, lambda x, rank: fixed_rank(x, rank, seed, seconds), ranks, seed
         ),
+        "CMF": lambda: searched(visible, collective, grid, seed),
+        "SVD": lambda: searched(visible, stochastic, ranks, seed),
         "KNNImputer": lambda: searched(visible, neighbours, NEIGHBOURS, seed),
         "biases": biases,
     }
+    return {name: method for name, method in methods.items() if installed(name)}
+
+
+def installed(name):
+    """Whether the package of a set or a method is here."""
+    return importlib.util.find_spec(PACKAGES.get(name, "sklearn")) is not None
 
 
 def compare(name, truth, missing, seeds, seconds):
@@ -130,7 +179,8 @@ def compare(name, truth, missing, seeds, seconds):
         print(
             f"{mean[method] / mean['DLNCompletion']:10.3f}"
             f"{times[method] / times['DLNCompletion']:10.2f}{mean[method]:12.5g}"
-            f"{times[method]:9.2f}  {name:13}{method:18}{notes[method]}"
+            f"{times[method]:9.2f}  {name:13}{method:18}{notes[method]}",
+            flush=True,
         )
 
 
@@ -146,10 +196,10 @@ def main() -> None:
     print(f"{options.missing:.0%} hidden, {options.seeds} seeds; mean RMSE, total seconds; ratios")
     print("are to DLNCompletion; last: rank, or the value that the search chose, per seed")
     print(f"{'RMSE':>10}{'time':>10}{'RMSE':>12}{'seconds':>9}  {'set':13}{'method':18}")
+    for name in (name for name in PACKAGES if not installed(name)):
+        print(f"{name}: skipped, {PACKAGES[name]} is not installed")
     for name in options.sets:
-        package = PACKAGES.get(name, "sklearn")
-        if importlib.util.find_spec(package) is None:
-            print(f"{name}: skipped, {package} is not installed")
+        if not installed(name):
             continue
         compare(name, SETS[name](), options.missing, options.seeds, options.seconds)
 
