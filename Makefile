@@ -31,11 +31,9 @@ docs: .venv/installed-docs
 	MPLBACKEND=agg $(BIN)/python -m sphinx -W --keep-going -b html docs build/html
 	$(BIN)/python docs/check_site.py build/html
 
-bench: .venv/installed-test
-	$(BIN)/python tests/benchmarks/iteration_cost.py
-	$(BIN)/python tests/benchmarks/flow.py
-	$(BIN)/python tests/benchmarks/langevin.py
-	$(BIN)/python tests/benchmarks/geomstats_metrics.py
+# Every comparison in one run, an hour or so; `make bench SCRIPTS="floors flow"` runs some.
+bench: .venv/installed-bench
+	$(BIN)/python tests/benchmarks/run.py $(SCRIPTS)
 
 clean:
 	rm -rf .venv demo dlngeom-output build docs/examples docs/api/generated
@@ -50,6 +48,11 @@ clean:
 .venv/installed-test: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[test]'
 	touch $@ .venv/installed
+
+# The peers that are compared with; two of them are compiled by pip.
+.venv/installed-bench: pyproject.toml .venv/installed-test
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[bench]'
+	touch $@
 
 .venv/installed-docs: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[docs]'
