@@ -12,7 +12,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def run(page, capsys):
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), flags=re.DOTALL)
-    scope = {}
+    scope = {"__name__": "__main__"}
     for code in blocks:
         exec(code, scope)
     return blocks, scope, capsys.readouterr().out
@@ -63,6 +63,15 @@ def test_quick_start_prints_what_the_page_shows(capsys):
     shown = re.search(r"```text\n(.*?)```", (DOCS / "quickstart.md").read_text(), re.DOTALL)
     assert printed == shown[1]
     assert Path("first.png").is_file()
+
+
+def test_clusters(capsys):
+    pytest.importorskip("distributed")
+    pytest.importorskip("torch")
+    blocks, _, printed = run("guide/clusters.md", capsys)
+    assert len(blocks) == 2
+    assert "the same to the bit: True" in printed
+    assert "Tensor (100, 21, 4)" in printed
 
 
 @pytest.mark.parametrize("page", ["optimise", "complete", "flow", "sample", "thermodynamics"])
