@@ -26,9 +26,9 @@ GIB = 2**30
 
 # Bytes per observed entry and per unknown that a fit needs, measured and rounded up; a descent
 # keeps more points and directions.
-BYTES_PER_ENTRY = 120
+BYTES_PER_ENTRY = 150
 BYTES_PER_UNKNOWN = 100
-BYTES_PER_UNKNOWN_OF_A_DESCENT = 300
+BYTES_PER_UNKNOWN_OF_A_DESCENT = 160
 
 
 class Biases(NamedTuple):

@@ -3,10 +3,14 @@
 import logging
 import multiprocessing
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 
 import langevin_cases as cases
 import numpy as np
@@ -156,7 +160,28 @@ def test_what_a_task_raises_is_passed_on():
         simulate(pool=pool, energy_gradient=cases.raising)
 
 
-def test_mpi():
-    futures = pytest.importorskip("mpi4py.futures")
-    with futures.MPIPoolExecutor(2) as pool:
-        assert same(simulate(pool=pool).points, simulate().points)
+MPI = """
+import numpy as np
+from mpi4py.futures import MPIPoolExecutor
+from dlngeom import DeepLinearNetwork
+from dlngeom.langevin import riemannian_langevin
+
+if __name__ == "__main__":
+    space = DeepLinearNetwork((2, 3, 2))
+    options = dict(beta=2.0, duration=0.1, n_steps=4, rng=2, n_chains=512)
+    with MPIPoolExecutor() as pool:
+        far = riemannian_langevin(space, space.random_point(0), pool=pool, **options)
+    near = riemannian_langevin(space, space.random_point(0), **options)
+    print(np.array_equal(far.points.lam, near.points.lam))
+"""
+
+
+def test_mpi(tmp_path):
+    pytest.importorskip("mpi4py.futures")
+    mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if mpiexec is None:
+        pytest.skip("no mpiexec")
+    (tmp_path / "script.py").write_text(MPI)
+    command = [mpiexec, "-n", "3", sys.executable, "-m", "mpi4py.futures", "script.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["True"], done.stderr
