@@ -194,9 +194,7 @@ def check_values(values: Matrix) -> Matrix:
     observed: Matrix = ~np.isnan(values)
     if np.count_nonzero(observed) < 2:
         raise ValueError("fewer than two entries are observed: nothing can be learned")
-    largest = float(np.max(np.abs(values[observed])))
-    if largest != 0 and not 1e-100 < largest < 1e100:
-        raise ValueError(f"the largest entry is {largest:.3g}: rescale to between 1e-100 and 1e100")
+    completion_input.require_scale(values[observed])
     return observed
 
 

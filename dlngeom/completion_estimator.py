@@ -268,6 +268,8 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
                 f"{len(observed.values)} entries are observed in {observed.shape[0]} samples and "
                 f"{observed.shape[1]} feature(s): at least two are needed"
             )
+        if reset:
+            given.require_scale(observed.values)
         return observed
 
     def _options(self, observed: Observed) -> model.Options:
@@ -288,6 +290,8 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         part = self.validation_fraction
         if not 0 < part < 1:
             raise ValueError(f"validation_fraction={part!r}: it must lie between 0 and 1")
+        if int(self.max_iter) != self.max_iter:
+            raise ValueError(f"max_iter={self.max_iter!r}: it must be an integer")
         for name, least in (("ridge", 0), ("tol", 0), ("max_iter", 1), ("memory_limit", 0)):
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name}={getattr(self, name)!r}: it must be at least {least}")

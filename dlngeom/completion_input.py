@@ -19,6 +19,7 @@ __all__ = [
     "observed_entries",
     "require_dense_memory",
     "require_memory",
+    "require_scale",
     "row_biases",
 ]
 
@@ -76,6 +77,19 @@ def _require_finite(observed: Observed, otherwise: str) -> None:
     if math.isnan(value):
         raise ValueError(f"sparse entry [{i}, {j}] is {otherwise}")
     raise ValueError(f"entry [{i}, {j}] is {value} (infinity): entries must be finite or missing")
+
+
+def require_scale(values: Matrix) -> None:
+    """Refuse entries whose squares would over- or underflow.
+
+    Raises
+    ------
+    ValueError
+        If the largest is not zero, nor between 1e-100 and 1e100.
+    """
+    largest = float(np.max(np.abs(values)))
+    if largest != 0 and not 1e-100 < largest < 1e100:
+        raise ValueError(f"the largest entry is {largest:.3g}: rescale to between 1e-100 and 1e100")
 
 
 def require_memory(

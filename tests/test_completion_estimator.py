@@ -340,6 +340,7 @@ def test_float32_in_float32_out_and_progress(capsys):
         ({"ridge": -1.0}, "ridge=-1.0"),
         ({"tol": float("nan")}, "tol=nan"),
         ({"max_iter": 0}, "max_iter=0"),
+        ({"max_iter": 2.5}, "max_iter=2.5"),
         ({"memory_limit": 1e-3}, r"a fit to \d+ entries at rank 45 needs 0.\d+ GiB"),
     ],
 )
@@ -358,6 +359,8 @@ def test_bad_data_are_named():
     stored.data[6] = np.nan
     with pytest.raises(ValueError, match=r"sparse entry \[1, 2\] is NaN"):
         DLNCompletion().fit(stored)
+    with pytest.raises(ValueError, match=r"the largest entry is .*e\+200: rescale"):
+        DLNCompletion().fit(1e200 * low_rank())
     with pytest.raises(ValueError, match="0 entries are observed"):
         DLNCompletion().fit(np.full((4, 4), np.nan))
 
