@@ -6,7 +6,8 @@
   and 50 that is best on a tenth of the visible entries, refitted at that rank to all of them;
 * cmfrec's ``CMF`` by alternating least squares and scikit-surprise's ``SVD``, their ranks
   chosen likewise, that of ``CMF`` together with a ridge of 0.1, 1 and 10;
-* scikit-learn's ``KNNImputer``, its number of neighbours of 5 and 20 chosen likewise;
+* scikit-learn's ``KNNImputer``, its number of neighbours of 5 and 20 chosen likewise, on sets of
+  at most ``--knn-rows`` rows: on Indian Pines one fit takes more than ten minutes;
 * the row and column biases alone.
 
 The time of a peer includes its search.  Sets and peers whose package is not installed are
@@ -21,6 +22,7 @@ import argparse
 import importlib.util
 import itertools
 import os
+import sys
 import time
 import warnings
 
@@ -132,7 +134,7 @@ def searched(visible, fit, values, seed):
     return fit(visible, best), best
 
 
-def contenders(visible, seed, seconds):
+def contenders(visible, seed, options):
     """Method by name: a function that returns a completed matrix and a note."""
     ranks = sorted({min(rank, *visible.shape) for rank in RANKS})
 
@@ -147,13 +149,15 @@ def contenders(visible, seed, seconds):
     methods = {
         "DLNCompletion": ours,
         "FixedRankEmbedded": lambda: searched(
-            visible, lambda x, rank: fixed_rank(x, rank, seed, seconds), ranks, seed
+            visible, lambda x, rank: fixed_rank(x, rank, seed, options.seconds), ranks, seed
         ),
         "CMF": lambda: searched(visible, collective, grid, seed),
         "SVD": lambda: searched(visible, stochastic, ranks, seed),
         "KNNImputer": lambda: searched(visible, neighbours, NEIGHBOURS, seed),
         "biases": biases,
     }
+    if len(visible) > options.knn_rows:
+        del methods["KNNImputer"]
     return {name: method for name, method in methods.items() if installed(name)}
 
 
@@ -162,18 +166,19 @@ def installed(name):
     return importlib.util.find_spec(PACKAGES.get(name, "sklearn")) is not None
 
 
-def compare(name, truth, missing, seeds, seconds):
+def compare(name, truth, options):
     """Mean error and total time over the seeds."""
     errors, times, notes = {}, {}, {}
-    for seed in range(seeds):
-        hidden = np.random.default_rng(seed).random(truth.shape) < missing
+    for seed in range(options.seeds):
+        hidden = np.random.default_rng(seed).random(truth.shape) < options.missing
         visible = np.where(hidden, np.nan, truth)
-        for method, run in contenders(visible, seed, seconds).items():
+        for method, run in contenders(visible, seed, options).items():
             begin = time.perf_counter()
             completed, note = run()
             times[method] = times.get(method, 0.0) + time.perf_counter() - begin
             errors.setdefault(method, []).append(rmse(completed, truth, hidden))
             notes.setdefault(method, []).append(note)
+            print(f"{name}, seed {seed}: {method} {errors[method][-1]:.5g}", file=sys.stderr)
     mean = {method: float(np.mean(values)) for method, values in errors.items()}
     for method in errors:
         print(
@@ -190,7 +195,9 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--missing", type=float, default=0.5)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--every", type=int, default=1, help="keep every so many rows")
     parser.add_argument("--seconds", type=float, default=60, help="cap of one pymanopt run")
+    parser.add_argument("--knn-rows", type=int, default=5000)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     print(f"{options.missing:.0%} hidden, {options.seeds} seeds; mean RMSE, total seconds; ratios")
@@ -201,7 +208,9 @@ def main() -> None:
     for name in options.sets:
         if not installed(name):
             continue
-        compare(name, SETS[name](), options.missing, options.seeds, options.seconds)
+        compare(
+            name, SETS[name](), options.missing, options.seeds, options.seconds, options.knn_rows
+        )
 
 
 if __name__ == "__main__":
