@@ -208,9 +208,7 @@ def main() -> None:
     for name in options.sets:
         if not installed(name):
             continue
-        compare(
-            name, SETS[name](), options.missing, options.seeds, options.seconds, options.knn_rows
-        )
+        compare(name, SETS[name]()[:: options.every], options)
 
 
 if __name__ == "__main__":
