@@ -54,7 +54,8 @@ def fast_move(frame: Array, omega: Array, perp: Array, lam: Array) -> Array:
         return polar_move(frame, omega, perp, lam)
     unit = identity(omega.shape[-1], omega)
     linalg: Any = namespace(omega).linalg
-    return 2 * (frame @ linalg.inv(unit - omega / 2)) - frame
+    # The transpose of I - Om / 2 is I + Om / 2.
+    return 2 * linalg.solve(unit + omega / 2, frame.mT).mT - frame
 
 
 def turned(
