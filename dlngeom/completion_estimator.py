@@ -6,12 +6,12 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, metadata_routing
 from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm import tqdm
 
@@ -105,6 +105,12 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     >>> float(DLNCompletion(random_state=0, biases=False).fit_transform(x)[2, 3].round(3))
     12.0
     """
+
+    # Places are no metadata that a meta-estimator could route.
+    __metadata_request__predict: ClassVar = {
+        "rows": metadata_routing.UNUSED,
+        "columns": metadata_routing.UNUSED,
+    }
 
     def __init__(
         self,
