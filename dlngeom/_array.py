@@ -191,9 +191,10 @@ def _near_inverse_root(gram: np.ndarray, bound: np.ndarray) -> np.ndarray:
 
 
 def _steps(bound: np.ndarray, dtype: Any) -> int:
-    """Steps to the rounding error: each takes the distance of squares from one to its cube."""
+    """Count steps to the rounding error: each cubes the distance of the squares from one."""
     if np.ndim(bound):
-        return _NEWTON_SCHULZ  # Of a batch the others must not matter.
+        # No matrix of a batch may depend on the others.
+        return _NEWTON_SCHULZ
     distance, steps = float((bound - 1) / (bound + 1)), 1
     while distance ** (3**steps) > float(np.finfo(dtype).eps) / 2 and steps < _NEWTON_SCHULZ:
         steps += 1
