@@ -74,16 +74,20 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
 
     Attributes
     ----------
-    components_ : array (rank_, n)
+    components_ : array (r, n)
         Orthonormal rows: the learned row space.
-    row_factors_ : array (m, rank_)
+    row_factors_ : array (m, r)
         Coefficients of the training rows.
-    singular_values_ : array (rank_,)
-    penalty_ : array (rank_,)
+    singular_values_ : array (r,)
+    penalty_ : array (r,)
         Ridge penalty of the coefficients of a row.
     biases_ : Biases
         Mean, row and column biases.
-    rank_, n_iter_, n_features_in_ : int
+    rank_ : int
+        ``r``.
+    n_iter_ : int
+        Steps of the path, or iterations of the descent that was best.
+    n_features_in_ : int
     validation_error_ : float
         RMSE on the held-out entries, NaN without early stopping.
     path_ : list of PathStep
