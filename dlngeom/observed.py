@@ -98,9 +98,32 @@ class Observed:
         -------
         csr_array (m, n)
         """
-        values = entries(left, right, self.rows, self.columns, apply)
+        if self.is_dense:
+            values = self._entries_of_products(left, right, apply)
+        else:
+            values = entries(left, right, self.rows, self.columns, apply)
         values -= self.values
         return self.with_values(values)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether products of dense matrices, block after block, cost less than single entries."""
+        m, n = self.shape
+        return len(self.values) > DENSE * m * n
+
+    def _entries_of_products(self, left: Matrix, right: Matrix, apply: Map) -> Matrix:
+        (m, n), ends, out = self.shape, self.matrix.indptr, np.empty(len(self.values))
+        step = max(1, PRODUCT_NUMBERS // n)
+
+        def task(a: int) -> None:
+            b = min(a + step, m)
+            part = slice(ends[a], ends[b])
+            place = (self.rows[part] - a).astype(np.intp) * n + self.columns[part]
+            np.take(left[a:b] @ right.T, place, out=out[part], mode="clip")
+
+        for _ in apply(task, range(0, m, step)):
+            pass
+        return out
 
     def select(self, chosen: Matrix) -> Observed:
         """Keep the entries that a mask over ``values`` chooses."""
@@ -176,7 +199,7 @@ def ridge_rows(observed: Observed, frame: Matrix, penalty: Matrix, apply: Map = 
     if r == 0:
         return out
     mask, right = observed.with_values(observed.ones), observed.matrix @ frame
-    is_dense = len(observed.values) > DENSE * m * n
+    is_dense = observed.is_dense
 
     def task(part: slice) -> None:
         block = mask[part].toarray() if is_dense else mask[part]
