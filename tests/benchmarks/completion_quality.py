@@ -5,7 +5,8 @@
 * pymanopt's ``FixedRankEmbedded`` after the same biases are removed, at the rank of 5, 10, 20
   and 50 that is best on a tenth of the visible entries, refitted at that rank to all of them;
 * cmfrec's ``CMF`` by alternating least squares and scikit-surprise's ``SVD``, their ranks
-  chosen likewise, that of ``CMF`` together with a ridge of 0.1, 1 and 10;
+  chosen likewise, that of ``CMF`` together with a ridge of 0.1, 1 and 10, that of ``SVD``
+  together with whether the data are brought to unit variance first;
 * scikit-learn's ``KNNImputer``, its number of neighbours of 5 and 20 chosen likewise, on sets of
   at most ``--knn-rows`` rows: on Indian Pines one fit takes more than ten minutes;
 * the row and column biases alone.
@@ -97,13 +98,14 @@ def collective(visible, choice):
     return model.predict(user=i.ravel(), item=j.ravel()).reshape(visible.shape)
 
 
-def stochastic(visible, rank):
-    """``SVD`` of scikit-surprise, by stochastic gradients."""
+def stochastic(visible, choice):
+    """``SVD`` of scikit-surprise, by stochastic gradients, given rank and whether to rescale."""
     import pandas as pd
     from surprise import SVD, Dataset, Reader
 
-    # Its steps suit ratings: on data of another size they diverge.
-    mean, size = np.nanmean(visible), np.nanstd(visible)
+    rank, rescaled = choice
+    # Its steps suit ratings: on data of another size they may diverge.
+    mean, size = (np.nanmean(visible), np.nanstd(visible)) if rescaled else (0.0, 1.0)
     rows, columns = np.nonzero(~np.isnan(visible))
     values = (visible[rows, columns] - mean) / size
     frame = pd.DataFrame({"row": rows, "column": columns, "value": values})
@@ -152,7 +154,9 @@ def contenders(visible, seed, options):
             visible, lambda x, rank: fixed_rank(x, rank, seed, options.seconds), ranks, seed
         ),
         "CMF": lambda: searched(visible, collective, grid, seed),
-        "SVD": lambda: searched(visible, stochastic, ranks, seed),
+        "SVD": lambda: searched(
+            visible, stochastic, list(itertools.product(ranks, (False, True))), seed
+        ),
         "KNNImputer": lambda: searched(visible, neighbours, NEIGHBOURS, seed),
         "biases": biases,
     }
