@@ -183,22 +183,11 @@ def _near_inverse_root(gram: np.ndarray, bound: np.ndarray) -> np.ndarray:
     rest, shift = middle * gram, (15 / 8) * identity(gram.shape[-1], gram)
     factor = _contraction(rest, shift)
     root: np.ndarray = np.sqrt(middle) * factor
-    for _ in range(_steps(bound, gram.dtype) - 1):
+    for _ in range(_NEWTON_SCHULZ - 1):
         rest = factor @ rest @ factor
         factor = _contraction(rest, shift)
         root = root @ factor
     return root
-
-
-def _steps(bound: np.ndarray, dtype: Any) -> int:
-    """Count steps to the rounding error: each cubes the distance of the squares from one."""
-    if np.ndim(bound):
-        # No matrix of a batch may depend on the others.
-        return _NEWTON_SCHULZ
-    distance, steps = float((bound - 1) / (bound + 1)), 1
-    while distance ** (3**steps) > float(np.finfo(dtype).eps) / 2 and steps < _NEWTON_SCHULZ:
-        steps += 1
-    return steps
 
 
 def _contraction(gram: Array, shift: Array) -> Array:

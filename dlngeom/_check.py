@@ -16,6 +16,7 @@ __all__ = [
     "floating",
     "matrix",
     "orthonormal",
+    "positive",
     "rank",
     "relative_tolerance",
     "same_dtype",
@@ -111,6 +112,12 @@ def same_dtype(name: str, *arrays: Array) -> None:
     dtypes = {str(x.dtype) for x in arrays}
     if len(dtypes) > 1:
         raise ValueError(f"{name}: dtypes {sorted(dtypes)} must agree")
+
+
+def positive(name: str, value: float) -> None:
+    """Require a number that is positive and finite."""
+    if not value > 0 or not math.isfinite(value):
+        raise ValueError(f"{name}={value!r}: it must be positive and finite")
 
 
 def finite(name: str, x: Array) -> None:

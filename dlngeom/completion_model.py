@@ -11,12 +11,13 @@ import numpy as np
 from dlngeom import completion_input as given
 from dlngeom.completion_input import Biases
 from dlngeom.early_stopping import STARTS, Fit, descend, leading, small_start
-from dlngeom.observed import Map, Matrix, Observed, entries, ridge_rows, rms
+from dlngeom.observed import Map, Matrix, Observed, entries, factors, ridge_rows, rms
 from dlngeom.penalised_path import (
     Path,
     PathStep,
     Schedule,
     balanced,
+    empty,
     follow,
     penalty,
     pruned,
@@ -159,15 +160,15 @@ def _descend(
     (depth, rank, steps, tol), seed = options.schedule, options.seed
     size = float(leading(training.matrix, 1, seed).s[0])
     if size == 0:
-        return _nothing(rest.shape), _nothing(rest.shape).point, 0.0
-    split, everything = (
-        ObservedSplit(_divided(part, size), None, apply) for part in (training, rest)
-    )
-    if held_out is not None:
-        split = ObservedSplit(split.training, _divided(held_out, size), apply)
-    starts = [small_start(training.matrix, rank, x, seed) for x in STARTS]
+        return Path(empty(*rest.shape), 0.0, []), empty(*rest.shape), 0.0
+    aside = None if held_out is None else _divided(held_out, size)
+    split = ObservedSplit(_divided(training, size), aside, apply)
+    everything = ObservedSplit(_divided(rest, size), None, apply)
     if old is not None and len(old.point.s):
         starts = [_padded(old.point._replace(s=old.point.s / size), rank, seed)]
+    else:
+        small = small_start(training.matrix, rank, 1.0, seed)
+        starts = [small._replace(s=x * small.s) for x in STARTS]
     tick = None if report is None else lambda _: report(PathStep(math.nan, rank, *[math.nan] * 2))
     target = tol * rms(training.values) / size
     fits = [descend(split, x, depth, options.solver, steps, tick, target) for x in starts]
@@ -185,8 +186,7 @@ def _descend(
 def _judged(rest: Observed, fit: Fit, final: Fit, depth: int, size: float, apply: Map) -> Solution:
     """Path of a descent, and the penalty that no direction of its last residual overcomes."""
     point = final.point._replace(s=size * final.point.s)
-    right = np.ascontiguousarray(point.vt.T)
-    residual = rest.residual(point.u * point.s, right, apply)
+    residual = rest.residual(*factors(point), apply)
     threshold = max(float(leading(residual, 1, 0).s[0]), 1e-300)
     point = pruned(point, depth, threshold, len(rest.values) / math.prod(rest.shape))
     steps = [
@@ -194,11 +194,6 @@ def _judged(rest: Observed, fit: Fit, final: Fit, depth: int, size: float, apply
         for s, errors in zip(fit.singular_values, fit.errors, strict=True)
     ]
     return Path(point, threshold, steps), point, threshold
-
-
-def _nothing(shape: tuple[int, int]) -> Path:
-    m, n = shape
-    return Path(SVD(np.zeros((m, 0)), np.zeros(0), np.zeros((0, n))), 0.0, [])
 
 
 def _divided(part: Observed, size: float) -> Observed:

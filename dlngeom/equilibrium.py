@@ -265,8 +265,7 @@ def _particles(
     """Gas of ``d`` particles; at infinite depth without the one at zero, if it has escaped."""
     d, depth = _count("d", d, 1), _check.depth(depth)
     for name, value in {"beta": beta, "kappa": kappa}.items():
-        if not value > 0 or not math.isfinite(value):
-            raise ValueError(f"{name}={value!r}: it must be positive and finite")
+        _check.positive(name, value)
     excess = _excess(d, depth, kappa, widths)
     a, b = exponents(depth, kappa)
     if depth == math.inf:

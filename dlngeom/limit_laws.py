@@ -200,7 +200,7 @@ def limit_law(
     (14.11) and section 14.3; strictly convex at every depth and ``kappa``, in ``mu``.
     """
     depth = _check.depth(depth)
-    _positive("kappa", kappa)
+    _check.positive("kappa", kappa)
     if not nodes >= 10:
         raise ValueError(f"nodes={nodes!r}: it must be at least 10")
     v = np.arange(2 * nodes + 1) / (2 * nodes)
@@ -235,7 +235,7 @@ def hard_edge_exponent(depth: float, kappa: float = 1.0) -> float:
         If ``kappa < 1/2`` and ``N >= 2``, where there is a gap at zero.
     """
     depth = _check.depth(depth)
-    _positive("kappa", kappa)
+    _check.positive("kappa", kappa)
     a, b = exponents(depth, kappa)
     if a < 0:
         raise ValueError(f"kappa={kappa}: the law has a gap at zero where kappa < 1/2")
@@ -249,8 +249,3 @@ def hard_edge_exponent(depth: float, kappa: float = 1.0) -> float:
         return a * math.cos(x) * math.sin(y) + b * math.cos(y) * math.sin(x)
 
     return float(2 * brentq(balance, 0.5, 1.0, xtol=1e-15) / depth - 1)
-
-
-def _positive(name: str, value: float) -> None:
-    if not value > 0 or not math.isfinite(value):
-        raise ValueError(f"{name}={value!r}: it must be positive and finite")

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-__all__ = ["Map", "Matrix", "Observed", "entries", "ridge_rows", "rms"]
+from dlngeom.tuples import SVD
+
+__all__ = ["Map", "Matrix", "Observed", "entries", "factors", "ridge_rows", "rms"]
 
 Matrix = np.ndarray
 
@@ -98,12 +100,15 @@ class Observed:
         -------
         csr_array (m, n)
         """
-        if self.is_dense:
-            values = self._entries_of_products(left, right, apply)
-        else:
-            values = entries(left, right, self.rows, self.columns, apply)
+        values = self.entries_of(left, right, apply)
         values -= self.values
         return self.with_values(values)
+
+    def entries_of(self, left: Matrix, right: Matrix, apply: Map = map) -> Matrix:
+        """Entries of ``left @ right.T`` where this matrix is observed, in the cheaper way."""
+        if self.is_dense:
+            return self._entries_of_products(left, right, apply)
+        return entries(left, right, self.rows, self.columns, apply)
 
     @property
     def is_dense(self) -> bool:
@@ -131,6 +136,11 @@ class Observed:
         indptr = ends.astype(self.matrix.indptr.dtype)
         data, indices = self.values[chosen], self.columns[chosen]
         return Observed(sparse.csr_array((data, indices, indptr), shape=self.shape))
+
+
+def factors(point: SVD) -> tuple[Matrix, Matrix]:
+    """Factors ``L`` and ``R`` of a matrix ``L R^T``, by rows as the kernels read them."""
+    return point.u * point.s, np.ascontiguousarray(point.vt.T)
 
 
 def rms(x: Matrix) -> float:

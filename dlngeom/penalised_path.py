@@ -14,10 +14,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlngeom.observed import Map, Matrix, Observed, ridge_rows, rms
+from dlngeom.observed import Map, Matrix, Observed, factors, ridge_rows, rms
 from dlngeom.tuples import SVD
 
-__all__ = ["Path", "PathStep", "Schedule", "balanced", "follow", "penalty", "pruned", "refit"]
+__all__ = [
+    "Path",
+    "PathStep",
+    "Schedule",
+    "balanced",
+    "empty",
+    "follow",
+    "penalty",
+    "pruned",
+    "refit",
+]
 
 # The threshold falls by this factor per step, by its cube while the error falls fast.
 FACTOR = 0.7
@@ -185,14 +195,19 @@ def _ended(error: list[float]) -> bool:
 
 
 def _begin(training: Observed, rank: int, rng: np.random.Generator) -> tuple[_State, float]:
-    """Empty point, a probe, and the leading singular value of the data."""
+    """Start without directions, a probe, and the leading singular value of the data."""
     m, n = training.shape
     X = training.matrix
     probe = np.linalg.qr(rng.normal(size=(n, min(BLOCK, rank))))[0]
     for _ in range(POWER_STEPS):
         probe = np.linalg.qr(X.T @ (X @ probe))[0]
     largest = float(np.linalg.svd(X @ probe, compute_uv=False)[0])
-    return _State(SVD(np.zeros((m, 0)), np.zeros(0), np.zeros((0, n))), probe), largest
+    return _State(empty(m, n), probe), largest
+
+
+def empty(m: int, n: int) -> SVD:
+    """Zero matrix, without any direction."""
+    return SVD(np.zeros((m, 0)), np.zeros(0), np.zeros((0, n)))
 
 
 def _judge(
@@ -205,8 +220,7 @@ def _judge(
 
 
 def _error(observed: Observed, point: SVD, apply: Map) -> float:
-    left, right = point.u * point.s, np.ascontiguousarray(point.vt.T)
-    return rms(observed.residual(left, right, apply).data)
+    return rms(observed.residual(*factors(point), apply).data)
 
 
 def _settle(
@@ -251,7 +265,7 @@ def _emerge(
 ) -> _State:
     """Add the singular directions of the residual beyond the threshold, the largest first."""
     (u, s, vt), density = state.point, len(training.values) / math.prod(training.shape)
-    G = training.residual(u * s, np.ascontiguousarray(vt.T), apply)
+    G = training.residual(*factors(state.point), apply)
     probe = np.linalg.qr(G.T @ (G @ state.probe))[0]
     a, size, b = np.linalg.svd(G @ probe, full_matrices=False)
     beyond = size > (threshold if schedule.depth > 1 else 0.0)

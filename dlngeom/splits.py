@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dlngeom.observed import Map, Matrix, Observed, entries, rms
+from dlngeom.observed import Map, Matrix, Observed, entries, factors, rms
 from dlngeom.tuples import SVD
 
 __all__ = ["LeastSquares", "ObservedSplit", "Split", "rmse"]
@@ -91,8 +91,7 @@ class Split:
     def held_out_error(self, point: SVD) -> float:
         """RMSE on the entries held out."""
         rows, columns, values = self._held_out
-        right = np.ascontiguousarray(point.vt.T)
-        error = entries(point.u * point.s, right, rows, columns) - values
+        error = entries(*factors(point), rows, columns) - values
         return rms(error) if len(values) else math.nan
 
 
@@ -124,18 +123,14 @@ class ObservedSplit:
 
     def residual(self, point: SVD) -> Any:
         """Residual on the training entries, sparse."""
-        right = np.ascontiguousarray(point.vt.T)
-        return self.training.residual(point.u * point.s, right, self.apply)
+        return self.training.residual(*factors(point), self.apply)
 
     def derivative(self, left: Matrix, right: Matrix) -> Any:
         """Direction on the training entries, sparse."""
-        part = self.training
-        values = entries(left, right, part.rows, part.columns, self.apply)
-        return part.with_values(values)
+        return self.training.with_values(self.training.entries_of(left, right, self.apply))
 
     def held_out_error(self, point: SVD) -> float:
         """RMSE on the entries held out."""
         if self.held_out is None:
             return math.nan
-        right = np.ascontiguousarray(point.vt.T)
-        return rms(self.held_out.residual(point.u * point.s, right, self.apply).data)
+        return rms(self.held_out.residual(*factors(point), self.apply).data)
