@@ -120,6 +120,10 @@ def learn(
     if options.fraction > 0:
         mask = given.held_out_mask(rest, options.fraction, options.seed)
         training, held_out = rest.select(~mask), rest.select(mask)
+    if old is not None:
+        # Singular values descend, and the cap may have fallen since.
+        (u, s, vt), cap = old.point, options.schedule.rank
+        old = old._replace(point=SVD(u[:, :cap], s[:cap], vt[:cap]))
     solve = _follow if options.solver == "alternating" else _descend
     path, point, threshold = solve(rest, training, held_out, options, old, apply, report)
     return _model(rest, point, biases, threshold, path, options.schedule.depth, scale, apply)

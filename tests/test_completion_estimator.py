@@ -308,6 +308,14 @@ def test_warm_start_goes_on_with_more_entries_and_the_same_held_out_ones():
     assert warm < 1.05 * cold
 
 
+@pytest.mark.parametrize("solver", ["alternating", "conjugate-gradient"])
+def test_warm_start_keeps_to_a_cap_that_has_fallen(solver):
+    values, _ = hide(low_rank(), 0.4)
+    model = DLNCompletion(solver=solver, warm_start=True, random_state=0)
+    assert model.fit(values).rank_ > 2
+    assert model.set_params(rank=2).fit(values).rank_ == 2
+
+
 def test_held_out_entries_are_a_fair_sample():
     _, given = some_entries(0.9, (300, 200))
     for seed in range(3):
