@@ -2,27 +2,24 @@
 
 ``W = W_N ... W_1`` has a geometry upstairs (the balanced networks with the Frobenius
 metric), one downstairs (the end-to-end matrices with the metric ``g^N``), and a
-Riemannian submersion between them.  Submodules load when they are first used.
+Riemannian submersion between them.  Rooms load when they are first used.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from dlngeom._lib.lazy import lazy_face
 
-_SUBMODULES = (
+_ROOMS = (
     "balanced",
     "completion",
+    "dln",
     "endtoend",
-    "equilibrium",
     "flow",
     "geodesics",
     "geomstats",
-    "landscape",
     "langevin",
     "laws",
     "network",
-    "observables",
     "plotting",
     "points",
     "pymanopt",
@@ -31,40 +28,24 @@ _SUBMODULES = (
     "submersion",
     "thermodynamics",
 )
-_POINTS = (
-    "SVD",
-    "Frames",
-    "LowRank",
-    "Tangent",
-    "dense",
-    "factors",
-    "frames",
-    "nearest_balanced",
-    "svd",
-)
-
-_SPACES = ("DeepLinearNetwork", "EndToEndGeometry", "InfinitelyDeepNetwork")
-
-_SUBMERSIONS = {
+_HOMES = {
+    "SVD": "points",
+    "Frames": "points",
+    "LowRank": "points",
+    "Tangent": "points",
+    "dense": "points",
+    "factors": "points",
+    "frames": "points",
+    "nearest_balanced": "points",
+    "svd": "points",
+    "DeepLinearNetwork": "dln",
+    "EndToEndGeometry": "dln",
+    "InfinitelyDeepNetwork": "dln",
     "Base": "submersion",
     "RiemannianSubmersion": "submersion",
-    "check_submersion": "submersion_checks",
+    "check_submersion": "submersion",
 }
 
-__all__ = sorted((*_SUBMODULES, *_POINTS, *_SPACES, *_SUBMERSIONS))
+__all__ = sorted((*_ROOMS, *_HOMES))
 
-
-def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name in _POINTS:
-        return getattr(importlib.import_module(f"{__name__}.points"), name)
-    if name in _SPACES:
-        return getattr(importlib.import_module(f"{__name__}.dln"), name)
-    if name in _SUBMERSIONS:
-        return getattr(importlib.import_module(f"{__name__}.{_SUBMERSIONS[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__ = lazy_face(__name__, {**dict.fromkeys(_ROOMS), **_HOMES})

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from dlngeom import _check
-from dlngeom._array import Seed, as_generator
+from dlngeom._lib import checks
+from dlngeom._lib.arrays import Seed, as_generator
 from dlngeom.dln import DeepLinearNetwork
 
 __all__ = ["cone_law", "dyson_law", "radial_law", "radial_law_infinite_depth", "sphere_law"]
@@ -65,13 +65,13 @@ def radial_law(
     """
     if np.shape(shape) != (2,):
         raise ValueError(f"shape={shape!r}: it must be (m, n)")
-    if _check.depth(depth) == math.inf:
+    if checks.depth(depth) == math.inf:
         if shape[0] != shape[1] or len(np.atleast_1d(s0)) != shape[0]:
             raise ValueError(f"depth=inf: shape={shape} with {np.size(s0)} values, it needs (r, r)")
         return radial_law_infinite_depth(s0, time, beta, size, rng)
     s0, variance = _spectrum(s0), _variance(time, beta)
-    n, m = _check.widths(shape)
-    r = _check.rank(len(s0), m, n)
+    n, m = checks.widths(shape)
+    r = checks.rank(len(s0), m, n)
     start = np.zeros((m + n - r, r))
     np.fill_diagonal(start, np.sort(s0)[::-1] ** (1 / depth))
     noise = as_generator(rng).standard_normal((_count(size), *start.shape))
@@ -186,7 +186,7 @@ def sphere_law(size: int, r0_squared: float, time: float, beta: float, kappa: fl
     -----
     (11.10) and (11.11) of Menon, *The geometry of the deep linear network*.
     """
-    size, _ = _check.widths((size, size))
+    size, _ = checks.widths((size, size))
     return _squared_bessel(size - 1, 1, r0_squared, time, beta, kappa)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,9 +11,15 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["completion_figure"]
+__all__ = ["completion_figure", "landscape_figure", "sample_figure"]
 
 Matrix = np.ndarray
+Entry = tuple[float, float, str, Matrix | None]
+
+MARKS = {"minimum": ("o", "C0", "full"), "saddle": ("s", "C1", "none")}
+
+# Chains whose energy is traced.
+TRACES = 6
 
 
 def completion_figure(
@@ -40,29 +48,38 @@ def completion_figure(
     axes = figure.subplots(2, 2)
     low, high = np.nanpercentile(completed, [0.5, 99.5])
     missing = np.mean(np.isnan(observed))
-    _picture(figure, axes[0, 0], observed, f"observed ({missing:.0%} missing)", "gray", low, high)
-    _picture(figure, axes[0, 1], completed, "completed", "gray", low, high)
+    _masked_picture(
+        figure, axes[0, 0], observed, f"observed ({missing:.0%} missing)", "gray", low, high
+    )
+    _masked_picture(figure, axes[0, 1], completed, "completed", "gray", low, high)
     limit = float(np.nanpercentile(np.abs(error), 99)) or 1.0
-    _picture(figure, axes[1, 0], error, "prediction minus truth", "RdBu_r", -limit, limit)
+    _masked_picture(figure, axes[1, 0], error, "prediction minus truth", "RdBu_r", -limit, limit)
     _course(axes[1, 1], singular_values)
     return figure
 
 
 def _picture(
-    figure: Any, axes: Any, values: Matrix, title: str, colours: str, low: float, high: float
-) -> None:
-    from matplotlib import colormaps
-
-    colormap = colormaps[colours].with_extremes(bad="#c6dbef" if colours == "gray" else "#d9d9d9")
+    figure: Any, axes: Any, values: Matrix, colours: Any, limits: tuple[float, float], extend: str
+) -> Any:
+    """Show a matrix, with square entries unless it is long, and return its colour bar."""
+    low, high = limits
     tall = values.shape[0] / values.shape[1]
     aspect = "equal" if 0.3 < tall < 3 else "auto"
     image = axes.imshow(
-        values, cmap=colormap, vmin=low, vmax=high, interpolation="nearest", aspect=aspect
+        values, cmap=colours, vmin=low, vmax=high, interpolation="nearest", aspect=aspect
     )
-    axes.set_title(title)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    figure.colorbar(image, ax=axes, shrink=0.8)
+    return figure.colorbar(image, ax=axes, shrink=0.8, extend=extend)
+
+
+def _masked_picture(
+    figure: Any, axes: Any, values: Matrix, title: str, colours: str, low: float, high: float
+) -> None:
+    """Show a matrix whose missing entries have a colour of their own."""
+    from matplotlib import colormaps
+
+    colormap = colormaps[colours].with_extremes(bad="#c6dbef" if colours == "gray" else "#d9d9d9")
+    _picture(figure, axes, values, colormap, (low, high), "neither")
+    axes.set(title=title, xticks=[], yticks=[])
 
 
 def _course(axes: Any, singular_values: Matrix) -> None:
@@ -80,3 +97,131 @@ def _course(axes: Any, singular_values: Matrix) -> None:
     axes.set_xlabel("iteration")
     axes.set_ylabel("singular value")
     axes.grid(alpha=0.3)
+
+
+def sample_figure(
+    mean: Matrix, deviation: Matrix, levels: Matrix, steps: Matrix, energy: Matrix
+) -> Figure:
+    """Draw a posterior: its mean and deviation, its calibration, and the energy of some chains.
+
+    Parameters
+    ----------
+    mean, deviation : array (m, n)
+    levels : array (tests,)
+        Posterior predictive probabilities of at most the truth.
+    steps : array (draw,)
+    energy : array (chain, draw)
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Independent of pyplot's state.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 8), layout="constrained")
+    axes = figure.subplots(2, 2)
+    low, high = np.percentile(mean, [0.5, 99.5])
+    _posterior_picture(figure, axes[0, 0], mean, "posterior mean", "gray", low, high)
+    limits = (0.0, float(np.percentile(deviation, 99.5)))
+    _posterior_picture(
+        figure, axes[0, 1], deviation, "posterior standard deviation", "viridis", *limits
+    )
+    _calibration(axes[1, 0], levels)
+    _traces(axes[1, 1], steps, energy)
+    return figure
+
+
+def _posterior_picture(
+    figure: Any, axes: Any, values: Matrix, title: str, colours: str, low: float, high: float
+) -> None:
+    """Show a statistic of a posterior; its label says which."""
+    extend = "both" if low else "max"
+    bar = _picture(figure, axes, values, colours, (low, high), extend)
+    bar.set_label("standard deviation" if "deviation" in title else "value")
+    axes.set(title=title, xlabel="column", ylabel="row")
+    axes.locator_params(integer=True, nbins=6)
+
+
+def _calibration(axes: Any, levels: Matrix) -> None:
+    """Draw the share of the truth below each predictive quantile; a diagonal is perfect."""
+    p = np.linspace(0, 1, 201)
+    share = np.searchsorted(np.sort(levels), p, side="right") / len(levels)
+    error = 1.96 * np.sqrt(p * (1 - p) / len(levels))
+    axes.fill_between(p, p - error, p + error, color="0.88", label="95% of independent errors")
+    axes.plot([0, 1], [0, 1], color="0.4", linestyle="--", linewidth=1, label="perfect")
+    axes.plot(p, share, color="C0", linewidth=2, label="posterior predictive")
+    inside = np.mean((levels > 0.05) & (levels < 0.95))
+    axes.set_title(f"calibration: {inside:.1%} of {len(levels):,} in the 90% interval")
+    axes.set_xlabel("predictive quantile")
+    axes.set_ylabel("share of held-out entries below it")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", fontsize=9)
+
+
+def _traces(axes: Any, steps: Matrix, energy: Matrix) -> None:
+    from matplotlib import colormaps
+
+    count = min(TRACES, len(energy))
+    for chain in range(count):
+        colour = colormaps["viridis"](0.9 * chain / max(count - 1, 1))
+        axes.plot(steps, energy[chain], color=colour, linewidth=1, alpha=0.8)
+    axes.set_title(f"energy of {count} of {len(energy)} chains" if count > 1 else "energy")
+    axes.set_xlabel("step after the burn-in")
+    axes.set_ylabel(r"half the squared residual, $|P(W - Y)|^2 / 2$")
+    axes.margins(x=0.01)
+    axes.grid(alpha=0.3)
+
+
+def landscape_figure(entries: Sequence[Entry]) -> Figure:
+    """Draw the singular values of critical points against the inverse temperature.
+
+    Parameters
+    ----------
+    entries : sequence of (depth, beta, kind, point)
+        ``kind`` is ``"minimum"``, ``"saddle"`` or the reason why there is no point.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Independent of pyplot's state.
+    """
+    from matplotlib.figure import Figure
+
+    depths = list(dict.fromkeys(entry[0] for entry in entries))
+    columns = min(len(depths), 4)
+    rows = math.ceil(len(depths) / columns)
+    figure = Figure(figsize=(max(3 * columns, 5), 3.4 * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    for place, depth in zip(axes.flat, depths, strict=False):
+        _panel(place, depth, [entry for entry in entries if entry[0] == depth])
+    for place in list(axes.flat)[len(depths) :]:
+        place.set_axis_off()
+    for place in axes[:, 0]:
+        place.set_ylabel("singular values")
+    return figure
+
+
+def _panel(axes: Any, depth: float, entries: Sequence[Entry]) -> None:
+    labelled = set()
+    for _, beta, kind, point in entries:
+        if point is None:
+            continue
+        marker, colour, fill = MARKS[kind]
+        s = np.linalg.svd(point, compute_uv=False)
+        label = None if kind in labelled else kind
+        axes.plot(
+            np.full(len(s), beta), s, marker, color=colour, fillstyle=fill, linestyle="none",
+            label=label,
+        )  # fmt: skip
+        labelled.add(kind)
+    name = r"\infty" if depth == math.inf else f"{depth:g}"
+    axes.set(title=f"depth $N = {name}$", xlabel=r"inverse temperature $\beta$", xscale="log")
+    axes.set_xlim(min(e[1] for e in entries) / 2, max(e[1] for e in entries) * 2)
+    axes.grid(alpha=0.3)
+    if labelled:
+        axes.legend(fontsize=8)
+    else:
+        axes.text(0.5, 0.5, "no minimum found", ha="center", transform=axes.transAxes)

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlngeom import _check
-from dlngeom._array import Array, constant, namespace, together
+from dlngeom._lib import checks
+from dlngeom._lib.arrays import Array, constant, namespace, together
 
 __all__ = ["Layers", "layers", "log_weights", "partial_weights", "root", "weights"]
 
@@ -61,11 +61,11 @@ def weights(a: Array, b: Array, depth: float) -> Array:
     >>> spectral.weights(np.array([8.0, 1.0, 0.0]), np.array([1.0, 1.0, 1.0]), 3)
     array([21.,  3.,  1.])
     """
-    depth = _check.depth(depth)
+    depth = checks.depth(depth)
     a, b = together(a, b)
     xp = namespace(a, b)
-    _check.floating("a", a)
-    _check.same_dtype("a and b", a, b)
+    checks.floating("a", a)
+    checks.same_dtype("a and b", a, b)
     if depth == 1:
         return xp.ones_like(a * b)
     return partial_weights(a, b, constant(1.0, a), depth)

@@ -16,16 +16,16 @@ from dlngeom import (
     factors,
     laws,
 )
-from dlngeom.ambient import coordinates, parts, rebuild
-from dlngeom.curves import signed_svd
+from dlngeom._lib.vectors import coordinates, parts, rebuild
+from dlngeom.balanced._balance import rotations
+from dlngeom.balanced._curves import signed_svd
+from dlngeom.dln._walks import anisotropic
 from dlngeom.endtoend import inverse_cometric
 from dlngeom.langevin import brownian_motion, riemannian_langevin, step
-from dlngeom.layers import rotations
-from dlngeom.network_walks import anisotropic
-from dlngeom.observables import singular_values
+from dlngeom.network import singular_values
 from dlngeom.quotients import HermitianSpectrum, Sphere
+from dlngeom.submersion._walks import AmbientWalk
 from dlngeom.thermodynamics import entropy_gradient
-from dlngeom.walks import AmbientWalk
 
 SEED = int(os.environ.get("DLNGEOM_TEST_SEED", "20240213"))
 ALPHA = 1e-5

@@ -11,10 +11,10 @@ from scipy import stats
 
 import dlngeom
 from dlngeom import DeepLinearNetwork, balanced, endtoend, network
-from dlngeom.ambient import parts, rebuild
+from dlngeom._lib.vectors import parts, rebuild
 from dlngeom.flow import gradient_flow
 from dlngeom.langevin import brownian_motion, network_langevin, riemannian_langevin, step
-from dlngeom.streams import BLOCK, Streams
+from dlngeom.langevin._engine._streams import BLOCK, Streams
 
 SPACE = DeepLinearNetwork((2, 3, 2))
 LIBRARIES = ("torch", "jax")

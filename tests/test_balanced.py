@@ -5,7 +5,8 @@ import pytest
 import reference as ref
 
 import dlngeom
-from dlngeom import balanced, layers
+from dlngeom import balanced
+from dlngeom.balanced import _balance, _geometry, _in_frames
 from dlngeom.points import Frames
 
 CASES = [
@@ -158,10 +159,10 @@ def test_projections_at_extreme_ratios(ratio, rng):
 def test_fast_and_dense_transforms_agree(projection, options, rng, monkeypatch):
     point = ref.random_frames((2,) * 71, 2, rng, **options)
     X = ref.random_layers((2,) * 71, rng)
-    function = getattr(balanced, f"{projection}_projection")
+    function = getattr(_geometry, f"{projection}_projection")
     fast = function(point, X)
-    monkeypatch.setattr(layers, "_fast_sine_transform", None)
-    monkeypatch.setattr(layers, "_DENSE_TRANSFORM", 1000)
+    monkeypatch.setattr(_balance, "_fast_sine_transform", None)
+    monkeypatch.setattr(_balance, "_DENSE_TRANSFORM", 1000)
     ref.close_layers(fast, function(point, X))
     ref.close_layers(function(point, fast), fast)
 
@@ -171,13 +172,13 @@ def test_sine_transform(depth, rng):
     p = np.arange(1, depth)
     x = rng.standard_normal((depth - 1, 2, 2))
     literal = np.einsum("jp,pkl->jkl", np.sin(np.pi * np.outer(p, p) / depth), x)
-    ref.close(layers.sine_transform(x), literal, 1e-13)
+    ref.close(_balance.sine_transform(x), literal, 1e-13)
 
 
 def test_multipliers_solve_the_tridiagonal_system(rng):
     lam, b = np.array([1.5, 1.5, 0.3]), rng.standard_normal((6, 3, 3))
-    S = np.pad(layers.multipliers(layers.balance(lam, len(b) + 1), b), ((1, 1), (0, 0), (0, 0)))
-    row, column = layers.pair(lam)
+    S = np.pad(_balance.multipliers(_balance.balance(lam, len(b) + 1), b), ((1, 1), (0, 0), (0, 0)))
+    row, column = _balance.pair(lam)
     left = (row**2 + column**2) * S[1:-1] - row * column * (S[:-2] + S[2:])
     ref.close(left, b, 1e-13)
 
@@ -271,8 +272,8 @@ def test_weingarten_sees_normals_across_the_frames(rng):
 
 def test_rotations_reproduce_the_core(point, rng):
     V = random_tangent(point, rng)
-    core = layers.resolve(point, V).core
-    omega, h, rate = layers.rotations(point.lam, core)
+    core = _in_frames.resolve(point, V).core
+    omega, h, rate = _balance.rotations(point.lam, core)
     again = omega[1:] * point.lam + h - point.lam[:, None] * omega[:-1]
     np.testing.assert_allclose(again, core, atol=1e-13)
     np.testing.assert_allclose(np.diff(omega, axis=0), rate, atol=1e-13)

@@ -5,7 +5,8 @@ import pytest
 import reference as ref
 
 import dlngeom
-from dlngeom import charts, network, points
+from dlngeom import network, points
+from dlngeom.points import _charts
 
 WIDTHS = [
     (4, 3),
@@ -17,8 +18,8 @@ WIDTHS = [
     (1, 1, 1),
 ]
 CHARTS = [
-    (charts.polar_chart, charts.polar_coordinates),
-    (charts.left_polar_chart, charts.left_polar_coordinates),
+    (points.polar_chart, points.polar_coordinates),
+    (points.left_polar_chart, points.left_polar_coordinates),
 ]
 
 
@@ -90,21 +91,21 @@ def test_charts_invert_coordinates(widths, chart, coordinates, kind, rng):
 )
 def test_coordinates_invert_charts(widths, ranks, rng):
     point, layers = random_coordinates(widths, ranks, rng)
-    got = charts.polar_chart(*point)
+    got = points.polar_chart(*point)
     ref.close_layers(got, layers, 1e-12)
-    close_coordinates(charts.polar_coordinates(got), point)
+    close_coordinates(points.polar_coordinates(got), point)
     mirrored = mirrored_coordinates(*point)
-    got = charts.left_polar_chart(*mirrored)
+    got = points.left_polar_chart(*mirrored)
     ref.close_layers(got, mirror(layers), 1e-12)
-    close_coordinates(charts.left_polar_coordinates(got), mirrored)
+    close_coordinates(points.left_polar_coordinates(got), mirrored)
 
 
 @pytest.mark.parametrize("widths", WIDTHS)
 def test_turns_are_the_polar_factors_of_the_article(widths, rng):
     """(5.1)-(5.4): ``W_p = Q_p P_p = R_p U_p^T`` with ``U_p = Q_p^T``."""
     layers = ref.random_layers(widths, rng)
-    _, right, _ = charts.polar_coordinates(layers)
-    _, left, _ = charts.left_polar_coordinates(layers)
+    _, right, _ = points.polar_coordinates(layers)
+    _, left, _ = points.left_polar_coordinates(layers)
     for W, Q in zip(layers[1:], right, strict=True):
         ref.close(Q @ ref.power(W.T @ W, 0.5), W, 1e-12)
     for W, U in zip(layers[:-1], left, strict=True):
@@ -117,8 +118,8 @@ def test_turns_are_the_polar_factors_of_the_article(widths, rng):
 def test_turns_vanish_on_the_null_space(rank, rng):
     layers = deficient_layers((3, 4, 3, 3), rank, rng)
     for coordinates, turned in [
-        (charts.polar_coordinates, layers[1:]),
-        (charts.left_polar_coordinates, [W.T for W in layers[:-1]]),
+        (points.polar_coordinates, layers[1:]),
+        (points.left_polar_coordinates, [W.T for W in layers[:-1]]),
     ]:
         for W, Q in zip(turned, coordinates(layers)[1], strict=True):
             ref.close(Q, W @ np.linalg.pinv(ref.power(W.T @ W, 0.5), rcond=1e-6), 1e-11)
@@ -131,13 +132,13 @@ def test_charts_have_the_given_invariants(widths, rng):
     roots = [rng.standard_normal((d, d)) for d in widths[1:-1]]
     invariants = tuple(-x @ x.T - np.eye(len(x)) for x in roots)
     point = (rng.standard_normal((widths[1], widths[0])), turns, invariants)
-    layers = charts.polar_chart(*point)
+    layers = points.polar_chart(*point)
     assert [x.shape for x in layers] == [(up, low) for low, up in pairwise(widths)]
     for p, G in enumerate(invariants):
         ref.close(layers[p] @ layers[p].T - G, layers[p + 1].T @ layers[p + 1], 1e-13)
         ref.close(layers[p + 1], turns[p] @ ref.power(layers[p] @ layers[p].T - G, 0.5), 1e-13)
-    close_coordinates(charts.polar_coordinates(layers), point)
-    mirrored = charts.left_polar_chart(*mirrored_coordinates(*point))
+    close_coordinates(points.polar_coordinates(layers), point)
+    mirrored = points.left_polar_chart(*mirrored_coordinates(*point))
     for p, G in enumerate(-G for G in reversed(invariants)):
         ref.close(mirrored[p] @ mirrored[p].T, mirrored[p + 1].T @ mirrored[p + 1] + G, 1e-13)
     ref.close_layers(mirrored, mirror(layers), 1e-15)
@@ -152,10 +153,10 @@ def test_hyperbola(depth, rng):
     for p in range(depth - 1):
         w.append(v[p] * np.sqrt(w[p] ** 2 - g[p]))
     matrices = [tuple(np.reshape(x, (-1, 1, 1))) for x in (v, g)]
-    got = charts.polar_chart(np.array([[w[0]]]), *matrices)
+    got = points.polar_chart(np.array([[w[0]]]), *matrices)
     np.testing.assert_allclose(np.ravel(got), w, rtol=1e-14)
     signs = tuple(np.sign([[x]]) for x in w[:-1])
-    back = charts.left_polar_chart(np.array([[w[-1]]]), signs, matrices[1])
+    back = points.left_polar_chart(np.array([[w[-1]]]), signs, matrices[1])
     np.testing.assert_allclose(np.ravel(back), w, rtol=1e-13)
 
 
@@ -170,7 +171,7 @@ def recursion(first, Q, invariants):
 def test_recursion_starts_from_the_square(rng):
     """(5.9) is printed with ``P_1 = W_1^T W_1``; it must be ``P_1^2``."""
     layers = ref.random_layers((3, 3, 3, 3), rng)
-    first, turns, invariants = charts.polar_coordinates(layers)
+    first, turns, invariants = points.polar_coordinates(layers)
     Q = [first @ np.linalg.inv(ref.power(first.T @ first, 0.5)), *turns[:-1]]
     right = [ref.power(W.T @ W, 0.5) for W in layers]
     ref.close_layers(recursion(first.T @ first, Q, invariants), right, 1e-11)
@@ -186,12 +187,12 @@ def test_balanced_charts_do_not_square_the_condition_number(widths, rng):
     for d in widths[2:]:
         turns.append(ref.orthonormal(d, 3, rng) @ image.T)
         image = turns[-1] @ image
-    layers = charts.polar_chart(W, turns)
+    layers = points.polar_chart(W, turns)
     s = np.linalg.svd(W)[1][:3]
     for lower, upper in pairwise(layers):
         assert np.max(np.abs(lower @ lower.T - upper.T @ upper)) <= 1e-13
         np.testing.assert_allclose(np.linalg.svd(upper)[1][:3], s, atol=1e-14)
-    given = charts.polar_chart(W, turns, [np.zeros((d, d)) for d in widths[1:-1]])
+    given = points.polar_chart(W, turns, [np.zeros((d, d)) for d in widths[1:-1]])
     # The square of the layers hides what is smaller than the root of the rounding.
     ref.close_layers(given, layers, 1e-8)
     assert np.max(np.abs(given[1] - layers[1])) > 1e-12
@@ -200,8 +201,8 @@ def test_balanced_charts_do_not_square_the_condition_number(widths, rng):
 def test_roots_of_rounding_errors_are_zero(rng):
     W = ref.dense_svd(ref.random_svd(4, 4, 1, rng))
     turns = [ref.orthonormal(4, 4, rng) for _ in range(2)]
-    layers = charts.polar_chart(W, turns, [np.zeros((4, 4))] * 2)
-    ref.close_layers(layers, charts.polar_chart(W, turns), 1e-14)
+    layers = points.polar_chart(W, turns, [np.zeros((4, 4))] * 2)
+    ref.close_layers(layers, points.polar_chart(W, turns), 1e-14)
     for layer in layers:
         assert np.linalg.svd(layer)[1][1] <= 1e-14
 
@@ -209,8 +210,8 @@ def test_roots_of_rounding_errors_are_zero(rng):
 @pytest.mark.parametrize("size", [1e-10, -1e-10])
 def test_rounding_in_the_invariants_is_forgiven(size, rng):
     layers = deficient_layers((3, 3, 3), 2, rng)
-    first, turns, (G,) = charts.polar_coordinates(layers)
-    ref.close_layers(charts.polar_chart(first, turns, [G + size * np.eye(3)]), layers, 1e-9)
+    first, turns, (G,) = points.polar_coordinates(layers)
+    ref.close_layers(points.polar_chart(first, turns, [G + size * np.eye(3)]), layers, 1e-9)
 
 
 SQUARE = {
@@ -243,23 +244,23 @@ SQUARE = {
     ],
 )
 def test_errors_of_the_chart(changed, words):
-    charts.polar_chart(**SQUARE)
+    points.polar_chart(**SQUARE)
     with pytest.raises(ValueError, match=words):
-        charts.polar_chart(**(SQUARE | changed))
+        points.polar_chart(**(SQUARE | changed))
 
 
 def test_errors_of_the_left_chart():
     eye, zero = np.eye(2), np.zeros((2, 2))
     with pytest.raises(ValueError, match=r"W_3\^T W_3 \+ G_2 has the eigenvalue -0\.5"):
-        charts.left_polar_chart(eye, [eye, eye], [zero, np.diag([-1.5, 0])])
+        points.left_polar_chart(eye, [eye, eye], [zero, np.diag([-1.5, 0])])
     with pytest.raises(ValueError, match=r"W_2\^T W_2 \+ G_1 has rank 2: U_1 must have .* not 1"):
-        charts.left_polar_chart(eye, [np.ones((1, 2)), eye])
+        points.left_polar_chart(eye, [np.ones((1, 2)), eye])
     with pytest.raises(ValueError, match=r"U_2 has shape \(2, 3\)"):
-        charts.left_polar_chart(eye, [eye, np.eye(2, 3)])
+        points.left_polar_chart(eye, [eye, np.eye(2, 3)])
     with pytest.raises(ValueError, match=r"W_3 has shape \(2,\)"):
-        charts.left_polar_chart(np.ones(2), [eye, eye])
+        points.left_polar_chart(np.ones(2), [eye, eye])
     with pytest.raises(ValueError, match="G_1 is not symmetric"):
-        charts.left_polar_chart(eye, [eye], [np.eye(2, k=1)])
+        points.left_polar_chart(eye, [eye], [np.eye(2, k=1)])
 
 
 def test_the_bad_network_of_a_batch_is_found(rng):
@@ -267,25 +268,25 @@ def test_the_bad_network_of_a_batch_is_found(rng):
     G = np.stack([np.diag([0.0, 1.5]), np.diag([1.0, 1e12 * (1 + 1e-9)])])
     turn = np.stack([np.eye(2)] * 2)
     with pytest.raises(ValueError, match=r"eigenvalue -0\.5"):
-        charts.polar_chart(W, [turn], [G])
-    charts.polar_chart(W[1], [turn[1]], [G[1]])
+        points.polar_chart(W, [turn], [G])
+    points.polar_chart(W[1], [turn[1]], [G[1]])
     with pytest.raises(ValueError, match="W_2 W_1 is not defined"):
-        charts.polar_coordinates([np.eye(2), np.eye(3)])
+        points.polar_coordinates([np.eye(2), np.eye(3)])
     with pytest.raises(ValueError, match="W_2 W_1 is not defined"):
-        charts.left_polar_coordinates([np.eye(2), np.eye(3)])
+        points.left_polar_coordinates([np.eye(2), np.eye(3)])
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match="arrays of one library"):
-        charts.polar_chart(W, [torch.eye(2)])
+        points.polar_chart(W, [torch.eye(2)])
 
 
 # Namespaces, dtypes, batches.
 
 FUNCTIONS = {
-    "polar_chart": lambda x: charts.polar_chart(*x["right"]),
-    "polar_chart balanced": lambda x: charts.polar_chart(*x["right"][:2]),
-    "left_polar_chart": lambda x: charts.left_polar_chart(*x["left"]),
-    "polar_coordinates": lambda x: charts.polar_coordinates(x["layers"]),
-    "left_polar_coordinates": lambda x: charts.left_polar_coordinates(x["layers"]),
+    "polar_chart": lambda x: points.polar_chart(*x["right"]),
+    "polar_chart balanced": lambda x: points.polar_chart(*x["right"][:2]),
+    "left_polar_chart": lambda x: points.left_polar_chart(*x["left"]),
+    "polar_coordinates": lambda x: points.polar_coordinates(x["layers"]),
+    "left_polar_coordinates": lambda x: points.left_polar_coordinates(x["layers"]),
     "nearest_balanced": lambda x: dlngeom.factors(points.nearest_balanced(x["layers"])),
 }
 
@@ -294,8 +295,8 @@ def inputs(rng, batch=()):
     layers = ref.random_layers((3, 3, 3, 3), rng, batch)
     return {
         "layers": layers,
-        "right": charts.polar_coordinates(layers),
-        "left": charts.left_polar_coordinates(layers),
+        "right": points.polar_coordinates(layers),
+        "left": points.left_polar_coordinates(layers),
     }
 
 
@@ -332,5 +333,5 @@ def at(value, index):
 
 
 def test_public_names():
-    assert set(charts.__all__) <= set(dir(charts))
-    assert all(getattr(charts, name).__doc__ for name in charts.__all__)
+    assert set(_charts.__all__) <= set(dir(_charts))
+    assert all(getattr(_charts, name).__doc__ for name in _charts.__all__)

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import dlngeom
-from dlngeom import DeepLinearNetwork, checkpoints
+from dlngeom import DeepLinearNetwork
 from dlngeom.langevin import LangevinError, brownian_motion, network_langevin, riemannian_langevin
+from dlngeom.langevin._engine import _checkpoints
 
 pytest.importorskip("zarr")
 
@@ -27,7 +28,7 @@ RUN |= {"n_steps": 40, "save_every": 3, "n_chains": 130, "rng": 3}
 
 def same(first, second):
     values = [
-        (*dlngeom.ambient.parts(run.points), *run.observed.values()) for run in (first, second)
+        (*dlngeom._lib.vectors.parts(run.points), *run.observed.values()) for run in (first, second)
     ]
     return all(np.array_equal(x, y) for x, y in zip(*values, strict=True))
 
@@ -80,8 +81,8 @@ def stop_after(count):
 @pytest.mark.parametrize("interval", [0.0, 100.0])
 @pytest.mark.parametrize("chunk", [1, 2**24])
 def test_interrupted_runs_resume_to_the_bit(interval, chunk, tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "_INTERVAL", interval)
-    monkeypatch.setattr(checkpoints, "_CHUNK", chunk)
+    monkeypatch.setattr(_checkpoints, "_INTERVAL", interval)
+    monkeypatch.setattr(_checkpoints, "_CHUNK", chunk)
     for count in (0, 7, 33, 60):
         options = {**RUN, "energy_gradient": stop_after(count), "checkpoint": tmp_path / "run"}
         with pytest.raises(KeyboardInterrupt):
@@ -186,7 +187,7 @@ def test_a_folder_may_be_left_and_is_locked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     resume("run")
     assert (tmp_path / "run" / "run.json").is_file()
-    lock = checkpoints._lock(tmp_path / "run")
+    lock = _checkpoints._lock(tmp_path / "run")
     with pytest.raises(ValueError, match="another process is running it"):
         resume("run")
     lock.close()
@@ -228,7 +229,7 @@ def test_damaged_files_are_refused_by_name(folder, monkeypatch):
 
 
 def test_damaged_draws_are_refused_by_name(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "_CHUNK", 1)
+    monkeypatch.setattr(_checkpoints, "_CHUNK", 1)
     resume(tmp_path / "run")
     chunks = [
         x

@@ -12,9 +12,9 @@ from dlngeom.cli import main
 
 @pytest.fixture
 def quick(monkeypatch):
-    from dlngeom.commands import complete
+    from dlngeom.cli import _complete
 
-    monkeypatch.setattr(complete, "MAX_ITERATIONS", 30)
+    monkeypatch.setattr(_complete, "MAX_ITERATIONS", 30)
 
 
 @pytest.fixture
@@ -187,7 +187,7 @@ def test_folder_without_permission_to_write(ratings, tmp_path, monkeypatch, caps
 
 
 def test_failure_while_writing_leaves_nothing_behind(quick, ratings, tmp_path, monkeypatch, capsys):
-    from dlngeom.commands import files
+    from dlngeom.cli import _files as files
 
     def fail(path, values):
         path.write_text("half")
@@ -200,7 +200,7 @@ def test_failure_while_writing_leaves_nothing_behind(quick, ratings, tmp_path, m
 
 
 def test_failure_keeps_a_folder_that_was_there(quick, ratings, tmp_path, monkeypatch, capsys):
-    from dlngeom.commands import files
+    from dlngeom.cli import _files as files
 
     def fail(path, values):
         raise OSError("disk full")
@@ -223,7 +223,7 @@ def test_constant_matrix_is_completed_although_fixed_ranks_fail(quick, tmp_path,
 
 
 def test_deep_greys_are_scaled_not_clipped(tmp_path):
-    from dlngeom.commands.files import read_matrix
+    from dlngeom.cli._files import read_matrix
 
     grey = np.arange(256, dtype=np.uint16).reshape(16, 16)
     Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "8.png")

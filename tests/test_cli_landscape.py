@@ -119,12 +119,12 @@ def test_missing_file_and_blocked_output(tmp_path, capsys):
 
 
 def test_failure_while_writing_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
-    from dlngeom.commands import files
+    from dlngeom.cli import _files
 
     def fail(folder, writers):
         raise OSError("disk full")
 
-    monkeypatch.setattr(files, "write_all", fail)
+    monkeypatch.setattr(_files, "write_all", fail)
     arguments = ("--depths", 1, "--betas", 1, *FEW, "--output", tmp_path / "out")
     assert run(*arguments) == 2
     assert "disk full" in capsys.readouterr().err

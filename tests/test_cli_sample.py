@@ -16,7 +16,7 @@ QUICK = ("--rank", 2, "--chains", 8, "--steps", 80)
 
 @pytest.fixture(autouse=True)
 def quick(request, monkeypatch):
-    from dlngeom.commands import sample
+    from dlngeom.cli import _sample as sample
 
     if "slow" not in request.keywords:
         monkeypatch.setattr(sample, "MAX_ITERATIONS", 15)
@@ -46,7 +46,7 @@ def number(text, label):
 
 
 def test_intervals_hold_what_they_promise(tmp_path, capsys, monkeypatch):
-    from dlngeom.commands import sample
+    from dlngeom.cli import _sample as sample
 
     monkeypatch.setattr(sample, "MAX_ITERATIONS", 60)
     W, values, _ = low_rank(2)
@@ -201,7 +201,7 @@ def test_matrices_without_noise_or_missing_entries_are_refused(tmp_path, capsys)
 
 
 def test_interruption_and_failure_leave_nothing_behind(data, tmp_path, monkeypatch, capsys):
-    from dlngeom.commands import files, posterior
+    from dlngeom.cli import _files, _posterior
 
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
@@ -211,11 +211,11 @@ def test_interruption_and_failure_leave_nothing_behind(data, tmp_path, monkeypat
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(posterior, "riemannian_langevin", interrupt)
+        patch.setattr(_posterior, "riemannian_langevin", interrupt)
         assert run(data, *QUICK, "--output", tmp_path / "out") == 130
     assert "dlngeom sample: interrupted" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(files, "write_matrix", fail)
+    monkeypatch.setattr(_files, "write_matrix", fail)
     assert run(data, *QUICK, "--output", tmp_path / "out") == 2
     assert "disk full" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -248,7 +248,7 @@ def test_coverage_over_many_data_sets(tmp_path, capsys):
 
 
 def test_chains_that_disagree_are_said_to(data, capsys, tmp_path, monkeypatch):
-    from dlngeom.commands import sample
+    from dlngeom.cli import _sample as sample
 
     pytest.importorskip("arviz_stats")
     monkeypatch.setattr(sample, "MIXED", 0.5)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from dlngeom import completion
-from dlngeom.early_stopping import SOLVERS
-from dlngeom.splits import rmse
+from dlngeom.completion import _complete
+from dlngeom.completion._descent import SOLVERS, rmse
 
 
 def low_rank(shape=(60, 45), rank=3, noise=0.0, seed=0):
@@ -96,7 +96,7 @@ def test_empty_rows_and_columns_fall_back_to_the_biases():
 def test_biases_solve_the_ridge_problem():
     values, hidden = hide(low_rank((12, 9)), 0.3)
     seen = ~hidden
-    biases = completion.fit_biases(values, seen, ridge=0.7)
+    biases = _complete.fit_biases(values, seen, ridge=0.7)
     residual = np.where(seen, values - biases.matrix(), 0.0)
     np.testing.assert_allclose(residual.sum(axis=1), 0.7 * biases.rows, atol=1e-7)
     np.testing.assert_allclose(residual.sum(axis=0), 0.7 * biases.columns, atol=1e-7)

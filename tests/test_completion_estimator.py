@@ -8,9 +8,8 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
-from dlngeom import completion_input, observed, penalised_path, splits
-from dlngeom.completion import DLNCompletion
-from dlngeom.observed import Observed
+from dlngeom.completion import DLNCompletion, _descent, _observed, _path
+from dlngeom.completion._observed import Observed
 
 
 def low_rank(shape=(60, 45), rank=3, noise=0.0, seed=0):
@@ -35,7 +34,7 @@ def rmse(x):
 
 def some_entries(density, shape=(30, 20), seed=0):
     values, _ = hide(low_rank(shape, seed=seed), 1 - density, seed)
-    return values, completion_input.observed_entries(values)
+    return values, _observed.observed_entries(values)
 
 
 class WithoutPredict(DLNCompletion):
@@ -73,8 +72,8 @@ def test_scikit_learn_s_checks():
 
 @pytest.mark.parametrize("density", [0.05, 0.6])
 def test_residual_and_its_products_are_those_of_the_dense_matrices(density, monkeypatch):
-    monkeypatch.setattr(observed, "GATHERED", 7)
-    monkeypatch.setattr(observed, "ENTRIES_PER_TASK", 21)
+    monkeypatch.setattr(_observed, "GATHERED", 7)
+    monkeypatch.setattr(_observed, "ENTRIES_PER_TASK", 21)
     values, given = some_entries(density)
     rng = np.random.default_rng(1)
     left, right = rng.normal(size=(30, 4)), rng.normal(size=(20, 4))
@@ -104,23 +103,23 @@ def test_residual_is_the_gradient_of_the_loss():
 
 @pytest.mark.parametrize("density", [0.05, 0.6])
 def test_ridge_rows_solve_their_normal_equations(density, monkeypatch):
-    monkeypatch.setattr(observed, "NORMAL_NUMBERS", 100)
-    monkeypatch.setattr(observed, "PRODUCT_NUMBERS", 60)
+    monkeypatch.setattr(_observed, "NORMAL_NUMBERS", 100)
+    monkeypatch.setattr(_observed, "PRODUCT_NUMBERS", 60)
     values, given = some_entries(density)
     V, c = np.random.default_rng(1).normal(size=(20, 4)), np.array([0.1, 0.2, 0.5, 3.0])
-    got = observed.ridge_rows(given, V, c)
+    got = _observed.ridge_rows(given, V, c)
     for i, row in enumerate(values):
         seen = ~np.isnan(row)
         normal = V[seen].T @ V[seen] + np.diag(c)
         expected = np.linalg.solve(normal, V[seen].T @ row[seen])
         np.testing.assert_allclose(got[i], expected, atol=1e-12)
     with ThreadPoolExecutor(3) as pool:
-        np.testing.assert_array_equal(observed.ridge_rows(given, V, c, pool.map), got)
+        np.testing.assert_array_equal(_observed.ridge_rows(given, V, c, pool.map), got)
 
 
 def objective(given, point, depth, threshold):
     density = len(given.values) / np.prod(given.shape)
-    weight = penalised_path.penalty(np.ones(1), depth, threshold, density)[0]
+    weight = _path.penalty(np.ones(1), depth, threshold, density)[0]
     loss = 0.5 * np.sum(given.residual(point.u * point.s, point.vt.T).data ** 2)
     return loss + 0.5 * weight * depth * np.sum(point.s ** (2 / depth))
 
@@ -129,10 +128,10 @@ def objective(given, point, depth, threshold):
 def test_sweeps_never_raise_the_penalised_loss_and_end_where_it_is_stationary(depth):
     _, given = some_entries(0.6)
     rng = np.random.default_rng(2)
-    point = penalised_path.balanced(rng.normal(size=(30, 3)), rng.normal(size=(20, 3)))
+    point = _path.balanced(rng.normal(size=(30, 3)), rng.normal(size=(20, 3)))
     last = objective(given, point, depth, 1.0)
     for _ in range(400):
-        point = penalised_path._columns_then_rows(given, point, depth, 1.0, map)
+        point = _path._columns_then_rows(given, point, depth, 1.0, map)
         value = objective(given, point, depth, 1.0)
         assert value <= last * (1 + 1e-12)
         last = value
@@ -148,7 +147,7 @@ def test_sweeps_never_raise_the_penalised_loss_and_end_where_it_is_stationary(de
 def test_threshold_is_where_one_direction_begins_to_pay(depth):
     # Of one direction: min_s p/2 s^2 - size s + (weight N / 2) s^(2/N) has a positive minimiser.
     density, threshold = 0.3, 2.0
-    weight = penalised_path.penalty(np.ones(1), depth, threshold, density)[0]
+    weight = _path.penalty(np.ones(1), depth, threshold, density)[0]
     s = np.linspace(1e-6, 20, 2_000_001)
     for size, exists in ((0.999 * threshold, False), (1.001 * threshold, True)):
         slope = density * s - size + weight * s ** (2 / depth - 1)
@@ -187,11 +186,11 @@ def test_descents_on_dense_and_sparse_splits_are_the_same():
     seen = ~np.isnan(values)
     held_out = np.zeros_like(seen)
     held_out[given.rows[::7], given.columns[::7]] = True
-    dense_split = splits.Split(np.where(seen, values, 0.0), seen & ~held_out, held_out)
+    dense_split = _descent.Split(np.where(seen, values, 0.0), seen & ~held_out, held_out)
     part = held_out[given.rows, given.columns]
-    sparse_split = splits.ObservedSplit(given.select(~part), given.select(part))
+    sparse_split = _descent.ObservedSplit(given.select(~part), given.select(part))
     rng = np.random.default_rng(1)
-    point = penalised_path.balanced(rng.normal(size=(30, 3)), rng.normal(size=(20, 3)))
+    point = _path.balanced(rng.normal(size=(30, 3)), rng.normal(size=(20, 3)))
     left, right = rng.normal(size=(30, 4)), rng.normal(size=(20, 4))
     assert dense_split.count == sparse_split.count
     for one, two in (
@@ -295,7 +294,7 @@ def test_warm_start_goes_on_with_more_entries_and_the_same_held_out_ones():
     model = DLNCompletion(random_state=0, warm_start=True)
     steps = model.fit(less).n_iter_
     held_out = [
-        completion_input.held_out_mask(completion_input.observed_entries(x), 0.1, model._seed)
+        _observed.held_out_mask(_observed.observed_entries(x), 0.1, model._seed)
         for x in (less, more)
     ]
     places = [
@@ -319,14 +318,14 @@ def test_warm_start_keeps_to_a_cap_that_has_fallen(solver):
 def test_held_out_entries_are_a_fair_sample():
     _, given = some_entries(0.9, (300, 200))
     for seed in range(3):
-        mask = completion_input.held_out_mask(given, 0.2, seed)
+        mask = _observed.held_out_mask(given, 0.2, seed)
         count = len(mask)
         # Five standard deviations; rows and columns likewise.
         assert abs(mask.sum() - 0.2 * count) < 5 * np.sqrt(0.16 * count)
         for index, size in ((given.rows, 300), (given.columns, 200)):
             total, part = np.bincount(index), np.bincount(index, mask, size)
             assert np.all(np.abs(part - 0.2 * total) < 5 * np.sqrt(0.16 * total))
-    other = completion_input.held_out_mask(given, 0.2, 7)
+    other = _observed.held_out_mask(given, 0.2, 7)
     assert abs(np.mean(mask & other) - 0.04) < 0.01
 
 
@@ -403,4 +402,4 @@ def test_without_early_stopping_the_fit_is_exact():
     rows, columns = np.nonzero(~hidden)
     assert rmse(model.predict(rows, columns) - values[~hidden]) < 1e-3
     assert isinstance(model._model.path.steps, list)
-    assert isinstance(completion_input.observed_entries(values), Observed)
+    assert isinstance(_observed.observed_entries(values), Observed)

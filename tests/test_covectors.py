@@ -5,7 +5,8 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import dlngeom
-from dlngeom import LowRank, covectors, endtoend
+from dlngeom import LowRank, endtoend
+from dlngeom.points import _covectors
 
 KINDS = ("dense", "csr", "csc", "operator", "low rank")
 
@@ -24,10 +25,10 @@ def as_kind(G, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_products_with_every_kind(kind, rng):
     G, x, y = (rng.standard_normal(shape) for shape in [(5, 4), (4, 2), (5, 2)])
-    covector = covectors.as_covector("egrad", as_kind(G, kind), 5, 4)
-    ref.close(covectors.apply(covector, x), G @ x, 1e-14)
-    ref.close(covectors.apply_transpose(covector, y), G.T @ y, 1e-14)
-    ref.close(covectors.to_dense(covector), G, 1e-14)
+    covector = _covectors.as_covector("egrad", as_kind(G, kind), 5, 4)
+    ref.close(_covectors.apply(covector, x), G @ x, 1e-14)
+    ref.close(_covectors.apply_transpose(covector, y), G.T @ y, 1e-14)
+    ref.close(_covectors.to_dense(covector), G, 1e-14)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -36,7 +37,7 @@ def test_components_are_the_projection_on_the_tangent_space(kind, shape, rng):
     m, n, r = shape
     W = ref.random_svd(m, n, r, rng)
     G = rng.standard_normal((m, n))
-    Z = covectors.components(W, as_kind(G, kind))
+    Z = _covectors.components(W, as_kind(G, kind))
     across_u, across_v = np.eye(m) - W.u @ W.u.T, np.eye(n) - W.vt.T @ W.vt
     ref.close(dlngeom.dense((W, Z)), G - across_u @ G @ across_v, 1e-13)
     assert np.max(np.abs(W.u.T @ Z.Up)) < 1e-14
@@ -93,8 +94,8 @@ def test_errors(rng):
     }
     for words, covector in bad.items():
         with pytest.raises(ValueError, match=words):
-            covectors.as_covector("egrad", covector, 5, 4)
+            _covectors.as_covector("egrad", covector, 5, 4)
     with pytest.raises(ValueError, match=r"egrad.data\[1\] is nan"):
-        covectors.as_covector("egrad", spoiled, 4, 4)
+        _covectors.as_covector("egrad", spoiled, 4, 4)
     with pytest.raises(ValueError, match=r"Z has shape \(4, 4\)"):
         endtoend.cometric(W, np.ones((4, 4)), 2)

@@ -6,17 +6,19 @@ import numpy as np
 import pytest
 
 from dlngeom import SVD, DeepLinearNetwork, Tangent, dense, endtoend, factors, frames, svd
-from dlngeom.balanced import horizontal_projection, tangent_projection, vertical_projection
-from dlngeom.connections import christoffel, christoffel_table
-from dlngeom.covectors import components
-from dlngeom.curvatures import (
-    balanced_curvature,
-    curvature,
+from dlngeom.balanced import curvature as balanced_curvature
+from dlngeom.balanced import (
+    horizontal_projection,
     integrability_tensor,
     second_fundamental_form,
+    tangent_projection,
+    vertical_projection,
 )
 from dlngeom.dln import EndToEndGeometry, InfinitelyDeepNetwork
+from dlngeom.endtoend import christoffel, curvature
+from dlngeom.endtoend._curvature import christoffel_table
 from dlngeom.geodesics import exp, geodesic, log, parallel_transport
+from dlngeom.points._covectors import components
 from dlngeom.submersion import lift
 
 CASES = [

@@ -7,9 +7,10 @@ import pytest
 import reference as ref
 
 import dlngeom
-from dlngeom import SVD, DeepLinearNetwork, Frames, InfinitelyDeepNetwork, endtoend, network
+from dlngeom import SVD, DeepLinearNetwork, Frames, InfinitelyDeepNetwork, endtoend
 from dlngeom.dln import EndToEndGeometry
 from dlngeom.flow import FlowError, gradient_flow
+from dlngeom.network import _layers as network
 from dlngeom.submersion import Base, RiemannianSubmersion, horizontal_projection
 
 CASES = [
@@ -119,7 +120,7 @@ def test_the_differential_of_the_codifferential_is_the_cometric(space, point, rn
 def test_horizontal_vectors_keep_their_length(space, point, rng):
     H = horizontal_projection(space, point, ref.random_layers(space.widths, rng))
     W = dlngeom.svd(space.project(point), space.rank)
-    Z = dlngeom.covectors.components(W, space.differential(point, H))
+    Z = dlngeom.points._covectors.components(W, space.differential(point, H))
     assert space.base.inner(W, Z, Z) == pytest.approx(ref.dot(H, H))
 
 
@@ -367,7 +368,7 @@ def test_the_network_as_a_plain_submersion(rng):
             return Layers(*dlngeom.factors(self.network.random_point(rng, batch)))
 
         def project(self, point):
-            return network.end_to_end(point)
+            return dlngeom.network.end_to_end(point)
 
         def codifferential(self, point, covector):
             assert isinstance(point, Layers)
@@ -394,4 +395,4 @@ def test_the_network_as_a_plain_submersion(rng):
         ref.close(W, own.observed["end_to_end"], 1e-8)
     rough = gradient_flow(space, layers, lambda W: W - A, t, rtol=1e-3, upstairs=True)
     assert isinstance(rough.points, Layers)
-    assert np.max(np.abs(network.invariants(rough.points)[0])) < 1e-13
+    assert np.max(np.abs(dlngeom.network.invariants(rough.points)[0])) < 1e-13

@@ -8,20 +8,16 @@ import pytest
 
 import dlngeom
 
-PUBLIC = sorted(
-    name
-    for _, name, package in pkgutil.iter_modules(dlngeom.__path__)
-    if not package and not name.startswith("_")
-)
+MODULES = sorted(x.name for x in pkgutil.walk_packages(dlngeom.__path__, "dlngeom."))
 WITH_EXAMPLES = 15
 
 
 def examples(name):
-    module = importlib.import_module(f"dlngeom.{name}")
+    module = importlib.import_module(name)
     return [test for test in doctest.DocTestFinder().find(module) if test.examples]
 
 
-@pytest.mark.parametrize("name", PUBLIC)
+@pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     for test in examples(name):
@@ -31,4 +27,4 @@ def test_examples(name):
 
 
 def test_there_are_examples():
-    assert sum(bool(examples(name)) for name in PUBLIC) >= WITH_EXAMPLES
+    assert sum(bool(examples(name)) for name in MODULES) >= WITH_EXAMPLES

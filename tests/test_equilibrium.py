@@ -8,10 +8,14 @@ import pytest
 from laws_cases import ALPHA, SEED, gibbs_p, two_sample, with_gaps, with_sums
 from scipy import integrate, stats
 
-from dlngeom import DeepLinearNetwork, endtoend, equilibrium, langevin, limit_laws
-from dlngeom.equilibrium import (
+from dlngeom import DeepLinearNetwork, endtoend, langevin
+from dlngeom.network import singular_values
+from dlngeom.thermodynamics import entropy
+from dlngeom.thermodynamics.equilibrium import (
     ClosedLaw,
     Potential,
+    _gas_sampler,
+    _limit_laws,
     hard_edge_exponent,
     limit_law,
     log_density,
@@ -19,8 +23,6 @@ from dlngeom.equilibrium import (
     mean_virial,
     sample,
 )
-from dlngeom.observables import singular_values
-from dlngeom.thermodynamics import entropy
 
 INF = math.inf
 QUARTIC = Potential(lambda s: s**4 / 4 + s, lambda s: s**3 + 1)
@@ -227,7 +229,7 @@ def test_effective_size_of_an_autoregression(rng):
     x = rng.standard_normal((50, 2000))
     for t in range(1, 2000):
         x[:, t] = 0.8 * x[:, t - 1] + 0.6 * x[:, t]
-    size = equilibrium.effective_size(x)
+    size = _gas_sampler.effective_size(x)
     assert size == pytest.approx(x.size / 9, rel=0.1)
 
 
@@ -321,7 +323,7 @@ def test_closed_law_is_consistent(depth):
 @pytest.mark.parametrize("kappa", [0.3, 0.6, 1.0, 4.0])
 @pytest.mark.parametrize("depth", [2, 3, INF])
 def test_second_moment_of_the_minimiser(depth, kappa):
-    a, b = limit_laws.exponents(depth, kappa)
+    a, b = _limit_laws.exponents(depth, kappa)
     middle = (np.arange(20_000) + 0.5) / 20_000
     second = np.mean(limit_law(depth, kappa).quantile(middle) ** 2)
     assert second == pytest.approx(a / depth + b, rel=1e-4)

@@ -7,7 +7,7 @@ from flows import LogCosh, Quadratic, distance, random_case
 from scipy.integrate import quad
 
 import dlngeom
-from dlngeom import SVD, DeepLinearNetwork, InfinitelyDeepNetwork, network, observables
+from dlngeom import SVD, DeepLinearNetwork, InfinitelyDeepNetwork, network
 from dlngeom.dln import EndToEndGeometry
 from dlngeom.flow import gradient_flow, network_flow
 
@@ -335,7 +335,7 @@ def test_a_million_layers(rank, rng):
     ]
     assert distance(*runs) < 1e-8
     assert np.all(np.diff(runs[0].observed["energy"]) < 0)
-    assert np.all(observables.singular_values(runs[0].points) > 0)
+    assert np.all(network.singular_values(runs[0].points) > 0)
 
 
 def test_the_first_draw_is_the_start_itself():

@@ -245,7 +245,7 @@ def test_a_gradient_that_ends_on_the_way(kind, options, rng):
     assert 0.19 < error.time < 0.2014
     assert all(np.all(np.isfinite(x)) for x in leaves(error.point))
     assert leaves(error.point)[0].shape[0] == 1
-    size = np.linalg.norm(dlngeom.observables.end_to_end(error.point))
+    size = np.linalg.norm(dlngeom.network.end_to_end(error.point))
     assert 5.5 < size <= 6
     saved = error.trajectory
     ref.close(saved.times, t[t <= error.time])
@@ -318,7 +318,7 @@ def test_evaluations_run_out(kind, space, start, rng):
     error = caught.value
     assert 1e-6 < error.time < 10
     assert error.trajectory.times.tolist() == [0, 1e-6]
-    residuals = [energy(dlngeom.observables.end_to_end(x)) for x in (error.point, start)]
+    residuals = [energy(dlngeom.network.end_to_end(x)) for x in (error.point, start)]
     assert residuals[0] < residuals[1]
 
 
@@ -332,7 +332,7 @@ def test_finite_time_blow_up(kind, method, rng):
     pattern = rf"it leaves every compact set, \|W\| grew from {before:.3g} to .* in chain 0"
     with pytest.raises(FlowError, match=pattern) as caught:
         follow(kind, space, start, lambda X: -(matrix(X) ** 3), [0, 1e-3, 10], method=method)
-    s = np.linalg.svd(dlngeom.observables.end_to_end(caught.value.point))[1]
+    s = np.linalg.svd(dlngeom.network.end_to_end(caught.value.point))[1]
     assert s[0, 0] > 300 * before
     assert caught.value.time < 1
 

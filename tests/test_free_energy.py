@@ -156,7 +156,7 @@ def test_pymanopt_finds_the_minimiser(depth, name):
         W = SVD(u, s, vt)
         Z = dlngeom.pymanopt.ambient_direction((u, s, vt), (du, ds, dvt))
         Z = dense(Z) if isinstance(Z, dlngeom.LowRank) else Z
-        part = dlngeom.covectors.components(W, Z)
+        part = dlngeom.points._covectors.components(W, Z)
         return Z - dense(entropy_ehess(W, part, widths)) / beta
 
     problem = pymanopt.Problem(

@@ -9,10 +9,11 @@ from scipy.sparse.linalg import aslinearoperator
 
 import dlngeom
 from dlngeom import SVD, DeepLinearNetwork, Frames, InfinitelyDeepNetwork, LowRank
-from dlngeom._array import namespace
+from dlngeom._lib.arrays import namespace
+from dlngeom._lib.ode.integrate import Options, integrate
+from dlngeom._lib.ode.smooth_rk45 import SmoothRK45
+from dlngeom._lib.ode.system import HaltError
 from dlngeom.flow import gradient_flow, network_flow
-from dlngeom.integration import HaltError, Options, integrate
-from dlngeom.steppers import SmoothRK45
 
 WIDTHS, RANK = (3, 4, 2, 4), 2
 T = np.linspace(0, 1, 4)
@@ -268,7 +269,7 @@ def test_the_interpolant_agrees_with_saved_points(space, energy, rng):
     for kind, start in starts(rng).items():
         run = follow(kind, space, start, energy.gradient, T, rtol=1e-10, dense_output=True)
         for time, W in zip(T, run.observed["end_to_end"][0], strict=True):
-            at = dlngeom.observables.end_to_end(run.at(time))
+            at = dlngeom.network.end_to_end(run.at(time))
             assert at.shape == (1, 4, 3)
             ref.close(at[0], W, 1e-8)
         assert follow(kind, space, start, energy.gradient, T).at is None
@@ -282,7 +283,7 @@ def test_events(kind, space, energy, rng):
 
     def crossing(t, point):
         assert leaves(point if isinstance(point, tuple) else (point,))[0].shape[0] == 1
-        return energy(dlngeom.observables.end_to_end(point)) - level
+        return energy(dlngeom.network.end_to_end(point)) - level
 
     def never(t, point):
         return 1.0
@@ -294,10 +295,10 @@ def test_events(kind, space, energy, rng):
     assert T[1] < when[0] < T[2]
     assert none.shape == (0,)
     assert nothing is None
-    W = dlngeom.observables.end_to_end(points)
+    W = dlngeom.network.end_to_end(points)
     assert W.shape == (1, 1, 4, 3)
     assert energy(W)[0, 0] == pytest.approx(level, rel=1e-6)
-    ref.close(W[0], dlngeom.observables.end_to_end(whole.at(when[0])), 1e-6)
+    ref.close(W[0], dlngeom.network.end_to_end(whole.at(when[0])), 1e-6)
 
     crossing.direction = 1
     assert follow(kind, space, start, energy.gradient, T, events=crossing).events[0][1] is None
@@ -327,8 +328,8 @@ def test_one_time_is_the_start_alone(space, energy, rng):
     for kind, start in starts(rng).items():
         run = follow(kind, space, start, energy.gradient, [2.5], events=lambda t, x: 1.0)
         assert run.times.tolist() == [2.5]
-        W = dlngeom.observables.end_to_end(run.points)
-        ref.close(W[0, 0], dlngeom.observables.end_to_end(start), 1e-13)
+        W = dlngeom.network.end_to_end(run.points)
+        ref.close(W[0, 0], dlngeom.network.end_to_end(start), 1e-13)
         assert len(run.events) == 1
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from dlngeom import DeepLinearNetwork, InfinitelyDeepNetwork, endtoend
 from dlngeom.flow import gradient_flow
-from dlngeom.landscape import critical_points, local_minima
 from dlngeom.thermodynamics import entropy_egrad, free_energy
+from dlngeom.thermodynamics.landscape import critical_points, local_minima
 
 UNIT = np.eye(2)
 

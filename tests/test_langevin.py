@@ -27,7 +27,7 @@ RUN = {"duration": 0.2, "n_steps": 10, "rng": 4}
 
 
 def same(first, second):
-    one, two = (dlngeom.ambient.parts(x) for x in (first, second))
+    one, two = (dlngeom._lib.vectors.parts(x) for x in (first, second))
     return all(np.array_equal(x, y) for x, y in zip(one, two, strict=True))
 
 

@@ -13,20 +13,20 @@ import reference as ref
 from laws_cases import ALPHA, SEED
 
 from dlngeom import DeepLinearNetwork, endtoend
+from dlngeom.endtoend._lifts import first_order_retraction
 from dlngeom.langevin import brownian_motion, riemannian_langevin
-from dlngeom.observables import end_to_end
+from dlngeom.network import end_to_end
 from dlngeom.quotients import Sphere
-from dlngeom.retractions import first_order_retraction
 from dlngeom.thermodynamics import entropy
 
 MANY = {"chains": 20_000, "steps": 30}
 FEW = {"chains": 2000, "steps": 20}
 
-CORRECTED = "dlngeom.network_walks.corrected"
-NOISE = "dlngeom.network_walks.anisotropic"
-INFINITE = "dlngeom.retractions.second_order_retraction"
-SIGNED = "dlngeom.curves.signed_svd"
-AMBIENT = "dlngeom.walks.AmbientWalk.step"
+CORRECTED = "dlngeom.balanced._curves.corrected"
+NOISE = "dlngeom.dln._walks.anisotropic"
+INFINITE = "dlngeom.endtoend._lifts.second_order_retraction"
+SIGNED = "dlngeom.balanced._curves.signed_svd"
+AMBIENT = "dlngeom.submersion._walks.AmbientWalk.step"
 
 
 RADIAL = [(2, 2, 2, 3), (3, 2, 2, 2), (4, 3, 1, 4), (3, 3, 2, 5), (5, 5, 5, 2), (3, 3, 3, np.inf)]

@@ -7,9 +7,9 @@ import reference as ref
 from scipy import stats
 
 import dlngeom
-from dlngeom import DeepLinearNetwork, metropolis
-from dlngeom.langevin import LangevinError, riemannian_langevin
-from dlngeom.metropolis import AdjustedWalk
+from dlngeom import DeepLinearNetwork
+from dlngeom.langevin import LangevinError, _metropolis, riemannian_langevin
+from dlngeom.langevin._metropolis import AdjustedWalk
 from dlngeom.quotients import Sphere
 
 ALPHA = 1e-5
@@ -18,7 +18,7 @@ ALPHA = 1e-5
 def place(widths, rng, chains=5):
     space = DeepLinearNetwork(widths)
     layers = dlngeom.factors(space.random_point(rng, (chains,)))
-    return space, layers, metropolis._Place(layers, space.rank, tuple(0 * x for x in layers))
+    return space, layers, _metropolis._Place(layers, space.rank, tuple(0 * x for x in layers))
 
 
 @pytest.mark.parametrize("widths", [(3, 3), (2, 2, 2), (4, 2, 3), (3, 3, 3, 3), (4, 3, 3, 5)])
@@ -32,7 +32,7 @@ def test_proposals_are_balanced_and_reversible(widths, rng):
     # The step is the tangent part of the chord, and what was added is normal.
     chord = tuple(x - y for x, y in zip(moved, layers, strict=True))
     ref.close_layers(here.tangent(chord), V, 1e-10)
-    there = metropolis._Place(moved, space.rank, V)
+    there = _metropolis._Place(moved, space.rank, V)
     back = there.tangent(tuple(-x for x in chord))
     ref.close_layers(there.moved(back)[0], layers, 1e-10)
 
@@ -90,7 +90,7 @@ def test_adjusted_chains_show_no_bias(depth, steps):
 
 def test_without_the_way_back_the_law_is_wrong(monkeypatch):
     # A mutant that accepts whatever is found.
-    monkeypatch.setattr(metropolis, "_log_ratio", lambda *args: np.inf)
+    monkeypatch.setattr(_metropolis, "_log_ratio", lambda *args: np.inf)
     assert min(x.pvalue for x in equilibrium(2, True, 32, 12_000)) < ALPHA
 
 

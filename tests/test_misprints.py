@@ -14,15 +14,7 @@ import reference
 from numpy.testing import assert_allclose
 from scipy.linalg import polar, solve_sylvester
 
-from dlngeom import (
-    DeepLinearNetwork,
-    balanced,
-    endtoend,
-    network,
-    points,
-    spectral,
-    thermodynamics,
-)
+from dlngeom import DeepLinearNetwork, balanced, endtoend, network, points, spectral, thermodynamics
 from dlngeom.submersion import mean_curvature
 
 DEPTHS = (2, 3, 4)

@@ -9,7 +9,7 @@ from conftest import NAMESPACES, Namespace
 
 import dlngeom
 from dlngeom import Frames, LowRank, balanced, endtoend, network, spectral
-from dlngeom._array import namespace
+from dlngeom._lib.arrays import namespace
 
 # One shape for all, since jax compiles every operation anew for each shape it meets.
 WIDTHS, RANK = (3, 3, 3), 2

@@ -3,8 +3,9 @@ import pytest
 import reference as ref
 
 import dlngeom
-from dlngeom import nearest, network, points
-from dlngeom._check_points import check_frames
+from dlngeom import network, points
+from dlngeom.points import _nearest
+from dlngeom.points._checks import check_frames
 
 SHAPES = [
     ((3, 3, 3), 3),
@@ -201,5 +202,5 @@ def test_errors_of_nearest(rng):
 
 
 def test_points_export_it():
-    assert points.nearest_balanced is nearest.nearest_balanced
-    assert nearest.__all__ == ["closest_frames", "nearest_balanced"]
+    assert points.nearest_balanced is points.nearest_balanced
+    assert _nearest.__all__ == ["closest_frames", "nearest_balanced"]

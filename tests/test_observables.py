@@ -8,7 +8,7 @@ import reference as ref
 from flows import Quadratic
 
 import dlngeom
-from dlngeom import DeepLinearNetwork, observables
+from dlngeom import DeepLinearNetwork, network
 from dlngeom.flow import gradient_flow, network_flow
 
 WIDTHS, RANK = (3, 4, 2, 4), 2
@@ -27,20 +27,20 @@ def kinds(frames):
 
 
 @pytest.mark.parametrize("kind", ["dense", "svd", "frames", "layers"])
-def test_observables_of_every_kind_of_point(kind, frames):
+def testnetwork_of_every_kind_of_point(kind, frames):
     point = kinds(frames)[kind]
     for index in np.ndindex(2, 3):
         layers = [x[index] for x in dlngeom.factors(frames)]
         W = ref.product(layers)
-        ref.close(observables.end_to_end(point)[index], W, 1e-13)
-        s = observables.singular_values(point)[index]
+        ref.close(network.end_to_end(point)[index], W, 1e-13)
+        s = network.singular_values(point)[index]
         assert s.shape == ((3,) if kind in {"dense", "layers"} else (2,))
         ref.close(s, np.linalg.svd(W)[1][: len(s)], 1e-13)
-        assert observables.effective_rank(point)[index] == pytest.approx(effective_rank(s))
+        assert network.effective_rank(point)[index] == pytest.approx(effective_rank(s))
         if kind in {"frames", "layers"}:
-            for G in observables.invariants(point):
+            for G in network.invariants(point):
                 assert np.max(np.abs(G[index])) < 1e-14
-    assert observables.effective_rank(point).shape == (2, 3)
+    assert network.effective_rank(point).shape == (2, 3)
 
 
 def effective_rank(s):
@@ -50,37 +50,37 @@ def effective_rank(s):
 
 def test_layers_may_be_a_list(rng):
     layers = list(ref.random_layers((3, 2, 4), rng))
-    ref.close(observables.end_to_end(layers), layers[1] @ layers[0], 1e-15)
+    ref.close(network.end_to_end(layers), layers[1] @ layers[0], 1e-15)
     literal = layers[0] @ layers[0].T - layers[1].T @ layers[1]
-    ref.close(observables.invariants(layers)[0], literal, 1e-14)
-    assert observables.invariants(layers[:1]) == ()
+    ref.close(network.invariants(layers)[0], literal, 1e-14)
+    assert network.invariants(layers[:1]) == ()
 
 
 @pytest.mark.parametrize("rank", [1, 2, 5])
 def test_equal_singular_values_count(rank, rng):
     u, v = ref.orthonormal(6, rank, rng), ref.orthonormal(5, rank, rng)
     for scale in (1.0, 1e-200, 1e200):
-        assert observables.effective_rank(scale * u @ v.T) == pytest.approx(rank, rel=1e-12)
+        assert network.effective_rank(scale * u @ v.T) == pytest.approx(rank, rel=1e-12)
 
 
 def test_effective_rank_at_the_edges():
-    assert observables.effective_rank(np.zeros((3, 4))) == 0
-    assert observables.effective_rank(np.diag([1.0, 0, 0])) == 1
+    assert network.effective_rank(np.zeros((3, 4))) == 0
+    assert network.effective_rank(np.diag([1.0, 0, 0])) == 1
     both = np.stack([np.zeros((2, 2)), np.eye(2)])
-    ref.close(observables.effective_rank(both), np.array([0.0, 2.0]), 1e-15)
-    assert observables.effective_rank(np.diag([1.0, 1e-300])) == pytest.approx(1)
+    ref.close(network.effective_rank(both), np.array([0.0, 2.0]), 1e-15)
+    assert network.effective_rank(np.diag([1.0, 1e-300])) == pytest.approx(1)
 
 
-def test_observables_keep_library_and_dtype(xp, rng):
+def testnetwork_keep_library_and_dtype(xp, rng):
     plain = ref.random_frames((3, 3, 3), 2, rng)
     for dtype in ("float64", "float32"):
         if xp.name == "jax" and dtype == "float32":
             continue
         frames = xp.array(plain, dtype)
         for name in ("end_to_end", "singular_values", "effective_rank", "invariants"):
-            value = getattr(observables, name)(frames)
+            value = getattr(network, name)(frames)
             assert xp.dtypes(value) == {dtype}
-            expected = getattr(observables, name)(plain)
+            expected = getattr(network, name)(plain)
             for x, y in zip(leaves(xp.numpy(value)), leaves(expected), strict=True):
                 assert np.max(np.abs(x - y)) < (1e-13 if dtype == "float64" else 1e-5)
 
@@ -135,7 +135,7 @@ def test_what_observe_and_energy_may_not_return(flow):
     with pytest.raises(TypeError, match=r"observe\['f'\] returned NoneType: it must be an array"):
         flow(observe={"f": lambda point: None}, gradient=never)
     with pytest.raises(TypeError, match=r"observe=.*: it must be a dict from names to functions"):
-        flow(observe=observables.end_to_end)
+        flow(observe=network.end_to_end)
     for value in (None, np.ones((1, 2))):
         with pytest.raises(ValueError, match=r"energy returned .*: it must be one number for each"):
             flow(energy=lambda W, value=value: value, gradient=never)

@@ -3,8 +3,9 @@ import pytest
 import reference as ref
 
 import dlngeom
-from dlngeom import SVD, Frames, LowRank, points
-from dlngeom._check_points import check_factors, check_frames, check_svd
+from dlngeom import SVD, Frames, LowRank
+from dlngeom.points import _frames
+from dlngeom.points._checks import check_factors, check_frames, check_svd
 
 CASES = [
     ((4, 3, 5), 3),
@@ -191,7 +192,7 @@ def test_libraries_do_not_mix():
 
 
 def test_public_names():
-    assert set(points.__all__) <= set(dir(points))
+    assert set(_frames.__all__) <= set(dir(_frames))
     for name in dlngeom.__all__:
-        if name in points.__all__:
-            assert getattr(dlngeom, name) is getattr(points, name)
+        if name in _frames.__all__:
+            assert getattr(dlngeom, name) is getattr(_frames, name)

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from dlngeom import DeepLinearNetwork
-from dlngeom.ambient import parts
+from dlngeom._lib.vectors import parts
 from dlngeom.langevin import LangevinError, brownian_motion, network_langevin, riemannian_langevin
-from dlngeom.walk_runs import run as run_group
+from dlngeom.langevin._engine._groups import run as run_group
 
 SPACE = DeepLinearNetwork((2, 3, 2))
 START = SPACE.random_point(20240213)

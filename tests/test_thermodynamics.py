@@ -8,8 +8,8 @@ import reference as ref
 
 import dlngeom
 from dlngeom import SVD, Frames, endtoend, network, submersion
+from dlngeom._lib.stiefel import log_orthogonal_volume, log_sphere_volume, log_stiefel_volume
 from dlngeom.thermodynamics import entropy, entropy_gradient
-from dlngeom.volumes import log_orthogonal_volume, log_sphere_volume, log_stiefel_volume
 
 CASES = [
     ((3, 3), 3),

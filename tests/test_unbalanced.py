@@ -10,7 +10,7 @@ import reference as ref
 import dlngeom
 from dlngeom import DeepLinearNetwork, network
 from dlngeom.langevin import network_langevin
-from dlngeom.unbalanced import UnbalancedWalk
+from dlngeom.langevin._unbalanced import UnbalancedWalk
 
 SHAPES = [(3, 3), (2, 2, 2), (2, 3, 4), (3, 2, 3, 2), (2, 2, 2, 2, 2)]
 WALK = UnbalancedWalk()

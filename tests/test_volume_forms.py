@@ -8,13 +8,13 @@ import reference as ref
 from scipy import stats
 
 from dlngeom import endtoend
+from dlngeom._lib.stiefel import log_orthogonal_volume, log_sphere_volume, log_stiefel_volume
 from dlngeom.thermodynamics import (
     entropy,
     log_network_density,
     log_singular_value_density,
     log_svd_density,
 )
-from dlngeom.volumes import log_orthogonal_volume, log_sphere_volume, log_stiefel_volume
 
 # A statistical test of a right formula fails once in 100,000 seeds.
 LIMIT = stats.norm.isf(1e-5 / 2)

@@ -1,11 +1,20 @@
-"""The geometry as manifolds, metrics and bundles of geomstats, and its bundles as ours."""
+"""The geometry as manifolds, metrics and bundles of geomstats, and its bundles as ours.
 
-from dlngeom.geomstats.balanced import BalancedMatrices, BalancedMetric
-from dlngeom.geomstats.bundles import from_bundle
-from dlngeom.geomstats.gauge import BalancedGroupAction, GaugeGroup
-from dlngeom.geomstats.metrics import DeepLinearMetric
-from dlngeom.geomstats.quotient import BalancedBundle, BalancedQuotientMetric
-from dlngeom.geomstats.spaces import DeepLinearCoordinates, EndToEndMatrices
+Begin with :class:`EndToEndMatrices` and its :class:`DeepLinearMetric`.
+"""
+
+from __future__ import annotations
+
+from dlngeom.geomstats._balanced import BalancedMatrices, BalancedMetric
+from dlngeom.geomstats._from_bundle import from_bundle
+from dlngeom.geomstats._metrics import DeepLinearMetric
+from dlngeom.geomstats._quotient import (
+    BalancedBundle,
+    BalancedGroupAction,
+    BalancedQuotientMetric,
+    GaugeGroup,
+)
+from dlngeom.geomstats._spaces import DeepLinearCoordinates, EndToEndMatrices
 
 __all__ = [
     "BalancedBundle",

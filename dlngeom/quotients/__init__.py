@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dlngeom.quotients.bures_wasserstein import BuresWasserstein
-from dlngeom.quotients.grassmann import Grassmann
-from dlngeom.quotients.hermitian_spectrum import HermitianSpectrum
-from dlngeom.quotients.sphere import Sphere
+from dlngeom.quotients._bures_wasserstein import BuresWasserstein
+from dlngeom.quotients._grassmann import Grassmann
+from dlngeom.quotients._hermitian_spectrum import HermitianSpectrum
+from dlngeom.quotients._sphere import Sphere
 
 __all__ = ["BuresWasserstein", "Grassmann", "HermitianSpectrum", "Sphere"]

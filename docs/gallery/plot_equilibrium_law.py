@@ -23,7 +23,13 @@ import argparse
 import matplotlib.pyplot as plt
 import numpy as np
 
-from dlngeom.equilibrium import ClosedLaw, hard_edge_exponent, limit_law, mean_virial, sample
+from dlngeom.thermodynamics.equilibrium import (
+    ClosedLaw,
+    hard_edge_exponent,
+    limit_law,
+    mean_virial,
+    sample,
+)
 
 parser = argparse.ArgumentParser(description="Singular values at equilibrium")
 parser.add_argument("--widths", type=int, nargs="+", default=[10, 30, 100])

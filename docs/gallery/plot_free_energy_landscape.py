@@ -22,8 +22,8 @@ import argparse
 import matplotlib.pyplot as plt
 import numpy as np
 
-from dlngeom.landscape import critical_points, local_minima
 from dlngeom.thermodynamics import entropy
+from dlngeom.thermodynamics.landscape import critical_points, local_minima
 
 parser = argparse.ArgumentParser(description="Minima of the free energy of a 2 x 2 matrix")
 parser.add_argument("--starts", type=int, default=40, help="searches at each temperature")

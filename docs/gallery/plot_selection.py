@@ -18,8 +18,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from dlngeom import DeepLinearNetwork
-from dlngeom.landscape import local_minima
 from dlngeom.langevin import riemannian_langevin
+from dlngeom.thermodynamics.landscape import local_minima
 
 parser = argparse.ArgumentParser(description="Limits of training, and minima of the free energy")
 for name, default in (("--starts", 60), ("--depth", 2), ("--seed", 0)):

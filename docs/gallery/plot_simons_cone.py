@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from dlngeom import DeepLinearNetwork, balanced, factors, network
-from dlngeom.curvatures import second_fundamental_form
+from dlngeom.balanced import second_fundamental_form
 from dlngeom.langevin import network_langevin
 
 parser = argparse.ArgumentParser(description="Balanced networks and the Simons cone")

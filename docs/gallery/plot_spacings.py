@@ -21,7 +21,7 @@ import argparse
 import matplotlib.pyplot as plt
 import numpy as np
 
-from dlngeom.equilibrium import ClosedLaw, sample
+from dlngeom.thermodynamics.equilibrium import ClosedLaw, sample
 
 parser = argparse.ArgumentParser(description="Spacings at equilibrium")
 for name, default in {"width": 100, "chains": 16, "draws": 60, "warm": 40, "seed": 0}.items():

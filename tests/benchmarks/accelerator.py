@@ -25,7 +25,7 @@ import numpy as np  # noqa: E402
 from scipy import stats  # noqa: E402
 
 from dlngeom import DeepLinearNetwork  # noqa: E402
-from dlngeom.ambient import parts, rebuild  # noqa: E402
+from dlngeom._lib.vectors import parts, rebuild  # noqa: E402
 from dlngeom.langevin import riemannian_langevin  # noqa: E402
 
 ALPHA = 1e-5

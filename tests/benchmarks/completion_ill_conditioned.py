@@ -27,9 +27,9 @@ from pymanopt.optimizers import ConjugateGradient, TrustRegions
 from scipy import sparse
 
 from dlngeom.completion import DLNCompletion
-from dlngeom.observed import Observed, entries, ridge_rows
+from dlngeom.completion._observed import Observed, entries, ridge_rows
+from dlngeom.points import SVD
 from dlngeom.pymanopt import EndToEnd, Point, ambient_direction
-from dlngeom.tuples import SVD
 
 
 class Loss:

@@ -35,6 +35,7 @@ from sklearn.datasets import load_digits, load_sample_image
 from sklearn.impute import KNNImputer
 
 from dlngeom import completion
+from dlngeom.completion import _complete
 
 RANKS = (5, 10, 20, 50)
 NEIGHBOURS = (5, 20)
@@ -79,9 +80,9 @@ def rmse(predicted, truth, where) -> float:
 
 def fixed_rank(visible, rank, seed, seconds):
     """``FixedRankEmbedded`` on all visible entries; NaN where it breaks down."""
-    problem = completion.prepare(visible, 0.1, np.random.default_rng(seed))
+    problem = _complete.prepare(visible, 0.1, np.random.default_rng(seed))
     try:
-        return completion.fixed_rank(problem, rank, 500, seconds).predicted
+        return _complete.fixed_rank(problem, rank, 500, seconds).predicted
     except np.linalg.LinAlgError:
         return np.full_like(visible, np.nan)
 
@@ -145,7 +146,7 @@ def contenders(visible, seed, options):
         return model.fit_transform(visible), model.rank_
 
     def biases():
-        return completion.fit_biases(visible, ~np.isnan(visible)).matrix(), 0
+        return _complete.fit_biases(visible, ~np.isnan(visible)).matrix(), 0
 
     grid = list(itertools.product(ranks, RIDGES))
     methods = {

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import sparse
 
 from dlngeom.completion import DLNCompletion
-from dlngeom.observed import Observed, entries, ridge_rows
+from dlngeom.completion._observed import Observed, entries, ridge_rows
 
 
 def peak() -> float:

@@ -26,10 +26,10 @@ from numpy.linalg import eigh, inv, qr  # noqa: E402
 from scipy import sparse  # noqa: E402
 
 from dlngeom import SVD, DeepLinearNetwork, Tangent, balanced, dense, endtoend  # noqa: E402
-from dlngeom._array import project_out  # noqa: E402
+from dlngeom._lib.arrays import project_out  # noqa: E402
 from dlngeom.langevin import step  # noqa: E402
-from dlngeom.streams import Streams  # noqa: E402
-from dlngeom.walk_steps import Plan, advance  # noqa: E402
+from dlngeom.langevin._engine._steps import Plan, advance  # noqa: E402
+from dlngeom.langevin._engine._streams import Streams  # noqa: E402
 
 Call = Callable[[], object]
 

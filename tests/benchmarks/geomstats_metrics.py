@@ -20,11 +20,7 @@ from geomstats.distributions.brownian_motion import BrownianMotion  # noqa: E402
 from geomstats.geometry.spd_matrices import SPDBuresWassersteinMetric, SPDMatrices  # noqa: E402
 
 from dlngeom.dln import EndToEndGeometry  # noqa: E402
-from dlngeom.geomstats import (  # noqa: E402
-    DeepLinearCoordinates,
-    DeepLinearMetric,
-    EndToEndMatrices,
-)
+from dlngeom.geomstats import DeepLinearCoordinates, DeepLinearMetric, EndToEndMatrices  # noqa: E402
 from dlngeom.langevin import brownian_motion  # noqa: E402
 
 

@@ -26,12 +26,12 @@ from numpy.linalg import qr  # noqa: E402
 from scipy import sparse  # noqa: E402
 
 from dlngeom import SVD, DeepLinearNetwork, Tangent, endtoend, langevin  # noqa: E402
-from dlngeom._array import project_out  # noqa: E402
-from dlngeom.ambient import parts  # noqa: E402
+from dlngeom._lib.arrays import project_out  # noqa: E402
+from dlngeom._lib.vectors import parts  # noqa: E402
 from dlngeom.langevin import riemannian_langevin  # noqa: E402
-from dlngeom.streams import Streams  # noqa: E402
-from dlngeom.walk_runs import together  # noqa: E402
-from dlngeom.walk_steps import Plan, advance  # noqa: E402
+from dlngeom.langevin._engine._groups import together  # noqa: E402
+from dlngeom.langevin._engine._steps import Plan, advance  # noqa: E402
+from dlngeom.langevin._engine._streams import Streams  # noqa: E402
 
 Call = Callable[[], object]
 

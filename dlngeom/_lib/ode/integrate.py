@@ -1,0 +1,249 @@
+"""Ordinary differential equations whose state is a tuple of arrays, on ``solve_ivp``.
+
+State and rates travel through one flat vector of doubles; the arrays that the right-hand side
+sees keep the library, dtype and device of the start.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.integrate
+from scipy.integrate import OdeSolver, solve_ivp
+
+from dlngeom._lib.arrays import eps
+from dlngeom._lib.ode.smooth_rk45 import SmoothRK45
+from dlngeom._lib.ode.system import Event, HaltError, Monitor, State, System
+
+__all__ = ["HaltError", "Options", "Solution", "State", "checked_times", "integrate"]
+
+# Options of solve_ivp that speak of times and flat states, which callers do not see.
+_OURS = {"fun", "t_span", "y0", "t_eval", "args", "vectorized", "jac"}
+
+# Above this tolerance a high order no longer pays.
+_LOOSE = 1e-4
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to integrate; the fields are documented in :func:`dlngeom.flow.gradient_flow`."""
+
+    rtol: float | None = None
+    atol: float | None = None
+    progress: bool = False
+    method: Any = None
+    events: Sequence[Callable[..., float]] = ()
+    dense_output: bool = False
+    max_evaluations: int = 1_000_000
+    solver: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, **options: Any) -> Options:
+        """Options from keywords; what is none of ours goes to the solver."""
+        ours = {key: options.pop(key) for key in cls.__annotations__ if key in options}
+        events = ours.get("events", ())
+        ours["events"] = (events,) if callable(events) else tuple(events or ())
+        if ours.get("max_evaluations", 1) < 1:
+            raise ValueError(f"max_evaluations={ours['max_evaluations']}: it must be at least 1")
+        taken = sorted(_OURS & options.keys())
+        if taken:
+            raise TypeError(
+                f"{taken[0]} is no option here: states are tuples of arrays, saved at t"
+            )
+        return cls(**ours, solver=options)
+
+    def observing(self, point: Callable[[State], Any]) -> Options:
+        """Let events see points instead of states."""
+        return replace(self, events=tuple(Event(event, point) for event in self.events))
+
+
+class Solution(NamedTuple):
+    """States at saved times, and how the integration ended.
+
+    Attributes
+    ----------
+    times : numpy array (draw,)
+    states : list of tuples of arrays
+    last : (float, tuple of arrays)
+        Time and state of the last accepted step.
+    dense : callable or None
+        Interpolant from a time to a state.
+    event_times, event_states : lists, an entry for each event
+    failure : str or None
+        Why the end was not reached.
+    """
+
+    times: np.ndarray
+    states: list[State]
+    last: tuple[float, State]
+    dense: Callable[[float], State] | None
+    event_times: list[np.ndarray]
+    event_states: list[list[State]]
+    failure: str | None
+
+
+def checked_times(t: Any) -> np.ndarray:
+    """Return saved times as a vector of doubles that increases.
+
+    Raises
+    ------
+    ValueError
+        If they do not, or are not finite.
+    """
+    times = np.asarray(t, dtype=np.float64)
+    if times.ndim != 1 or len(times) == 0:
+        raise ValueError(f"t has shape {times.shape}: it must be (draw,), t[0] the initial time")
+    if not np.all(np.isfinite(times)):
+        raise ValueError(f"t={times[~np.isfinite(times)][0]}: times must be finite")
+    bad = np.flatnonzero(np.diff(times) <= 0)
+    if len(bad):
+        raise ValueError(f"t[{bad[0] + 1}]={times[bad[0] + 1]:g}: times must increase")
+    return times
+
+
+def integrate(
+    start: State,
+    rates: Callable[[State], State],
+    times: np.ndarray,
+    options: Options,
+    chains: int = 1,
+) -> Solution:
+    """Integrate ``d state/dt = rates(state)`` and return the states at ``times``.
+
+    Parameters
+    ----------
+    start : tuple of arrays
+        A leading batch axis, if any, is integrated as one system.
+    rates : callable
+        Right-hand side; where it is not finite, explicit methods retry with a shorter step.
+    times : numpy array (draw,)
+        Increasing; ``times[0]`` is the time of ``start``.
+    options : Options
+    chains : int
+        How many independent systems the batch holds.
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    ValueError
+        If a tolerance is out of range, or the rates are not finite at the start.
+    """
+    system = System(start, rates, chains, options.max_evaluations)
+    y0 = system.flat(start)
+    if not np.all(np.isfinite(system(times[0], y0))):
+        raise ValueError(f"at the initial point, {system.trouble}")
+    if len(times) == 1:
+        events = [np.empty(0)] * len(options.events)
+        return Solution(times, [start], (times[0], start), None, events, [[] for _ in events], None)
+    rtol, atol = _tolerances(start, system, options, chains)
+    watched = [Event(event, system.state) for event in options.events]
+    with Monitor(system, times[0], times[-1], options.progress) as monitor:
+        try:
+            result = solve_ivp(
+                system,
+                (times[0], times[-1]),
+                y0,
+                method=_guarded(options.method or _default_method(rtol), system),
+                t_eval=times,
+                dense_output=options.dense_output,
+                events=[monitor, *watched],
+                rtol=rtol,
+                atol=atol,
+                **options.solver,
+            )
+        except HaltError as halt:
+            system.trouble = str(halt)
+            return _only_start(times, start, monitor, system, len(watched))
+    return _solution(result, times, start, system, monitor)
+
+
+def _guarded(method: Any, system: System) -> Any:
+    """Solver that fails, and so keeps what it has done, where SciPy's raises or never stops."""
+    solver: Any = getattr(scipy.integrate, method, None) if isinstance(method, str) else method
+    known = isinstance(solver, type) and issubclass(solver, OdeSolver)
+    if not known:
+        return method  # SciPy says which there are.
+
+    def step(self: Any) -> str | None:
+        earlier, system.trouble = system.trouble, None
+        try:
+            message: str | None = solver.step(self)
+        except (np.linalg.LinAlgError, ValueError):
+            # Implicit solvers factorise Jacobians that are not finite, if need be a step later.
+            system.trouble = system.trouble or earlier
+            if system.raised or system.trouble is None:
+                raise
+            self.status, message = "failed", None
+        if not np.all(np.isfinite(self.y)):
+            self.status = "failed"
+        elif self.status == "running" and not self.t > self.t_old:
+            self.status, message = "failed", self.TOO_SMALL_STEP
+        return message
+
+    return type(f"Guarded{solver.__name__}", (solver,), {"step": step})
+
+
+def _default_method(rtol: float) -> Any:
+    """High order where accuracy limits the steps, steadiness where stability does."""
+    return SmoothRK45 if rtol > _LOOSE else "DOP853"
+
+
+def _tolerances(
+    start: State, system: System, options: Options, chains: int
+) -> tuple[float, float | np.ndarray]:
+    """Tolerances for all chains together that hold for each of them alone."""
+    floor = 100 * eps(start[0])
+    default = 1e-8 if floor < 1e-10 else 1e-4
+    rtol = default if options.rtol is None else float(options.rtol)
+    if not floor <= rtol < 1:
+        raise ValueError(f"rtol={rtol:g}: it must be at least {floor:.2g} and below 1")
+    if options.atol is not None and not 0 <= float(options.atol) < math.inf:
+        raise ValueError(f"atol={options.atol}: it must be >= 0 and finite")
+    # The solvers bound the mean error over all components.
+    share = max(rtol / math.sqrt(chains), 1e-13)
+    if options.atol is not None:
+        return share, options.atol / math.sqrt(chains)
+    return share, 1e-3 * share * _sizes(system.parts(start), chains)
+
+
+def _sizes(parts: list[np.ndarray], chains: int) -> np.ndarray:
+    """Root mean square of each chain, at the place of each of its components."""
+    rows = [x.reshape(chains, -1).astype(np.float64) for x in parts]
+    total = sum(np.sum(x * x, axis=1) for x in rows)
+    size = np.sqrt(total / sum(x.shape[1] for x in rows))
+    size = np.where(size == 0, 1.0, size)
+    return np.concatenate([np.repeat(size, x.shape[1]) for x in rows])
+
+
+def _only_start(
+    times: np.ndarray, start: State, monitor: Monitor, system: System, events: int
+) -> Solution:
+    last = (monitor.time, system.state(monitor.y) if len(monitor.y) else start)
+    empty: list[Any] = [[] for _ in range(events)]
+    return Solution(times[:1], [start], last, None, empty, empty, system.trouble)
+
+
+def _solution(
+    result: Any, times: np.ndarray, start: State, system: System, monitor: Monitor
+) -> Solution:
+    # A solver that fails in its first step saves nothing, not even the start.
+    flat = np.transpose(result.y) if len(result.y) else np.empty((0, 1))
+    # Interpolants have evaluations of their own, which may be the first that are not finite.
+    good = int(np.argmin([*np.all(np.isfinite(flat), axis=1), False]))
+    states = [system.state(y) for y in flat[:good]] or [start]
+    short = result.status < 0 or good < len(flat)
+    saved = times[: len(states)] if short else np.asarray(result.t)
+    event_times = result.t_events[1:]
+    event_states = [[system.state(y) for y in ys] for ys in result.y_events[1:]]
+    dense = result.sol
+    failure = (system.trouble or str(result.message)) if short else None
+    last = (monitor.time, system.state(monitor.y))
+    interpolant = None if dense is None else (lambda t: system.state(dense(t)))
+    return Solution(saved, states, last, interpolant, event_times, event_states, failure)

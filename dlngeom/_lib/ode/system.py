@@ -1,0 +1,128 @@
+"""The right-hand side of a differential equation of tuples of arrays, as a solver sees it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from dlngeom._lib.arrays import Array, constant, namespace, to_numpy
+
+__all__ = ["Event", "HaltError", "Monitor", "State", "System"]
+
+State: TypeAlias = tuple[Array, ...]
+
+# Rates beyond this overflow in the error estimates of solvers.
+_FASTEST = 1e100
+
+
+class HaltError(Exception):
+    """Raised by an event that says why the integration cannot go on."""
+
+
+class System:
+    """The flat right-hand side, and what went wrong in it."""
+
+    def __init__(
+        self, start: State, rates: Callable[[State], State], chains: int, budget: int
+    ) -> None:
+        self._like = start
+        self._rates = rates
+        self._budget = budget
+        self._chains = chains
+        # A product of four such numbers does not overflow.
+        self._largest = float(namespace(start[0]).finfo(start[0].dtype).max) ** 0.25
+        self._ends = np.cumsum([math.prod(x.shape) for x in start])
+        self.evaluations = 0
+        self.trouble: str | None = None
+        self.raised = False
+
+    def flat(self, state: State) -> np.ndarray:
+        """One vector of doubles from a tuple of arrays."""
+        flat: np.ndarray = np.concatenate(self.parts(state)).astype(np.float64, copy=False)
+        return flat
+
+    @staticmethod
+    def parts(state: State) -> list[np.ndarray]:
+        """Flat numpy arrays, one for each array of a state."""
+        return [to_numpy(x).ravel() for x in state]
+
+    def state(self, y: np.ndarray) -> State:
+        """Inverse of :meth:`flat`."""
+        starts = [0, *self._ends[:-1]]
+        return tuple(
+            constant(y[lo:hi].reshape(tuple(like.shape)), like)
+            for like, lo, hi in zip(self._like, starts, self._ends, strict=True)
+        )
+
+    def __call__(self, t: float, y: np.ndarray) -> np.ndarray:
+        """Rates at a flat state, NaN where they cannot be had."""
+        if self.evaluations >= self._budget:
+            self.trouble = (
+                f"used up max_evaluations={self._budget} of the energy gradient: "
+                "the problem is very long, or stiff; raise it, or where the point is small try an "
+                'implicit method="BDF"'
+            )
+            return np.full_like(y, np.nan)
+        if not np.max(np.abs(y)) < self._largest:
+            self.trouble = self.trouble or "it overflows"
+            return np.full_like(y, np.nan)
+        self.evaluations += 1
+        with np.errstate(all="ignore"):
+            try:
+                rates = self.flat(self._rates(self.state(y)))
+            except Exception:
+                self.raised = True
+                raise
+        slow = np.abs(rates) < _FASTEST
+        if np.all(slow):
+            return rates
+        rows = [x.reshape(self._chains, -1) for x in np.split(slow, self._ends[:-1])]
+        chain = int(np.argmin(np.all(np.concatenate(rows, axis=1), axis=1)))
+        self.trouble = f"the energy gradient, or the flow, is not finite in chain {chain}"
+        # Solvers warn of infinite numbers, not of these.
+        return np.full_like(y, np.nan)
+
+
+class Event:
+    """An event of a function of the state."""
+
+    def __init__(self, event: Callable[..., float], of: Callable[[Any], Any]) -> None:
+        self._event, self._of = event, of
+        self.terminal = getattr(event, "terminal", False)
+        self.direction = getattr(event, "direction", 0.0)
+
+    def __call__(self, t: float, y: Any) -> float:
+        """Value of the event at a state."""
+        value: Any = self._event(t, self._of(y))
+        if math.prod(getattr(value, "shape", ())) != 1:
+            raise ValueError(f"an event returned shape {tuple(value.shape)}: it must be one number")
+        return float(to_numpy(value).reshape(()) if hasattr(value, "shape") else value)
+
+
+class Monitor:
+    """Remembers the last accepted step and moves the progress bar."""
+
+    terminal = False
+    direction = 0.0
+
+    def __init__(self, system: System, first: float, last: float, progress: bool) -> None:
+        self._system = system
+        self.time, self.y = first, np.empty(0)
+        form = "{l_bar}{bar}| t={n:.4g}/{total:.4g} [{elapsed}<{remaining}]"
+        self._bar = tqdm(total=last - first, disable=not progress, bar_format=form)
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def __call__(self, t: float, y: np.ndarray) -> float:
+        """Take note of an accepted step."""
+        self._bar.update(t - self.time)
+        self.time, self.y = t, y.copy()
+        return 1.0

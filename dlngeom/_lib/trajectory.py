@@ -1,0 +1,153 @@
+"""Points and observed quantities along paths, one array each for all chains and saved times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dlngeom._lib.arrays import to_numpy
+from dlngeom._lib.vectors import stack
+
+__all__ = ["Trajectory", "observe_along"]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Saved states of one or more chains.
+
+    Attributes
+    ----------
+    times : numpy array (draw,)
+        Saved times, the initial one included.
+    points : array (chain, draw, ...), or tuple of such arrays
+        Saved points; of the kind that the run started from.
+    observed : dict
+        Name to array ``(chain, draw, ...)``, or to a tuple of such arrays.
+    events : tuple
+        For each event ``(times, points)``: when it happened, and the points then, as arrays
+        ``(chain, event, ...)``.
+    at : callable or None
+        Interpolant from a time to points ``(chain, ...)``, if dense output was asked for.
+    """
+
+    times: np.ndarray
+    points: Any
+    observed: dict[str, Any]
+    events: tuple[tuple[np.ndarray, Any], ...] = ()
+    at: Callable[[float], Any] | None = field(default=None, repr=False)
+
+    def to_xarray(self) -> Any:
+        """Observed quantities and points as an ``xarray.Dataset`` over ``chain`` and ``draw``.
+
+        Raises
+        ------
+        ImportError
+            If xarray, of the extra ``dlngeom[xarray]``, is not installed.
+        ValueError
+            If two variables would have the same name.
+        """
+        try:
+            import xarray
+        except ImportError as error:
+            raise ImportError("to_xarray needs xarray: pip install 'dlngeom[xarray]'") from error
+        arrays = dict(_named("point", self.points))
+        for name, value in self.observed.items():
+            found = dict(_named(name, value))
+            for taken in found.keys() & {*arrays, "chain", "draw", "time"}:
+                raise ValueError(f"observed[{name!r}] would hide the variable {taken!r}: rename it")
+            arrays |= found
+        variables = {}
+        for name, value in arrays.items():
+            axes = [f"{name}_{i}" for i in range(value.ndim - 2)]
+            variables[name] = (("chain", "draw", *axes), value)
+        chains = next(iter(arrays.values())).shape[0]
+        coordinates = {"chain": np.arange(chains), "time": ("draw", self.times)}
+        return xarray.Dataset(variables, coordinates)
+
+    def diagnostics(self, names: Sequence[str] | None = None) -> dict[str, Any]:
+        """Tell whether chains have mixed: R-hat, and effective sample sizes of bulk and tails.
+
+        Parameters
+        ----------
+        names : sequence of str, optional
+            Variables of :meth:`to_xarray`; all by default.
+
+        Returns
+        -------
+        dict
+            ``"r_hat"``, ``"ess_bulk"`` and ``"ess_tail"``, each an ``xarray.Dataset`` without
+            the dimensions ``chain`` and ``draw``.  R-hat near 1 means that chains agree.
+
+        Raises
+        ------
+        ImportError
+            If arviz-stats, of the extra ``dlngeom[xarray]``, is not installed.
+        """
+        try:
+            from arviz_stats.base.array import array_stats
+        except ImportError as error:
+            raise ImportError(
+                "diagnostics needs arviz-stats: pip install 'dlngeom[xarray]'"
+            ) from error
+        data = self.to_xarray()
+        chosen = data if names is None else data[list(names)]
+
+        def each(statistic: Callable[..., Any], **options: Any) -> Any:
+            found = {
+                name: (x.dims[2:], statistic(x.values, chain_axis=0, draw_axis=1, **options))
+                for name, x in chosen.data_vars.items()
+            }
+            return type(data)(found)
+
+        return {
+            "r_hat": each(array_stats.rhat),
+            "ess_bulk": each(array_stats.ess, method="bulk"),
+            "ess_tail": each(array_stats.ess, method="tail", prob=(0.05, 0.95)),
+        }
+
+
+def _named(name: str, value: Any) -> list[tuple[str, np.ndarray]]:
+    """Arrays in a nested tuple, each with the name of its place."""
+    if not isinstance(value, tuple):
+        return [(name, to_numpy(value))]
+    labels = getattr(value, "_fields", range(len(value)))
+    return [
+        pair
+        for label, x in zip(labels, value, strict=True)
+        for pair in _named(f"{name}_{label}", x)
+    ]
+
+
+def observe_along(
+    points: Sequence[Any], functions: Mapping[str, Callable[[Any], Any]], chains: int
+) -> dict[str, Any]:
+    """Values of functions of batched points, stacked along the draws.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a value has no leading chain axis, or is no array.
+    """
+    observed = {}
+    for name, function in functions.items():
+        values = [_checked(name, function(point), chains, point) for point in points]
+        observed[name] = stack(values)
+    return observed
+
+
+def _checked(name: str, value: Any, chains: int, point: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return tuple(_checked(name, x, chains, point) for x in value)
+    if isinstance(value, (int, float)):
+        value = np.asarray(value)
+    if not hasattr(value, "ndim"):
+        raise TypeError(f"observe[{name!r}] returned {type(value).__name__}: it must be an array")
+    if value.ndim == 0 or value.shape[0] != chains:
+        raise ValueError(
+            f"observe[{name!r}] returned shape {tuple(value.shape)}: the first axis must be the "
+            f"chains, {chains}"
+        )
+    return value

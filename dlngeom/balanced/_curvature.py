@@ -1,0 +1,186 @@
+"""Second fundamental form, integrability tensor and curvature of the balanced networks.
+
+Curvature is that of a submanifold, by the equation of Gauss.  Points are
+:class:`~dlngeom.Frames`, vectors tuples of ``N`` arrays, input layer first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dlngeom._lib.arrays import Array, antisymmetric, constant, namespace
+from dlngeom.balanced import _geometry
+from dlngeom.balanced._balance import balance, balance_defect, correct, multipliers
+from dlngeom.balanced._curves import acceleration
+from dlngeom.balanced._geometry import horizontal_part, tangent_part, vertical_part
+from dlngeom.balanced._in_frames import Along, Ambient, assemble, resolve
+from dlngeom.points import Frames
+from dlngeom.points._checks import check_frames
+
+__all__ = [
+    "curvature",
+    "integrability",
+    "integrability_tensor",
+    "normal_acceleration",
+    "second_form",
+    "second_fundamental_form",
+]
+
+
+Layers = tuple[Array, ...]
+
+
+def second_fundamental_form(frames: Frames, X: Sequence[Array], Y: Sequence[Array]) -> Layers:
+    r"""Second fundamental form of the balanced manifold in the ambient space.
+
+    .. math:: \mathrm{II}(X, Y) = (I - P)\, D_X Y
+
+    Parameters
+    ----------
+    frames : Frames
+    X, Y : sequence of N arrays (..., d_p, d_{p-1})
+        Tangent vectors; components off the tangent space are ignored.
+
+    Returns
+    -------
+    tuple of N arrays (..., d_p, d_{p-1})
+        A normal vector.
+
+    Raises
+    ------
+    ValueError
+        If frames are not orthonormal or shapes do not fit.
+    """
+    frames = check_frames(frames)
+    return second_form(frames, X, Y)
+
+
+def second_form(frames: Frames, X: Sequence[Array], Y: Sequence[Array]) -> Layers:
+    """Unchecked :func:`second_fundamental_form`, by polarising the acceleration of curves."""
+    both = normal_acceleration(frames, _combine(1.0, X, 1.0, Y))
+    apart = normal_acceleration(frames, _combine(1.0, X, -1.0, Y))
+    return _combine(0.25, both, -0.25, apart)
+
+
+def _combine(a: float, X: Sequence[Array], b: float, Y: Sequence[Array]) -> Layers:
+    return tuple(a * x + b * y for x, y in zip(X, Y, strict=True))
+
+
+def normal_acceleration(frames: Frames, V: Sequence[Array]) -> Layers:
+    """Unchecked ``II(V, V)``: the normal part of the acceleration of any curve along ``V``."""
+    along = tangent_part(frames, resolve(frames, V))
+    bent = acceleration(frames, along)
+    flat = tangent_part(frames, bent)
+    column = frames.lam[..., None, :]
+    layers = []
+    for p in range(len(V)):
+        low, high = frames.q[p], frames.q[p + 1]
+        core = bent.core[..., p, :, :] - flat.core[..., p, :, :]
+        left, right = bent.left[p] - flat.perp[p + 1], bent.right[p] - flat.perp[p]
+        across = 2 * (along.perp[p + 1] / column) @ along.perp[p].mT
+        layers.append(high @ (core @ low.mT + right.mT) + left @ low.mT + across)
+    return tuple(layers)
+
+
+def integrability_tensor(frames: Frames, X: Sequence[Array], Y: Sequence[Array]) -> Layers:
+    r"""O'Neill's tensor of the submersion to end-to-end matrices.
+
+    .. math:: A_X Y = P_v \nabla_{P_h X} P_h Y + P_h \nabla_{P_h X} P_v Y
+
+    Parameters
+    ----------
+    frames : Frames
+    X, Y : sequence of N arrays (..., d_p, d_{p-1})
+        Tangent vectors; components off the tangent space are ignored.
+
+    Returns
+    -------
+    tuple of N arrays (..., d_p, d_{p-1})
+        Vertical if ``Y`` is horizontal, horizontal if ``Y`` is vertical.
+
+    Raises
+    ------
+    ValueError
+        If frames are not orthonormal or shapes do not fit.
+
+    Notes
+    -----
+    B. O'Neill, *The fundamental equations of a submersion* (1966).  Gauge rotations
+    ``omega W`` are linear in the network and isometric, so for horizontal vectors
+    ``<A_X Y, omega W> = -<Y, omega X>``, a solve along depth, and ``A_X (omega W)`` is the
+    horizontal part of ``omega X``.
+    """
+    return integrability(check_frames(frames), X, Y)
+
+
+def integrability(frames: Frames, X: Sequence[Array], Y: Sequence[Array]) -> Layers:
+    """Unchecked :func:`integrability_tensor`."""
+    first, second = resolve(frames, X), resolve(frames, Y)
+    at = horizontal_part(frames, first)
+    up = _from_horizontal(frames, at, horizontal_part(frames, second))
+    across = _from_vertical(frames, at, vertical_part(frames, second))
+    return _combine(1.0, assemble(frames, up), 1.0, assemble(frames, across))
+
+
+def _from_horizontal(frames: Frames, X: Along, Y: Along) -> Along:
+    """Vertical ``A_X Y`` of horizontal vectors."""
+    at = balance(frames.lam, len(frames.q) - 1)
+    above = X.core.mT[..., 1:, :, :] @ Y.core[..., 1:, :, :]
+    below = Y.core[..., :-1, :, :] @ X.core.mT[..., :-1, :, :]
+    turning = above - below
+    if turning.shape[-3]:
+        # Only the two ends of a horizontal vector leave the span of their frames.
+        last = constant([p == turning.shape[-3] - 1 for p in range(turning.shape[-3])], frames.lam)
+        first = constant([p == 0 for p in range(turning.shape[-3])], frames.lam)
+        high = (X.perp[-1].mT @ Y.perp[-1])[..., None, :, :]
+        low = (Y.perp[0].mT @ X.perp[0])[..., None, :, :]
+        turning = turning + last[:, None, None] * high - first[:, None, None] * low
+    row, column = frames.lam[..., None, :, None], frames.lam[..., None, None, :]
+    defect = -antisymmetric(turning) / namespace(row).maximum(row, column)
+    return Along(correct(at, multipliers(at, defect)), tuple(x * 0 for x in X.perp))
+
+
+def _from_vertical(frames: Frames, X: Along, V: Along) -> Along:
+    """Horizontal ``A_X V`` of a horizontal and a vertical vector."""
+    xp = namespace(frames.lam)
+    at = balance(frames.lam, len(frames.q) - 1)
+    row, column = frames.lam[..., None, :, None], frames.lam[..., None, None, :]
+    omega = -multipliers(at, antisymmetric(balance_defect(at, V.core))) / xp.maximum(row, column)
+    none = X.core[..., :1, :, :] * 0
+    omega = xp.concat([none, omega, none], axis=-3)
+    core = omega[..., 1:, :, :] @ X.core - X.core @ omega[..., :-1, :, :]
+    rest = [x * 0 for x in X.perp]
+    left = (*rest[1:-1], -X.perp[-1] @ omega[..., -2, :, :])
+    right = (-X.perp[0] @ omega[..., 1, :, :], *rest[1:-1])
+    return horizontal_part(frames, Ambient(core, left, right))
+
+
+def curvature(frames: Frames, X: Sequence[Array], Y: Sequence[Array], Z: Sequence[Array]) -> Layers:
+    r"""Curvature of the balanced manifold.
+
+    .. math:: R(X, Y) Z = \mathcal{W}(X, \mathrm{II}(Y, Z)) - \mathcal{W}(Y, \mathrm{II}(X, Z))
+
+    Parameters
+    ----------
+    frames : Frames
+    X, Y, Z : sequence of N arrays (..., d_p, d_{p-1})
+        Tangent vectors.
+
+    Returns
+    -------
+    tuple of N arrays (..., d_p, d_{p-1})
+        In the convention of :func:`curvature`.
+
+    Raises
+    ------
+    ValueError
+        If frames are not orthonormal or shapes do not fit.
+
+    Notes
+    -----
+    The equation of Gauss, with :func:`dlngeom.balanced.weingarten`.
+    """
+    frames = check_frames(frames)
+    first = _geometry.weingarten(frames, X, second_form(frames, Y, Z))
+    second = _geometry.weingarten(frames, Y, second_form(frames, X, Z))
+    return _combine(1.0, first, -1.0, second)

@@ -1,0 +1,175 @@
+"""Curves of balanced networks through a point, exactly balanced for every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+from dlngeom._lib.arrays import Array, identity, is_square, namespace, polar_of_expansion, symmetric
+from dlngeom.balanced._balance import (
+    Balance,
+    Rotations,
+    balance,
+    balance_defect,
+    correct,
+    multipliers,
+    rotations,
+)
+from dlngeom.balanced._in_frames import Along, Ambient
+from dlngeom.points import Frames
+
+__all__ = [
+    "acceleration",
+    "corrected",
+    "fast_move",
+    "polar_move",
+    "retract",
+    "signed_svd",
+    "turned",
+]
+
+
+Move = Callable[[Array, Array, Array, Array], Array]
+
+
+def retract(frames: Frames, V: Along) -> Frames:
+    """First-order retraction of a tangent vector given in frames."""
+    return turned(frames, rotations(frames.lam, V.core), V.perp)
+
+
+def polar_move(frame: Array, omega: Array, perp: Array, lam: Array) -> Array:
+    """Polar factor of ``Q + Q Om + L / lam``, orthonormal for every step."""
+    # No singular value is below one, since Om is antisymmetric and L is orthogonal to Q.
+    return polar_of_expansion(frame @ (identity(omega.shape[-1], omega) + omega) + perp / lam)
+
+
+def fast_move(frame: Array, omega: Array, perp: Array, lam: Array) -> Array:
+    """Like :func:`polar_move` to second order, by a Cayley transform where there is no ``L``.
+
+    Rounding leaves it orthonormal up to ``eps |Om|``.
+    """
+    if not is_square(frame):
+        return polar_move(frame, omega, perp, lam)
+    unit = identity(omega.shape[-1], omega)
+    linalg: Any = namespace(omega).linalg
+    # The transpose of I - Om / 2 is I + Om / 2.
+    return 2 * linalg.solve(unit + omega / 2, frame.mT).mT - frame
+
+
+def turned(
+    frames: Frames,
+    motion: Rotations,
+    perp: tuple[Array, ...],
+    move: Move = polar_move,
+    *,
+    ends_only: bool = False,
+) -> Frames:
+    """Move ``Lam`` by ``h``, of any sign, and the frames by rotations and out of their span.
+
+    With ``ends_only`` the inner frames stay behind, for a network seen from downstairs.
+    """
+    omega, h, _ = motion
+    lam = frames.lam[..., None, :]
+    values, left, right = signed_svd(lam * identity(lam.shape[-1], lam) + h)
+    q, last = [], len(frames.q) - 1
+    for p, frame in enumerate(frames.q):
+        if ends_only and 0 < p < last:
+            q.append(frame)
+            continue
+        # H = P S Q^T is symmetric, so W_p = Q_p H Q_{p-1}^T takes P and Q in turn.
+        turn = right if p % 2 else left
+        q.append(move(frame, omega[..., p, :, :], perp[p], lam) @ turn)
+    return Frames(values, tuple(q))
+
+
+def signed_svd(H: Array) -> tuple[Array, Array, Array]:
+    """Singular values, descending, and vectors of a symmetric matrix, which differ by signs."""
+    xp: Any = namespace(H)
+    values, vectors = xp.linalg.eigh(H)
+    sizes = xp.abs(values)
+    order = xp.argsort(-sizes, axis=-1)
+    left = xp.take_along_axis(vectors, order[..., None, :], axis=-1)
+    values = xp.take_along_axis(values, order, axis=-1)
+    signs = xp.where(values < 0, -xp.ones_like(values), xp.ones_like(values))
+    return xp.abs(values), left, left * signs[..., None, :]
+
+
+def acceleration(frames: Frames, V: Along) -> Ambient:
+    """Second derivative at zero of ``t -> retract(frames, t V)``, without doubly normal parts."""
+    motion = rotations(frames.lam, V.core)
+    omega, h, _ = motion
+    lower_lam = frames.lam[..., :, None]
+    K = [part / frames.lam[..., None, :] for part in V.perp]
+    core = _core_acceleration(frames, V.core, motion, K)
+    depth = len(frames.q) - 1
+    left = tuple(2 * K[p + 1] @ (h - lower_lam * omega[..., p, :, :]) for p in range(depth))
+    right = tuple(2 * K[p] @ (h - lower_lam * omega[..., p + 1, :, :]) for p in range(depth))
+    return Ambient(core, left, right)
+
+
+def _core_acceleration(frames: Frames, core: Array, motion: Rotations, K: list[Array]) -> Array:
+    """Second derivative within the frames, by ``C_p = Om_p Lam + h - Lam Om_{p-1}``."""
+    xp = namespace(core)
+    omega, h, _ = motion
+    shifted = core + h[..., None, :, :]
+    bent = omega[..., 1:, :, :] @ shifted - shifted @ omega[..., :-1, :, :]
+    if all(is_square(q) for q in frames.q):
+        return bent
+    zero = h * 0
+    gram = [zero if is_square(q) else k.mT @ k for q, k in zip(frames.q, K, strict=True)]
+    row, column = frames.lam[..., :, None], frames.lam[..., None, :]
+    across = [hi * column + row * lo for lo, hi in pairwise(gram)]
+    return bent - xp.stack(across, axis=-3)
+
+
+def corrected(
+    frames: Frames, V: Along, at: Balance | None = None, *, damped: bool = False
+) -> tuple[Rotations, tuple[Array, ...]]:
+    """Motion of ``V`` minus half the tangential acceleration of its curve.
+
+    The correction may be damped smoothly, at fourth order in ``V``, once it is as long as ``V``.
+    """
+    motion = rotations(frames.lam, V.core)
+    lam = frames.lam[..., None, :]
+    K = [part if is_square(q) else part / lam for q, part in zip(frames.q, V.perp, strict=True)]
+    core = _core_acceleration(frames, V.core, motion, K)
+    at = balance(frames.lam, len(frames.q) - 1) if at is None else at
+    S = multipliers(at, symmetric(balance_defect(at, core)))
+    bent = _perpendicular_acceleration(frames, motion, K)
+    core = core - correct(at, S)
+    if not damped:
+        perp = tuple(x - y / 2 for x, y in zip(V.perp, bent, strict=True))
+        return rotations(frames.lam, V.core - core / 2), perp
+    share = _damping(V, Along(core, tuple(bent)))
+    perp = tuple(x - share * y for x, y in zip(V.perp, bent, strict=True))
+    return rotations(frames.lam, V.core - share[..., None] * core), perp
+
+
+def _damping(V: Along, correction: Along) -> Array:
+    """Half, and less where a correction exceeds the step that it corrects."""
+
+    def squared(x: Along) -> Array:
+        xp = namespace(x.core)
+        total = xp.sum(x.core * x.core, axis=(-3, -2, -1))
+        return sum(
+            (xp.sum(L * L, axis=(-2, -1)) for L in x.perp if not isinstance(L, float)), total
+        )
+
+    length = squared(V)
+    excess = squared(correction) / namespace(length).where(length == 0, 1 + length, length)
+    return (0.5 / (1 + excess / 4))[..., None, None]
+
+
+def _perpendicular_acceleration(frames: Frames, motion: Rotations, K: list[Array]) -> list[Array]:
+    """Tangential acceleration out of the frames: the mean over the layers that a frame serves."""
+    omega, h, _ = motion
+    lower_lam, last = frames.lam[..., :, None], len(frames.q) - 1
+    bent = []
+    for p, (frame, k) in enumerate(zip(frames.q, K, strict=True)):
+        if is_square(frame):
+            bent.append(k)
+            continue
+        near = [omega[..., j, :, :] for j in (p - 1, p + 1) if 0 <= j <= last]
+        bent.append(2 * k @ (h - lower_lam * (sum(near[1:], near[0]) / len(near))))
+    return bent

@@ -1,0 +1,363 @@
+r"""Geometry upstairs: the manifold of balanced networks with the Frobenius metric.
+
+Points are :class:`~dlngeom.points.Frames`; ambient and tangent vectors are tuples of ``N``
+arrays, input layer first.  References are to Menon, *The geometry of the deep linear network*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from dlngeom._lib import checks
+from dlngeom._lib.arrays import Array, antisymmetric, namespace, symmetric
+from dlngeom.balanced._balance import Balance, balance, balance_defect, correct, multipliers
+from dlngeom.balanced._basis import core_basis, turning_basis
+from dlngeom.balanced._curves import corrected, retract, turned
+from dlngeom.balanced._in_frames import Along, Ambient, assemble, resolve, tangent_perpendicular
+from dlngeom.points import Frames
+from dlngeom.points._checks import check_frames
+
+__all__ = [
+    "dimension",
+    "horizontal_projection",
+    "orthonormal_frame",
+    "retraction",
+    "tangent_projection",
+    "vertical_projection",
+    "weingarten",
+]
+
+
+def dimension(widths: Sequence[int], rank: int | None = None) -> int:
+    r"""Dimension of the manifold of balanced networks.
+
+    .. math:: r^2 + (N-1)\,r(r-1)/2 + r \sum_{p=0}^N (d_p - r)
+
+    Parameters
+    ----------
+    widths : sequence of N+1 int
+        ``(d_0, ..., d_N)``.
+    rank : int, optional
+        The smallest width by default.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If a width or the rank is out of range.
+    """
+    widths = checks.widths(widths)
+    r = checks.rank(rank, *widths)
+    return r * r + (len(widths) - 2) * r * (r - 1) // 2 + r * sum(d - r for d in widths)
+
+
+def tangent_projection(
+    frames: Frames, X: Sequence[Array], *, check_finite: bool = True
+) -> tuple[Array, ...]:
+    r"""Orthogonal projection of an ambient vector on the tangent space.
+
+    .. math:: C_p \mapsto C_p - (\Lambda S_{p-1} - S_p \Lambda), \qquad S_p = S_p^T
+
+    Parameters
+    ----------
+    frames : Frames
+    X : sequence of N arrays (..., d_p, d_{p-1})
+    check_finite : bool
+        Whether to check the values of the input.
+
+    Returns
+    -------
+    tuple of N arrays (..., d_p, d_{p-1})
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, frames are not orthonormal or an entry is not finite.
+
+    Notes
+    -----
+    ``O(N r^2 log N)`` after the change of frame; smooth at repeated singular values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dlngeom
+    >>> from dlngeom import balanced
+    >>> point = dlngeom.frames([np.eye(2), np.eye(2)])
+    >>> balanced.tangent_projection(point, [np.eye(2), np.zeros((2, 2))])
+    (array([[0.5, 0. ],
+           [0. , 0.5]]), array([[0.5, 0. ],
+           [0. , 0.5]]))
+    """
+    frames, X = _checked(frames, "X", X, check_finite)
+    return assemble(frames, tangent_part(frames, resolve(frames, X)))
+
+
+def vertical_projection(
+    frames: Frames, X: Sequence[Array], *, check_finite: bool = True
+) -> tuple[Array, ...]:
+    r"""Orthogonal projection of an ambient vector on the tangent space of the gauge orbit.
+
+    .. math:: C_p \mapsto \omega_p \Lambda - \Lambda \omega_{p-1}, \qquad \omega_p = -\omega_p^T,
+              \quad \omega_0 = \omega_N = 0
+
+    Parameters
+    ----------
+    frames : Frames
+    X : sequence of N arrays (..., d_p, d_{p-1})
+    check_finite : bool
+        Whether to check the values of the input.
+
+    Returns
+    -------
+    tuple of N arrays (..., d_p, d_{p-1})
+        In the kernel of the differential of ``W_N ... W_1``; (8.21) for ``1 <= p <= N-1``.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, frames are not orthonormal or an entry is not finite.
+    """
+    frames, X = _checked(frames, "X", X, check_finite)
+    return assemble(frames, vertical_part(frames, resolve(frames, X)))
+
+
+def horizontal_projection(
+    frames: Frames, X: Sequence[Array], *, check_finite: bool = True
+) -> tuple[Array, ...]:
+    r"""Orthogonal projection of an ambient vector on the horizontal space.
+
+    .. math:: P_h = P - P_v
+
+    Parameters
+    ----------
+    frames : Frames
+    X : sequence of N arrays (..., d_p, d_{p-1})
+    check_finite : bool
+        Whether to check the values of the input.
+
+    Returns
+    -------
+    tuple of N arrays (..., d_p, d_{p-1})
+        Orthogonal to the gauge orbit; the space of (8.20), (8.23), (8.24).
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, frames are not orthonormal or an entry is not finite.
+    """
+    frames, X = _checked(frames, "X", X, check_finite)
+    return assemble(frames, horizontal_part(frames, resolve(frames, X)))
+
+
+def _checked(
+    frames: Frames, name: str, X: Sequence[Array], check_finite: bool
+) -> tuple[Frames, tuple[Array, ...]]:
+    frames = check_frames(frames, check_finite=check_finite)
+    return frames, _checked_vector(frames, name, X, check_finite)
+
+
+def _checked_vector(
+    frames: Frames, name: str, X: Sequence[Array], check_finite: bool
+) -> tuple[Array, ...]:
+    X = tuple(X)
+    if len(X) != len(frames.q) - 1:
+        raise ValueError(f"{name} has {len(X)} layers: the network has {len(frames.q) - 1}")
+    namespace(frames.lam, *X)
+    for p, (x, (lower, upper)) in enumerate(zip(X, pairwise(frames.q), strict=True), start=1):
+        checks.matrix(f"{name}_{p}", x)
+        checks.shape(f"{name}_{p}", x, (upper.shape[-2], lower.shape[-2]))
+        if check_finite:
+            checks.finite(f"{name}_{p}", x)
+    checks.same_dtype(f"{name} and the frames", frames.lam, *X)
+    checks.batches_agree(f"{name} and the frames", (frames.lam, 1), *((x, 2) for x in X))
+    return X
+
+
+def tangent_part(frames: Frames, X: Ambient) -> Along:
+    """Unchecked :func:`tangent_projection` in frames."""
+    at = _balance(frames)
+    S = multipliers(at, symmetric(balance_defect(at, X.core)))
+    return Along(X.core - correct(at, S), tangent_perpendicular(X))
+
+
+def vertical_part(frames: Frames, X: Ambient) -> Along:
+    """Unchecked :func:`vertical_projection` in frames."""
+    at = _balance(frames)
+    omega = multipliers(at, antisymmetric(balance_defect(at, X.core)))
+    perp = tangent_perpendicular(X)
+    return Along(correct(at, omega), (perp[0] * 0, *perp[1:-1], perp[-1] * 0))
+
+
+def horizontal_part(frames: Frames, X: Ambient) -> Along:
+    """Unchecked :func:`horizontal_projection` in frames: the solve without a symmetry."""
+    at = _balance(frames)
+    S = multipliers(at, balance_defect(at, X.core))
+    perp = tangent_perpendicular(X)
+    inner = tuple(part * 0 for part in perp[1:-1])
+    return Along(X.core - correct(at, S), (perp[0], *inner, perp[-1]))
+
+
+def _balance(frames: Frames) -> Balance:
+    return balance(frames.lam, len(frames.q) - 1)
+
+
+def retraction(
+    frames: Frames, V: Sequence[Array], *, order: int = 2, check_finite: bool = True
+) -> Frames:
+    r"""Retract a tangent vector, exactly on the balanced manifold for every step.
+
+    .. math:: Q_p \leftarrow \mathrm{polar}(Q_p + Q_p \Omega_p + L_p \Lambda^{-1}), \qquad
+              \Lambda \leftarrow \Lambda + h
+
+    ``Lambda + h`` may be indefinite: it is diagonalised and its signs are absorbed by the
+    frames.  The second-order retraction subtracts half the tangential acceleration first.
+
+    Parameters
+    ----------
+    frames : Frames
+    V : sequence of N arrays (..., d_p, d_{p-1})
+        Tangent vector; a component off the tangent space is ignored.
+    order : 1 or 2
+        Order of agreement with the exponential map.
+    check_finite : bool
+        Whether to check the values of the input.
+
+    Returns
+    -------
+    Frames
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, an entry is not finite or ``order`` is neither 1 nor 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dlngeom
+    >>> from dlngeom import balanced
+    >>> point = dlngeom.frames([np.eye(2), np.eye(2)])
+    >>> balanced.retraction(point, [np.eye(2), np.eye(2)]).lam
+    array([2., 2.])
+    """
+    if order not in (1, 2):
+        raise ValueError(f"order={order!r}: it must be 1 or 2")
+    frames, V = _checked(frames, "V", V, check_finite)
+    vector = tangent_part(frames, resolve(frames, V))
+    return turned(frames, *corrected(frames, vector)) if order == 2 else retract(frames, vector)
+
+
+def weingarten(
+    frames: Frames, V: Sequence[Array], normal: Sequence[Array], *, check_finite: bool = True
+) -> tuple[Array, ...]:
+    r"""Weingarten map of the balanced manifold in the ambient space.
+
+    .. math:: \langle \mathcal{W}(V, \nu), U \rangle = \langle \nu, \mathrm{II}(V, U) \rangle
+
+    A normal vector is :math:`\nu_p = W_p S_{p-1} - S_p W_p + R_p` with symmetric multipliers
+    ``S_p`` and, below full rank, ``R_p`` that maps the complement of ``Q_{p-1}`` to that of
+    ``Q_p``.
+
+    Parameters
+    ----------
+    frames : Frames
+    V : sequence of N arrays (..., d_p, d_{p-1})
+        Tangent vector.
+    normal : sequence of N arrays (..., d_p, d_{p-1})
+        Normal vector; a tangent component is ignored.
+    check_finite : bool
+        Whether to check the values of the input.
+
+    Returns
+    -------
+    tuple of N arrays (..., d_p, d_{p-1})
+        A tangent vector.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, frames are not orthonormal or an entry is not finite.
+    """
+    frames, V = _checked(frames, "V", V, check_finite)
+    normal = _checked_vector(frames, "normal", normal, check_finite)
+    vector = tangent_part(frames, resolve(frames, V))
+    change = _normal_change(frames, vector, normal)
+    return assemble(frames, tangent_part(frames, change))
+
+
+def _normal_change(frames: Frames, V: Along, normal: Sequence[Array]) -> Ambient:
+    """``-(V_p S_{p-1} - S_p V_p)`` and the part of ``R_p``, in frames."""
+    S, s = _normal_multipliers(frames, resolve(frames, normal))
+    lam = frames.lam[..., None, :]
+    core, left, right = [], [], []
+    for p, nu in enumerate(normal):
+        C, low, high = V.core[..., p, :, :], V.perp[p], V.perp[p + 1]
+        core.append(S[p + 1] @ C - C @ S[p] + s[p + 1].mT @ high - low.mT @ s[p])
+        up, down = nu @ (low / lam), nu.mT @ (high / lam)
+        q_low, q_high = frames.q[p], frames.q[p + 1]
+        left.append(s[p + 1] @ C - high @ S[p] + up - q_high @ (q_high.mT @ up))
+        right.append(low @ S[p + 1] - s[p] @ C.mT + down - q_low @ (q_low.mT @ down))
+    return Ambient(namespace(frames.lam).stack(core, axis=-3), tuple(left), tuple(right))
+
+
+def _normal_multipliers(frames: Frames, normal: Ambient) -> tuple[list[Array], list[Array]]:
+    """Multipliers of a normal vector: cores ``S_p`` and parts ``s_p`` across the frames."""
+    xp = namespace(frames.lam)
+    row, column = frames.lam[..., :, None], frames.lam[..., None, :]
+    at = _balance(frames)
+    scaled = multipliers(at, symmetric(balance_defect(at, normal.core)))
+    inner = scaled / xp.maximum(row, column)[..., None, :, :]
+    zero = row * column * 0
+    S = [zero, *(inner[..., p, :, :] for p in range(inner.shape[-3])), zero]
+    pairs = zip(normal.left[:-1], normal.right[1:], strict=True)
+    s = [(hi - lo) / (2 * column) for lo, hi in pairs]
+    return S, [normal.right[0] * 0, *s, normal.left[-1] * 0]
+
+
+def orthonormal_frame(frames: Frames, *, check_finite: bool = True) -> tuple[Array, ...]:
+    r"""Orthonormal basis of the tangent space, (8.20)-(8.24) with the sign of (8.21) corrected.
+
+    .. math:: \langle e_i, e_j \rangle = \sum_p \mathrm{tr}(e_{i,p}^T e_{j,p}) = \delta_{ij}
+
+    Parameters
+    ----------
+    frames : Frames
+    check_finite : bool
+        Whether to check the values of the input.
+
+    Returns
+    -------
+    tuple of N arrays (..., dim, d_p, d_{p-1})
+        The ``r`` stretchings of single singular values first, then ``N + 1`` vectors for each
+        pair of them (horizontal, ``N - 1`` vertical, horizontal), then, below full rank, the
+        directions that turn each frame out of its span.
+
+    Raises
+    ------
+    ValueError
+        If frames are not orthonormal or an entry is not finite.
+    """
+    frames = check_frames(frames, check_finite=check_finite)
+    lam, q = frames
+    xp = namespace(lam)
+    depth = len(q) - 1
+    cores = core_basis(lam, depth)
+    layers = []
+    for p, (lower, upper) in enumerate(pairwise(q)):
+        blocks = [upper[..., None, :, :] @ cores[..., p, :, :] @ lower[..., None, :, :].mT]
+        for i, frame in enumerate(q):
+            turned = turning_basis(frame, 1.0 if i in (0, depth) else 0.5**0.5)
+            if i == p:
+                blocks.append(upper[..., None, :, :] @ turned.mT)
+            elif i == p + 1:
+                blocks.append(turned @ lower[..., None, :, :].mT)
+            else:
+                shape = (*turned.shape[:-2], upper.shape[-2], lower.shape[-2])
+                blocks.append(xp.broadcast_to(turned[..., :1, :1] * 0, shape))
+        layers.append(xp.concat(blocks, axis=-3))
+    return tuple(layers)

@@ -1,0 +1,7 @@
+"""The command ``dlngeom``, one module a subcommand."""
+
+from __future__ import annotations
+
+from dlngeom.cli._parser import main
+
+__all__ = ["main"]

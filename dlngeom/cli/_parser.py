@@ -1,0 +1,194 @@
+"""The command ``dlngeom``: parses arguments, and turns bad input into one line and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+__all__ = ["main"]
+
+# Named here too, so that --help does not load the optimizers.
+SOLVERS = ("conjugate-gradient", "trust-regions", "steepest-descent")
+INPUT = "CSV with empty cells, .npy with NaN, or a PNG or JPEG picture (read in grey)"
+SAMPLE = "use the photograph that comes with scikit-learn"
+OUTPUT = "folder for the results (default: %(default)s)"
+MISSING = "part of the entries to hide and predict (default: 0.5 for pictures, else none)"
+
+RANK = "rank (default: how many singular values of a completion stand out of the noise, up to 20)"
+CHAINS = "number of chains (default: 64, fewer if the matrix has more than 65536 entries)"
+STEPS = "steps of each chain, burn-in included (default: %(default)s)"
+STEP_SIZE = (
+    "size of a step, as a share of 1/(N s^(2-2/N)) where explicit steps become unstable; s is the "
+    "largest singular value (default: %(default)s)"
+)
+BURN_IN = "part of the steps that is left out, and tells the noise level (default: %(default)s)"
+BETA = "inverse temperature, kappa / noise variance (default: estimated from residuals)"
+KAPPA = (
+    "ratio of the noise of the matrix to that of the gauge; the law is exp(-E / noise variance + "
+    "entropy / kappa) (default: %(default)s)"
+)
+LANDSCAPE = (
+    "CSV with empty cells or .npy with NaN, up to 6 x 6 (default: 2 x 2 with a given unit diagonal)"
+)
+DEPTHS = "depths, integers or inf (default: 1 2 3 inf)"
+BETAS = "inverse temperatures (default: 1 10 100)"
+RIDGE = "add RIDGE/2 times the squared norm of the matrix to the energy (default: %(default)s)"
+CHECKPOINT = "folder from which the same command resumes after an interruption"
+BIG = (
+    "Chains times entries of the matrix may be 67 million; draws are thinned and kept as factors, "
+    "so that memory stays at a few GiB. The matrices among the draws that are written are at most "
+    "200, with 8 million entries together."
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Command line without the program's name; that of the process by default.
+
+    Returns
+    -------
+    int
+        0 on success, 2 on bad input, 130 if interrupted.
+    """
+    options = _parser().parse_args(arguments)
+    # Loading numpy and pymanopt takes a second that --help need not wait for.
+    command = importlib.import_module(f"dlngeom.cli._{options.command}")
+    try:
+        command.run(options)
+    except KeyboardInterrupt:
+        print(f"dlngeom {options.command}: interrupted, nothing was written", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        message = " ".join(str(error).split())
+        print(f"dlngeom {options.command}: error: {message}", file=sys.stderr)
+        return 2
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="dlngeom", description="Geometry of the deep linear network at work.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    complete = commands.add_parser(
+        "complete",
+        help="complete a matrix or a picture without tuning its rank",
+        description="Complete a matrix with missing entries by Riemannian optimization under the "
+        "depth-N metric, and compare with fixed-rank completion.",
+    )
+    sample = commands.add_parser(
+        "sample",
+        help="sample the posterior of a low-rank matrix given some of its entries",
+        description=f"Complete a matrix with missing entries, and sample around the completion by "
+        f"the Riemannian Langevin equation of balanced networks. {BIG}",
+    )
+    landscape = commands.add_parser(
+        "landscape",
+        help="find the local minima of the free energy of a small matrix",
+        description="Find the local minima of the free energy E - S / beta of the deep linear "
+        "network by descent from many starts, where E is half the squared distance to the entries "
+        "that are given. Where one entry can grow without energy, the entropy S makes F fall "
+        "without bound: then there is no minimiser, unless a --ridge makes one.",
+    )
+    for command in (complete, sample):
+        _add_input(command)
+    _add_complete(complete)
+    _add_sample(sample)
+    _add_landscape(landscape)
+    return parser
+
+
+def _add_input(command: argparse.ArgumentParser) -> None:
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("input", nargs="?", type=Path, metavar="INPUT", help=INPUT)
+    source.add_argument("--sample", action="store_true", help=SAMPLE)
+    add = command.add_argument
+    add("--output", type=Path, default=Path("dlngeom-output"), metavar="DIR", help=OUTPUT)
+    add("--missing", type=_fraction, metavar="FRACTION", help=MISSING)
+    add("--seed", type=_integer, default=0, metavar="S", help="seed of every random choice")
+
+
+def _add_complete(complete: argparse.ArgumentParser) -> None:
+    add = complete.add_argument
+    add("--rank", type=_integer, metavar="R", help="cap of the rank (default: 50)")
+    add("--depth", type=_integer, metavar="N", help="number of layers (default: chosen from 2, 3)")
+    add("--solver", default=SOLVERS[0], choices=SOLVERS, help="optimizer (default: %(default)s)")
+
+
+def _add_sample(sample: argparse.ArgumentParser) -> None:
+    add = sample.add_argument
+    add("--rank", type=_integer, metavar="R", help=RANK)
+    add("--depth", type=_integer, default=3, metavar="N", help="layers (default: %(default)s)")
+    add("--chains", type=_integer, metavar="C", help=CHAINS)
+    add("--steps", type=_integer, default=4000, metavar="K", help=STEPS)
+    add("--step-size", type=_positive, default=0.5, metavar="H", help=STEP_SIZE)
+    add("--burn-in", type=_fraction, default=0.4, metavar="FRACTION", help=BURN_IN)
+    add("--beta", type=_positive, metavar="B", help=BETA)
+    add("--kappa", type=_positive, default=1.0, metavar="K", help=KAPPA)
+    add("--checkpoint", type=Path, metavar="DIR", help=CHECKPOINT)
+
+
+def _add_landscape(landscape: argparse.ArgumentParser) -> None:
+    add = landscape.add_argument
+    add("input", nargs="?", type=Path, metavar="INPUT", help=LANDSCAPE)
+    add("--output", type=Path, default=Path("dlngeom-output"), metavar="DIR", help=OUTPUT)
+    depths: list[float] = [1, 2, 3, math.inf]
+    add("--depths", type=_depth, nargs="+", default=depths, metavar="N", help=DEPTHS)
+    add("--betas", type=_positive, nargs="+", default=[1, 10, 100], metavar="B", help=BETAS)
+    add("--ridge", type=_not_negative, default=0.0, metavar="RIDGE", help=RIDGE)
+    add("--starts", type=_integer, default=64, metavar="K", help="searches (default: %(default)s)")
+    add("--saddles", action="store_true", help="look for saddle points too")
+    add("--seed", type=_integer, default=0, metavar="S", help="seed of the starts")
+
+
+def _depth(text: str) -> float:
+    return math.inf if text == "inf" else _integer(text)
+
+
+def _not_negative(text: str) -> float:
+    return 0.0 if text.strip() in ("0", "0.0") else _positive(text)
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no integer") from None
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and 1")
+    return value
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

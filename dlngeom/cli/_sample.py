@@ -1,0 +1,307 @@
+"""``dlngeom sample``: sample the posterior of a low-rank matrix, and write its mean and spread."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from dlngeom import plotting
+from dlngeom._lib.trajectory import Trajectory
+from dlngeom.cli import _files, _posterior, _tasks
+from dlngeom.cli._posterior import Model, Run, Summary
+from dlngeom.cli._tasks import Task
+from dlngeom.completion import Completion, _complete
+from dlngeom.completion._biases import Biases
+from dlngeom.completion._complete import Problem
+from dlngeom.completion._descent import rmse
+from dlngeom.dln import DeepLinearNetwork
+from dlngeom.points import SVD, Frames
+
+__all__ = ["run"]
+
+MAX_ITERATIONS = 500
+MAX_RANK = 20
+MIN_STEPS = 40
+CHAINS = 64
+# Numbers in the dense matrices of all chains: by default, and at most, half a gigabyte.
+NUMBERS, MAX_NUMBERS = 2**22, 2**26
+# Draws of all chains together, numbers in their networks, and in their dense matrices.
+MAX_DRAWS, MAX_FRAMES, MAX_ENTRIES = 2**12, 2**26, 2**29
+# Chains whose R-hat is larger have not mixed.
+MIXED = 1.1
+# Matrices in the file of draws, and numbers in them.
+FILED, MAX_FILED = 200, 2**23
+
+Matrix = np.ndarray
+
+
+class Outcome(NamedTuple):
+    """What the command found, in the units of the problem.
+
+    Attributes
+    ----------
+    problem : Problem
+    point : Completion
+        Point estimate that the chains start from.
+    model : Model
+    trajectory : Trajectory
+        After the burn-in.
+    draws : Frames
+        Those of all chains in one batch.
+    entries : Summary
+    step : float
+        Time of a step.
+    """
+
+    problem: Problem
+    point: Completion
+    model: Model
+    trajectory: Trajectory
+    draws: Frames
+    entries: Summary
+    step: float
+
+    def in_units(self, values: Matrix) -> Matrix:
+        """Undo the scaling and the biases."""
+        return np.asarray(self.problem.biases.matrix() + self.problem.scale * values)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry out the command.
+
+    Raises
+    ------
+    ValueError, OSError
+        With one line for the user, before anything is written.
+    """
+    _check_counts(options)
+    _tasks.check_depth(options.depth)
+    began, task = time.perf_counter(), _tasks.load(options)
+    chains = _chains(options.chains, task.values.shape)
+    with _tasks.limited_threads(task.values.size):
+        _complete.rank_cap(options.rank, task.values.shape)
+        rng = _tasks.generator(options.seed)
+        task = _tasks.hide(task, options.missing, rng)
+        with _files.open_folder(options.output):
+            outcome = _sample(task, chains, rng, options)
+            print(_report(task, outcome))
+            _write(task, outcome, options.output)
+    print(f"Time: {time.perf_counter() - began:.1f} seconds")
+
+
+def _check_counts(options: argparse.Namespace) -> None:
+    if options.steps < MIN_STEPS:
+        raise ValueError(f"steps={options.steps}: it must be >= {MIN_STEPS}")
+    if options.chains is not None and options.chains < 1:
+        raise ValueError(f"chains={options.chains}: it must be >= 1")
+
+
+def _chains(chosen: int | None, shape: tuple[int, ...]) -> int:
+    size = math.prod(shape)
+    chains = min(CHAINS, max(4, NUMBERS // size)) if chosen is None else chosen
+    if chains * size > MAX_NUMBERS:
+        raise ValueError(
+            f"{chains} chains of {shape[0]} x {shape[1]} matrices are {chains * size:,} numbers, "
+            f"and more than {MAX_NUMBERS:,} are not sampled: give a smaller matrix or fewer chains"
+        )
+    return chains
+
+
+def _sample(
+    task: Task, chains: int, rng: np.random.Generator, options: argparse.Namespace
+) -> Outcome:
+    problem, point = _point_estimate(task, rng, options)
+    rank = _rank(point, task) if options.rank is None else options.rank
+    model = _model(problem, point, rank, options)
+    u, s, vt = point.point
+    at = SVD(u[:, :rank], s[:rank] / problem.scale, vt[:rank])
+    frames = _posterior.start(model, at, chains, rng)
+    step = options.step_size * _posterior.step_limit(frames)
+    print(_describe(task, problem, model, chains, options), flush=True)
+    burn_in = round(options.burn_in * options.steps)
+    seeds = [int(seed) for seed in rng.integers(2**63, size=2)]
+    before = Run(max(burn_in, 1), step, 40, seeds[0], {})
+    model, frames = _posterior.warm_up(model, frames, before, estimate=options.beta is None)
+    more = {} if options.checkpoint is None else {"checkpoint": options.checkpoint}
+    after = Run(max(options.steps - burn_in, 1), step, _count(frames, model), seeds[1], more)
+    trajectory = _posterior.simulate(model, frames, after)
+    draws = _posterior.flat(trajectory.points)
+    truth = np.where(task.test, (task.truth - problem.biases.matrix()) / problem.scale, np.nan)
+    entries = _posterior.summary(draws, truth, model.noise)
+    return Outcome(problem, point, model, trajectory, draws, entries, step)
+
+
+def _point_estimate(
+    task: Task, rng: np.random.Generator, options: argparse.Namespace
+) -> tuple[Problem, Completion]:
+    """Complete with and without biases: held-out entries tell which of the two to go on with."""
+    removed = _complete.prepare(task.visible, _complete.HOLDOUT, rng)
+    if not removed.split.data.any():
+        raise ValueError(
+            f"biases of rows and columns explain {task.name} without noise: nothing to sample"
+        )
+    cap = min(MAX_RANK, *task.values.shape) if options.rank is None else options.rank
+    # Biases that are fitted to the held-out entries too would always seem the better ones.
+    fair = _complete.fit_biases(removed.values, removed.split.training)
+    none = Biases(0.0, np.zeros_like(fair.rows), np.zeros_like(fair.columns))
+    with tqdm(unit="iteration", desc="completion") as bar:
+        problems = [_posterior.with_biases(removed, biases) for biases in (fair, none)]
+        results = [(x, _completed(x, cap, options.depth, bar)) for x in problems]
+    return min(results, key=lambda result: result[1].held_out)
+
+
+def _completed(problem: Problem, cap: int, depth: int, bar: Any) -> Completion:
+    return _complete.at_depth(
+        problem, cap, depth, "conjugate-gradient", MAX_ITERATIONS, lambda iteration: bar.update()
+    )
+
+
+def _rank(point: Completion, task: Task) -> int:
+    """How many singular values stand out of the noise."""
+    # Largest singular value of a matrix of noise whose missing entries are made up for.
+    m, n = task.values.shape
+    seen = np.mean(~np.isnan(task.visible))
+    edge = point.held_out * (math.sqrt(m) + math.sqrt(n)) / math.sqrt(seen)
+    return max(1, int(np.sum(point.point.s > edge)))
+
+
+def _model(problem: Problem, point: Completion, rank: int, options: argparse.Namespace) -> Model:
+    m, n = problem.values.shape
+    space = DeepLinearNetwork((n, *(rank,) * (options.depth - 1), m), rank)
+    mask = (~np.isnan(problem.values)).astype(np.float64)
+    if options.beta is not None:
+        noise = math.sqrt(options.kappa / options.beta) / problem.scale
+    else:
+        size = rmse(problem.split.data, mask > 0)
+        noise = max(point.held_out / problem.scale, _posterior.SMALLEST_NOISE * size)
+    return Model(space, problem.split.data, mask, noise, options.kappa)
+
+
+def _count(frames: Frames, model: Model) -> int:
+    """How many draws of each chain fit in memory, and are worth the time of their quantiles."""
+    chains, size = len(frames.lam), model.data.size
+    numbers = int(frames.lam.size + sum(q.size for q in frames.q))
+    limits = (MAX_DRAWS // chains, MAX_FRAMES // numbers, MAX_ENTRIES // (chains * size))
+    return max(4, min(limits))
+
+
+def _describe(
+    task: Task, problem: Problem, model: Model, chains: int, options: argparse.Namespace
+) -> str:
+    m, n = task.values.shape
+    seen = ~np.isnan(task.visible)
+    few = [int(np.sum(seen.sum(axis=axis) < model.space.rank)) for axis in (1, 0)]
+    removed = "removed" if problem.biases.rows.any() else "kept"
+    lines = [
+        f"{task.name}: {m} x {n}, {np.isnan(task.values).mean():.1%} missing, biases {removed}, "
+        f"seed {options.seed}",
+        f"depth {options.depth}, rank {model.space.rank}, {chains} chains of {options.steps} steps",
+    ]
+    if any(few):
+        lines.append(
+            f"{few[0]} rows and {few[1]} columns have fewer observed entries than the rank: "
+            "their intervals are mostly those of the prior"
+        )
+    return "\n".join(lines)
+
+
+def _report(task: Task, outcome: Outcome) -> str:
+    model, scale, test = outcome.model, outcome.problem.scale, task.test
+    truth, entries = np.where(test, task.truth, 0.0), outcome.entries
+    errors = [outcome.in_units(entries.mean) - truth, outcome.point.predicted - truth]
+    mean, point = (rmse(error, test) for error in errors)
+    levels, below = entries.levels[test], (truth - outcome.in_units(entries.low))[test]
+    above = (outcome.in_units(entries.high) - truth)[test]
+    predictive = np.mean((levels > 0.05) & (levels < 0.95))
+    matrix = np.mean((below > 0) & (above > 0))
+    return "\n".join([
+        f"noise {scale * model.noise:.4g}, beta {model.beta / scale**2:.4g}, "
+        f"kappa {model.kappa:g}",
+        f"\nOn {np.count_nonzero(test)} entries that nothing has seen:",
+        f"{'RMSE of the posterior mean':44}{mean:10.5g}",
+        f"{'RMSE of the point estimate':44}{point:10.5g}",
+        f"{'in the 90% predictive interval':44}{predictive:10.1%}",
+        f"{'in the 90% interval of W, without noise':44}{matrix:10.1%}\n",
+        _scalars(outcome),
+    ])  # fmt: skip
+
+
+def _scalars(outcome: Outcome) -> str:
+    """Table of a few numbers along the chains, with R-hat and effective sample size."""
+    observed, scale = outcome.trajectory.observed, outcome.problem.scale
+    s, stats, worst = observed["singular_values"], None, 0.0
+    series = {f"singular value {k + 1}": (scale, s[..., k]) for k in range(min(s.shape[-1], 5))}
+    series["energy"] = (scale**2, observed["energy"])
+    with contextlib.suppress(ImportError):
+        stats = importlib.import_module("arviz_stats.base").array_stats
+    lines = [f"{'':20}{'mean':>12}{'deviation':>12}" + f"{'R-hat':>9}{'ESS':>9}" * bool(stats)]
+    for name, (unit, values) in series.items():
+        # Squares of numbers in the units of the data may overflow.
+        line = f"{name:20}{unit * values.mean():12.5g}{unit * values.std():12.3g}"
+        if stats:
+            rhat, ess = (f(values, chain_axis=0, draw_axis=1) for f in (stats.rhat, stats.ess))
+            line += f"{float(rhat):9.3f}{float(ess):9.0f}"
+            worst = max(worst, float(rhat))
+        lines.append(line)
+    if worst > MIXED:
+        lines.append(
+            f"NOT CONVERGED: R-hat is up to {worst:.2f}, the chains disagree and their intervals "
+            "mean little;\ngive more --steps, another --rank or another --seed"
+        )
+    if not stats:
+        lines.append("R-hat and effective sample sizes need arviz-stats")
+    return "\n".join(lines)
+
+
+def _write(task: Task, outcome: Outcome, folder: Any) -> None:
+    entries = outcome.entries
+    matrices = {
+        f"mean{task.suffix}": entries.mean,
+        "mean.npy": entries.mean,
+        "quantile-05.npy": entries.low,
+        "quantile-95.npy": entries.high,
+    }
+    figure = plotting.sample_figure(
+        outcome.in_units(entries.mean), outcome.problem.scale * entries.deviation,
+        entries.levels[task.test], outcome.trajectory.times / outcome.step,
+        outcome.problem.scale**2 * outcome.trajectory.observed["energy"],
+    )  # fmt: skip
+    writers: dict[str, Callable[[Path], None]] = {
+        name: partial(_files.write_matrix, values=outcome.in_units(values))
+        for name, values in matrices.items()
+    }
+    writers["draws.npz"] = partial(_save, arrays=_filed(outcome))
+    writers["figure.png"] = partial(figure.savefig, dpi=150)
+    _files.write_all(folder, writers)
+    print("\nWritten: " + ", ".join(str(folder / name) for name in writers))
+
+
+def _save(path: Path, arrays: dict[str, Any]) -> None:
+    np.savez(path, **arrays)
+
+
+def _filed(outcome: Outcome) -> dict[str, Matrix]:
+    """Arrays of the file of draws, in the units of the data."""
+    shape, scale = outcome.problem.values.shape, outcome.problem.scale
+    total = len(outcome.draws.lam)
+    count = max(1, min(FILED, total, MAX_FILED // math.prod(shape)))
+    chosen = np.linspace(0, total - 1, count).round().astype(int)
+    few = Frames(outcome.draws.lam[chosen], tuple(q[chosen] for q in outcome.draws.q))
+    blocks = [W for _, W in _posterior.dense_draws(few, shape)]
+    observed = outcome.trajectory.observed
+    return {
+        "singular_values": scale * observed["singular_values"],
+        "energy": scale**2 * observed["energy"],
+        "matrices": outcome.in_units(np.concatenate(blocks, axis=1)),
+        "noise": np.asarray(scale * outcome.model.noise),
+    }

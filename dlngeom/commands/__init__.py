@@ -1,1 +1,0 @@
-"""What the subcommands of ``dlngeom`` do, one module each."""

@@ -1,0 +1,14 @@
+"""Completion of matrices of which some entries are known.
+
+Begin with :class:`DLNCompletion`; :func:`complete` is the function behind ``dlngeom complete``.
+"""
+
+from __future__ import annotations
+
+from dlngeom._lib.lazy import lazy_face
+
+__all__ = ["Completion", "DLNCompletion", "complete"]
+
+__getattr__, __dir__ = lazy_face(
+    __name__, {"Completion": "_complete", "complete": "_complete", "DLNCompletion": "_estimator"}
+)

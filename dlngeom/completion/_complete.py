@@ -1,0 +1,327 @@
+"""Matrix completion under the depth-N metric: functions behind ``dlngeom complete``.
+
+Row and column biases are removed, the rest is scaled to spectral norm one, and a Riemannian
+optimizer starts from a small balanced point along the leading singular vectors.  From a small
+start the depth-N flow fits one singular direction after the other, so stopping early on entries
+held out of the observed ones replaces tuning the rank.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dlngeom._lib import checks
+from dlngeom._lib.arrays import Seed, as_generator
+from dlngeom.completion import _biases, _observed
+from dlngeom.completion._biases import Biases
+from dlngeom.completion._descent import (
+    STARTS,
+    Fit,
+    Report,
+    Split,
+    descend,
+    descend_fixed_rank,
+    leading,
+    small_start,
+)
+from dlngeom.completion._estimator import DLNCompletion
+from dlngeom.completion._observed import Matrix
+from dlngeom.points import SVD, dense
+
+__all__ = [
+    "Biases",
+    "Completion",
+    "DLNCompletion",
+    "Problem",
+    "at_depth",
+    "check_values",
+    "choose_entries",
+    "complete",
+    "fit_biases",
+    "fixed_rank",
+    "prepare",
+    "rank_cap",
+]
+
+DEFAULT_RANK = 50
+
+# Part of the observed entries that decides about start, depth and stopping.
+HOLDOUT = 0.1
+
+
+class Completion(NamedTuple):
+    """A completed matrix.
+
+    Attributes
+    ----------
+    completed : array (m, n)
+        Observed entries as given, the others predicted.
+    predicted : array (m, n)
+        Biases plus the low-rank part, everywhere.
+    point : SVD
+        Low-rank part in the units of the data.
+    biases : Biases
+    depth : int
+    iterations : int
+        Of the final run.
+    held_out : float
+        RMSE on the held-out entries of the run that chose start and stopping, NaN if none did.
+    singular_values : array (iterations + 1, r)
+        Course of the singular values in the final run, in the units of the data.
+    empty : (int, int)
+        How many rows and columns have no observed entry and fell back to the biases.
+    """
+
+    completed: Matrix
+    predicted: Matrix
+    point: SVD
+    biases: Biases
+    depth: int
+    iterations: int
+    held_out: float
+    singular_values: Matrix
+    empty: tuple[int, int]
+
+
+class Problem(NamedTuple):
+    """Scaled data: ``values = biases + scale * split.data`` on the observed entries.
+
+    Attributes
+    ----------
+    values : array (m, n)
+        As given, NaN where an entry is missing.
+    biases : Biases
+    scale : float
+    split : Split
+        Which observed entries train and which are held out.
+    seed : int
+        Of the randomised singular value decomposition.
+    """
+
+    values: Matrix
+    biases: Biases
+    scale: float
+    split: Split
+    seed: int
+
+
+def complete(
+    values: Matrix,
+    *,
+    rank: int | None = None,
+    depth: int | Sequence[int] = (2, 3),
+    solver: str = "conjugate-gradient",
+    holdout: float = HOLDOUT,
+    max_iterations: int = 500,
+    rng: Seed = 0,
+    report: Report | None = None,
+) -> Completion:
+    r"""Complete a matrix without tuning its rank.
+
+    .. math:: \min_{\mathrm{rank}\,W = r} \tfrac12 \sum_{(i,j) \in S} (W_{ij} - x_{ij})^2
+
+    by Riemannian optimization for ``g^N``, stopped early.
+
+    Parameters
+    ----------
+    values : array (m, n)
+        NaN where an entry is missing.
+    rank : int, optional
+        Cap of the rank; 50 by default, or ``min(m, n)`` if that is smaller.
+    depth : int or several
+        Number of layers; of several the best held-out error chooses.
+    solver : {"conjugate-gradient", "trust-regions", "steepest-descent"}
+    holdout : float
+        Part of the observed entries, in (0, 1), that chooses start, depth and stopping.  The
+        final run learns from them too.
+    max_iterations : int
+        Cap of each optimizer run.
+    rng : numpy.random.Generator or seed
+        Choice of the held-out entries.
+    report : callable, optional
+        Called with the number of every iteration.
+
+    Returns
+    -------
+    Completion
+
+    Raises
+    ------
+    ValueError
+        If an option is out of range, an entry is infinite, or fewer than two entries are
+        observed.
+
+    Notes
+    -----
+    The loss is (3.8) of Menon, *The geometry of the deep linear network*.
+    """
+    if max_iterations < 1:
+        raise ValueError(f"max_iterations={max_iterations!r}: it must be at least 1")
+    problem = prepare(values, holdout, as_generator(rng))
+    rank = rank_cap(rank, values.shape)
+    several = depth if isinstance(depth, Sequence) else [depth]
+    if not several:
+        raise ValueError(f"depth={depth!r}: give at least one")
+    depths = [checks.depth(N, infinite=False) for N in several]
+    results = [at_depth(problem, rank, int(N), solver, max_iterations, report) for N in depths]
+    return min(results, key=lambda result: result.held_out)
+
+
+def rank_cap(rank: int | None, shape: tuple[int, ...]) -> int:
+    """Check a cap of the rank, or choose the default."""
+    return min(DEFAULT_RANK, *shape) if rank is None else checks.rank(rank, *shape)
+
+
+def check_values(values: Matrix) -> Matrix:
+    """Return the mask of observed entries of a matrix with NaN where entries are missing.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to learn from, or an entry is infinite.
+    """
+    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind != "f":
+        raise ValueError("the input is no matrix of floating-point numbers")
+    if min(values.shape) < 2:
+        raise ValueError(f"the matrix has shape {values.shape}: completion needs at least 2 x 2")
+    infinite = np.argwhere(np.isinf(values))
+    if len(infinite):
+        i, j = infinite[0]
+        raise ValueError(f"entry [{i}, {j}] is {values[i, j]}: entries must be finite or missing")
+    observed: Matrix = ~np.isnan(values)
+    if np.count_nonzero(observed) < 2:
+        raise ValueError("fewer than two entries are observed: nothing can be learned")
+    _observed.require_scale(values[observed])
+    return observed
+
+
+def fit_biases(values: Matrix, observed: Matrix, *, ridge: float = 1.0) -> Biases:
+    r"""Fit row and column biases to the observed entries.
+
+    .. math:: \min_{a, b} \sum_{(i,j) \in S} (x_{ij} - \mu - a_i - b_j)^2
+              + \text{ridge}\,(|a|^2 + |b|^2)
+
+    Parameters
+    ----------
+    values : array (m, n)
+    observed : bool array (m, n)
+        Where ``values`` counts; at least one entry.
+    ridge : float
+        Shrinkage, in entries; a row or column without entries has bias zero.
+
+    Returns
+    -------
+    Biases
+    """
+    return _biases.fit_biases(_observed.observed_entries(np.where(observed, values, np.nan)), ridge)
+
+
+def prepare(values: Matrix, holdout: float, rng: np.random.Generator) -> Problem:
+    """Check the input, remove biases, scale, and hold some observed entries out.
+
+    Raises
+    ------
+    ValueError
+        If ``holdout`` is out of range or there is nothing to learn from.
+    """
+    observed = check_values(values)
+    if not 0 < holdout < 1:
+        raise ValueError(f"holdout={holdout!r}: it must lie between 0 and 1")
+    count = int(np.count_nonzero(observed))
+    held_out = choose_entries(observed, min(max(1, round(holdout * count)), count - 1), rng)
+    seed = int(rng.integers(2**31))
+    biases = fit_biases(values, observed)
+    data = np.where(observed, values - biases.matrix(), 0.0)
+    scale = float(leading(data, 1, seed).s[0])
+    # What remains of data that are biases alone is rounding error and needs no model.
+    if scale <= 1e-12 * np.linalg.norm(np.where(observed, values, 0.0)):
+        scale, data = 1.0, np.zeros_like(data)
+    split = Split(data / scale, observed & ~held_out, held_out)
+    return Problem(values, biases, scale, split, seed)
+
+
+def choose_entries(among: Matrix, count: int, rng: np.random.Generator) -> Matrix:
+    """Mask of ``count`` entries drawn from those of another mask, all equally likely."""
+    chosen = np.zeros(among.shape, dtype=bool)
+    chosen.flat[rng.choice(np.flatnonzero(among), size=count, replace=False)] = True
+    return chosen
+
+
+def at_depth(
+    problem: Problem,
+    rank: int,
+    depth: int,
+    solver: str,
+    max_iterations: int,
+    report: Report | None = None,
+) -> Completion:
+    """Complete at one depth: run from each start, and repeat the best run on all entries."""
+    split = problem.split
+    fits = {
+        start: descend(
+            split, _small(problem, split, rank, start), depth, solver, max_iterations, report
+        )
+        for start in STARTS
+    }
+    start = min(fits, key=lambda start: fits[start].held_out)
+    best = fits[start]
+    everything = _everything(split)
+    final = descend(
+        everything,
+        _small(problem, everything, rank, start),
+        depth,
+        solver,
+        max(2 * best.iterations, 10),
+        report,
+        target=best.training,
+    )
+    return _completion(problem, depth, best.held_out, final)
+
+
+def fixed_rank(
+    problem: Problem,
+    rank: int,
+    max_iterations: int,
+    max_seconds: float,
+    report: Report | None = None,
+) -> Completion:
+    """Complete with pymanopt's ``FixedRankEmbedded``, from the truncated SVD, on all entries."""
+    everything = _everything(problem.split)
+    start = leading(everything.data, rank, problem.seed)
+    start = start._replace(s=start.s / np.mean(everything.training) + 1e-12)
+    final = descend_fixed_rank(everything, start, max_iterations, max_seconds, report)
+    return _completion(problem, 1, math.nan, final)
+
+
+def _everything(split: Split) -> Split:
+    nothing = np.zeros_like(split.held_out)
+    return Split(split.data, split.training | split.held_out, nothing)
+
+
+def _small(problem: Problem, split: Split, rank: int, size: float) -> SVD:
+    """Small balanced start, along the leading singular vectors of the training entries."""
+    return small_start(np.where(split.training, split.data, 0.0), rank, size, problem.seed)
+
+
+def _completion(problem: Problem, depth: int, held_out: float, final: Fit) -> Completion:
+    """Undo the scaling and the biases; rows and columns without entries keep the biases alone."""
+    observed, scale = ~np.isnan(problem.values), problem.scale
+    u, s, vt = final.point
+    seen_rows, seen_columns = observed.any(axis=1), observed.any(axis=0)
+    point = SVD(np.where(seen_rows[:, None], u, 0.0), scale * s, np.where(seen_columns, vt, 0.0))
+    predicted = problem.biases.matrix() + dense(point)
+    return Completion(
+        completed=np.where(observed, problem.values, predicted),
+        predicted=predicted,
+        point=SVD(u, scale * s, vt),
+        biases=problem.biases,
+        depth=depth,
+        iterations=final.iterations,
+        held_out=scale * held_out,
+        singular_values=scale * final.singular_values,
+        empty=(int(np.sum(~seen_rows)), int(np.sum(~seen_columns))),
+    )

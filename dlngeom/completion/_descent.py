@@ -1,0 +1,364 @@
+"""Riemannian least squares on part of a matrix, stopped by the error on another part."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pymanopt
+from pymanopt import optimizers
+from pymanopt.manifolds import FixedRankEmbedded
+from pymanopt.optimizers.line_search import AdaptiveLineSearcher, BackTrackingLineSearcher
+from sklearn.utils.extmath import randomized_svd
+
+from dlngeom.completion._observed import Map, Matrix, Observed, entries, factors, rms
+from dlngeom.points import SVD
+from dlngeom.pymanopt import EndToEnd, Point, ambient_direction
+
+__all__ = [
+    "SOLVERS",
+    "STARTS",
+    "Fit",
+    "LeastSquares",
+    "ObservedSplit",
+    "Report",
+    "Split",
+    "descend",
+    "descend_fixed_rank",
+    "leading",
+    "rmse",
+    "small_start",
+]
+
+
+def rmse(error: Matrix, where: Matrix) -> float:
+    """Root mean square of the entries of ``error`` that a mask or index selects, NaN if none."""
+    chosen = error[where]
+    return math.sqrt(float(np.mean(chosen**2))) if chosen.size else math.nan
+
+
+class LeastSquares(Protocol):
+    r"""Half the squared residual on the training entries, and the error on those held out.
+
+    .. math:: E(W) = \tfrac12 \sum_{(i,j) \in S} (W_{ij} - x_{ij})^2
+    """
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape ``(m, n)`` of the matrix."""
+
+    @property
+    def count(self) -> int:
+        """Number of training entries."""
+
+    def residual(self, point: SVD) -> Any:
+        """Euclidean gradient: the residual on the training entries, zero elsewhere."""
+
+    def derivative(self, left: Matrix, right: Matrix) -> Any:
+        """Differentiate the gradient along ``left @ right.T``."""
+
+    def held_out_error(self, point: SVD) -> float:
+        """RMSE on the entries held out, NaN if there are none."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Dense data.
+
+    Attributes
+    ----------
+    data : array (m, n)
+    training, held_out : bool array (m, n)
+        ``held_out`` may be empty.
+    """
+
+    data: Matrix
+    training: Matrix
+    held_out: Matrix
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the matrix."""
+        m, n = self.data.shape
+        return m, n
+
+    @cached_property
+    def count(self) -> int:
+        """Number of training entries."""
+        return int(np.count_nonzero(self.training))
+
+    @cached_property
+    def _mask(self) -> Matrix:
+        return self.training.astype(self.data.dtype)
+
+    @cached_property
+    def _held_out(self) -> tuple[Matrix, Matrix, Matrix]:
+        rows, columns = np.nonzero(self.held_out)
+        return rows, columns, self.data[rows, columns]
+
+    def residual(self, point: SVD) -> Matrix:
+        """Residual on the training entries, ``(m, n)``."""
+        return np.asarray(((point.u * point.s) @ point.vt - self.data) * self._mask)
+
+    def derivative(self, left: Matrix, right: Matrix) -> Matrix:
+        """Direction on the training entries, ``(m, n)``."""
+        return np.asarray((left @ right.T) * self._mask)
+
+    def held_out_error(self, point: SVD) -> float:
+        """RMSE on the entries held out."""
+        rows, columns, values = self._held_out
+        error = entries(*factors(point), rows, columns) - values
+        return rms(error) if len(values) else math.nan
+
+
+@dataclass(frozen=True)
+class ObservedSplit:
+    """Sparse data: nothing of the size of the matrix is formed.
+
+    Attributes
+    ----------
+    training : Observed (m, n)
+    held_out : Observed (m, n) or None
+    apply : callable
+        Maps a function over blocks.
+    """
+
+    training: Observed
+    held_out: Observed | None
+    apply: Map = map
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of the matrix."""
+        return self.training.shape
+
+    @property
+    def count(self) -> int:
+        """Number of training entries."""
+        return len(self.training.values)
+
+    def residual(self, point: SVD) -> Any:
+        """Residual on the training entries, sparse."""
+        return self.training.residual(*factors(point), self.apply)
+
+    def derivative(self, left: Matrix, right: Matrix) -> Any:
+        """Direction on the training entries, sparse."""
+        return self.training.with_values(self.training.entries_of(left, right, self.apply))
+
+    def held_out_error(self, point: SVD) -> float:
+        """RMSE on the entries held out."""
+        if self.held_out is None:
+            return math.nan
+        return rms(self.held_out.residual(*factors(point), self.apply).data)
+
+
+# Singular values of a small start, relative to the largest of the data.
+STARTS = (1e-4, 1e-6, 1e-8)
+
+# A short first step keeps the path close to the gradient flow, which is what regularises.
+FIRST_STEP = 0.01
+
+SOLVERS: dict[str, Callable[..., Any]] = {
+    "conjugate-gradient": lambda **options: optimizers.ConjugateGradient(
+        line_searcher=AdaptiveLineSearcher(initial_step_size=FIRST_STEP, max_iterations=40),
+        **options,
+    ),
+    "trust-regions": optimizers.TrustRegions,
+    "steepest-descent": lambda **options: optimizers.SteepestDescent(
+        line_searcher=BackTrackingLineSearcher(initial_step_size=FIRST_STEP), **options
+    ),
+}
+
+# Truncated conjugate gradients may take as many steps as the manifold has dimensions.
+RUN_OPTIONS = {"trust-regions": {"maxinner": 20, "Delta_bar": 4.0, "Delta0": 0.1}}
+
+# Iterations without a better held-out error before a run ends: few once the error rises, many
+# while it is level, since the flow passes saddles on its way from rank to rank.
+PATIENCE = 40
+
+PATIENCE_ON_A_PLATEAU = 150
+
+RISING = 1.02
+
+Report = Callable[[int], None]
+
+
+def leading(matrix: Any, rank: int, seed: int) -> SVD:
+    """Leading singular triples, with orthonormal vectors even beyond the rank of the matrix."""
+    u, s, vt = randomized_svd(matrix, rank, random_state=seed)
+    return SVD(_completed_frame(u), s, _completed_frame(vt.T).T)
+
+
+def small_start(matrix: Any, rank: int, size: float, seed: int) -> SVD:
+    """Balanced point with equal singular values along the leading singular vectors of a matrix."""
+    return leading(matrix, rank, seed)._replace(s=np.full(rank, size))
+
+
+def _completed_frame(q: Matrix) -> Matrix:
+    """Orthonormal columns that agree with those of ``q`` where these are orthonormal."""
+    frame, triangle = np.linalg.qr(q)
+    return np.asarray(frame * np.where(np.diag(triangle) < 0, -1.0, 1.0))
+
+
+class Fit(NamedTuple):
+    """Outcome of one optimizer run.
+
+    Attributes
+    ----------
+    point : SVD
+        Iterate at the best held-out error, or the last one if nothing is held out.
+    held_out, training : float
+        RMSE of that iterate; ``held_out`` is NaN if nothing is held out.
+    iterations : int
+        Iterations up to that iterate.
+    singular_values : array (steps, r)
+        Their course along the run.
+    errors : array (steps, 2)
+        RMSE on the training and the held-out entries.
+    """
+
+    point: SVD
+    held_out: float
+    training: float
+    iterations: int
+    singular_values: Matrix
+    errors: Matrix
+
+
+def descend(
+    split: LeastSquares,
+    start: SVD,
+    depth: int,
+    solver: str,
+    max_iterations: int,
+    report: Report | None = None,
+    target: float = 0.0,
+) -> Fit:
+    """Minimise the squared residual under ``g^N`` until the held-out error stops improving.
+
+    With nothing held out the run ends once the training RMSE is at most ``target``.
+
+    Raises
+    ------
+    ValueError
+        If ``solver`` is unknown.
+    """
+    if solver not in SOLVERS:
+        raise ValueError(f"solver={solver!r}: it must be one of {', '.join(SOLVERS)}")
+    m, n = split.shape
+    manifold = EndToEnd(m, n, len(start.s), depth)
+    objective = _Objective(split, report, target)
+    wrap = pymanopt.function.numpy(manifold)
+    problem = pymanopt.Problem(
+        manifold,
+        wrap(objective.cost),
+        euclidean_gradient=wrap(objective.gradient),
+        euclidean_hessian=wrap(objective.hessian),
+    )
+    optimizer = SOLVERS[solver](
+        max_iterations=max_iterations + 1, max_time=math.inf, min_gradient_norm=1e-9, verbosity=0
+    )
+    with contextlib.suppress(_Stop):
+        optimizer.run(problem, initial_point=Point(*start), **RUN_OPTIONS.get(solver, {}))
+    return objective.fit()
+
+
+def descend_fixed_rank(
+    split: LeastSquares,
+    start: SVD,
+    max_iterations: int,
+    max_seconds: float,
+    report: Report | None = None,
+) -> Fit:
+    """Minimise the squared residual with pymanopt's ``FixedRankEmbedded`` until it converges."""
+    manifold = FixedRankEmbedded(*split.shape, len(start.s))
+    objective = _Objective(split, report, 0.0)
+    wrap = pymanopt.function.numpy(manifold)
+    problem = pymanopt.Problem(
+        manifold, wrap(objective.cost), euclidean_gradient=wrap(objective.factor_gradient)
+    )
+    optimizer = optimizers.ConjugateGradient(
+        max_iterations=max_iterations + 1, max_time=max_seconds, min_gradient_norm=1e-6, verbosity=0
+    )
+    # Its gradient divides by differences of singular values, which an exact fit may tie.
+    with contextlib.suppress(_Stop), np.errstate(all="ignore"):
+        optimizer.run(problem, initial_point=Point(*start))
+    return objective.fit()
+
+
+class _Stop(Exception):  # noqa: N818
+    """Leaves an optimizer, none of which takes a callback."""
+
+
+class _Objective:
+    """Cost and derivatives of one run, and its iterates: each is judged at its first gradient."""
+
+    def __init__(self, split: LeastSquares, report: Report | None, target: float) -> None:
+        self.split, self.report, self.target = split, report, target
+        self.at: Matrix | None = None
+        self.judged: Matrix | None = None
+        self.residual: Any = None
+        self.best = (math.inf, math.inf, 0, SVD(None, None, None))
+        self.singular_values: list[Matrix] = []
+        self.errors: list[tuple[float, float]] = []
+
+    def move(self, u: Matrix, s: Matrix, vt: Matrix) -> Any:
+        """Compute the residual, which is kept for the point it belongs to."""
+        if self.at is None or self.at is not u:
+            self.at, self.residual = u, self.split.residual(SVD(u, s, vt))
+        return self.residual
+
+    def cost(self, u: Matrix, s: Matrix, vt: Matrix) -> float:
+        """Half the squared residual on the training entries."""
+        residual = self.move(u, s, vt)
+        values = residual if isinstance(residual, np.ndarray) else residual.data
+        return 0.5 * float(np.vdot(values, values))
+
+    def gradient(self, u: Matrix, s: Matrix, vt: Matrix) -> Any:
+        """Euclidean gradient: the residual on the training entries."""
+        training = math.sqrt(2 * self.cost(u, s, vt) / self.split.count)
+        if self.judged is not u:
+            self.judged = u
+            self._judge(SVD(u, s, vt), training)
+        return self.residual
+
+    def factor_gradient(self, u: Matrix, s: Matrix, vt: Matrix) -> tuple[Matrix, Matrix, Matrix]:
+        """Return the derivatives in the factors that ``FixedRankEmbedded`` takes."""
+        G = self.gradient(u, s, vt)
+        Gv = G @ vt.T
+        return Gv * s, np.sum(u * Gv, axis=0), s[:, None] * (G.T @ u).T
+
+    def hessian(self, u: Matrix, s: Matrix, vt: Matrix, du: Matrix, ds: Matrix, dvt: Matrix) -> Any:
+        """Euclidean Hessian along a direction in the factors."""
+        left, middle, right = ambient_direction((u, s, vt), (du, ds, dvt))
+        return self.split.derivative(left @ middle, right)
+
+    def _judge(self, point: SVD, training: float) -> None:
+        """Record the iterate; stop once the held-out error has not improved for a while."""
+        self.singular_values.append(point.s)
+        iteration = len(self.singular_values) - 1
+        held_out = self.split.held_out_error(point)
+        self.errors.append((training, held_out))
+        if self.report is not None:
+            self.report(iteration)
+        if math.isnan(held_out):
+            self.best = (held_out, training, iteration, point)
+            if training <= self.target:
+                raise _Stop
+        elif held_out < self.best[0] * (1 - 1e-4):
+            self.best = (held_out, training, iteration, point)
+        else:
+            patience = PATIENCE if held_out > RISING * self.best[0] else PATIENCE_ON_A_PLATEAU
+            if iteration - self.best[2] >= max(patience, self.best[2] // 2):
+                raise _Stop
+
+    def fit(self) -> Fit:
+        """Outcome of the run so far."""
+        held_out, training, iterations, point = self.best
+        course, errors = np.stack(self.singular_values), np.asarray(self.errors)
+        return Fit(point, held_out, training, iterations, course, errors)

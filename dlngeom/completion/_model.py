@@ -1,0 +1,277 @@
+"""A completed matrix as biases plus a row space: fit, new rows, single entries."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from dlngeom.completion import _biases, _observed
+from dlngeom.completion._biases import Biases
+from dlngeom.completion._descent import STARTS, Fit, ObservedSplit, descend, leading, small_start
+from dlngeom.completion._observed import Map, Matrix, Observed, entries, factors, ridge_rows, rms
+from dlngeom.completion._path import (
+    Path,
+    PathStep,
+    Schedule,
+    balanced,
+    empty,
+    follow,
+    penalty,
+    pruned,
+    refit,
+)
+from dlngeom.points import SVD
+
+# A descent counts singular values above this part of the largest in the rank of a step.
+COUNTED = 1e-3
+
+__all__ = ["Model", "Options", "fit_rows", "learn", "values"]
+
+
+class Options(NamedTuple):
+    """What a fit does beside following the path.
+
+    Attributes
+    ----------
+    solver : str
+        ``"alternating"``, or one of the Riemannian descents.
+    schedule : Schedule
+    with_biases : bool
+    ridge : float
+    fraction : float
+        Part of the entries that is held out; zero for none.
+    seed : int
+        Of the choice of these.
+    """
+
+    solver: str
+    schedule: Schedule
+    with_biases: bool
+    ridge: float
+    fraction: float
+    seed: int
+
+
+class Model(NamedTuple):
+    """Biases and a low-rank matrix ``left @ components``.
+
+    Attributes
+    ----------
+    biases : Biases
+    left : array (m, r)
+    components : array (r, n)
+        Orthonormal rows.
+    s : array (r,)
+        Singular values.
+    penalty : array (r,)
+        Of the coefficients of a row.
+    path : Path
+        In units of ``scale``.
+    scale : float
+    """
+
+    biases: Biases
+    left: Matrix
+    components: Matrix
+    s: Matrix
+    penalty: Matrix
+    path: Path
+    scale: float
+
+    @property
+    def validation_error(self) -> float:
+        """Least RMSE on the held-out entries along the path, NaN if there are none."""
+        errors = [step.held_out for step in self.path.steps]
+        return self.scale * min(errors) if errors else math.nan
+
+
+def learn(
+    observed: Observed,
+    options: Options,
+    *,
+    old: Path | None = None,
+    apply: Map = map,
+    report: Callable[[PathStep], None] | None = None,
+) -> Model:
+    """Fit biases, follow the path on part of the entries, and refit its best point on all.
+
+    Parameters
+    ----------
+    observed : Observed (m, n)
+    options : Options
+    old : Path, optional
+        Path of a matrix of the same shape, from whose best point to go on.
+    apply : callable
+        Maps a function over blocks.
+    report : callable, optional
+        Called after every step of the path.
+
+    Returns
+    -------
+    Model
+    """
+    biases = _fit_biases(observed, options)
+    rest, scale = _scaled(_without_biases(observed, biases), rms(observed.values))
+    training, held_out = rest, None
+    if options.fraction > 0:
+        mask = _observed.held_out_mask(rest, options.fraction, options.seed)
+        training, held_out = rest.select(~mask), rest.select(mask)
+    if old is not None:
+        # Singular values descend, and the cap may have fallen since.
+        (u, s, vt), cap = old.point, options.schedule.rank
+        old = old._replace(point=SVD(u[:, :cap], s[:cap], vt[:cap]))
+    solve = _follow if options.solver == "alternating" else _descend
+    path, point, threshold = solve(rest, training, held_out, options, old, apply, report)
+    return _model(rest, point, biases, threshold, path, options.schedule.depth, scale, apply)
+
+
+Solution = tuple[Path, SVD, float]
+Report = Callable[[PathStep], None]
+
+
+def _follow(
+    rest: Observed,
+    training: Observed,
+    held_out: Observed | None,
+    options: Options,
+    old: Path | None,
+    apply: Map,
+    report: Report | None,
+) -> Solution:
+    """Follow the path of penalised minimisers, and refit its best point on all entries."""
+    start = None if old is None or not old.threshold else (old.point, old.threshold)
+    rng, schedule = np.random.default_rng(options.seed), options.schedule
+    path = follow(training, held_out, schedule, rng, start=start, apply=apply, report=report)
+    # The same least singular value on more entries: the threshold grows like their number.
+    threshold = path.threshold * len(rest.values) / len(training.values)
+    return path, refit(rest, path.point, schedule.depth, threshold, apply), threshold
+
+
+def _descend(
+    rest: Observed,
+    training: Observed,
+    held_out: Observed | None,
+    options: Options,
+    old: Path | None,
+    apply: Map,
+    report: Report | None,
+) -> Solution:
+    """Descend from several small starts, or the old point, and repeat the best on all entries."""
+    (depth, rank, steps, tol), seed = options.schedule, options.seed
+    size = float(leading(training.matrix, 1, seed).s[0])
+    if size == 0:
+        return Path(empty(*rest.shape), 0.0, []), empty(*rest.shape), 0.0
+    aside = None if held_out is None else _divided(held_out, size)
+    split = ObservedSplit(_divided(training, size), aside, apply)
+    everything = ObservedSplit(_divided(rest, size), None, apply)
+    if old is not None and len(old.point.s):
+        starts = [_padded(old.point._replace(s=old.point.s / size), rank, seed)]
+    else:
+        small = small_start(training.matrix, rank, 1.0, seed)
+        starts = [small._replace(s=x * small.s) for x in STARTS]
+    tick = None if report is None else lambda _: report(PathStep(math.nan, rank, *[math.nan] * 2))
+    target = tol * rms(training.values) / size
+    fits = [descend(split, x, depth, options.solver, steps, tick, target) for x in starts]
+    errors = [fit.training if held_out is None else fit.held_out for fit in fits]
+    best = int(np.argmin(errors))
+    fit = final = fits[best]
+    if held_out is not None:
+        cap = max(2 * fit.iterations, 10)
+        final = descend(
+            everything, starts[best], depth, options.solver, cap, tick, target=fit.training
+        )
+    return _judged(rest, fit, final, depth, size, apply)
+
+
+def _judged(rest: Observed, fit: Fit, final: Fit, depth: int, size: float, apply: Map) -> Solution:
+    """Path of a descent, and the penalty that no direction of its last residual overcomes."""
+    point = final.point._replace(s=size * final.point.s)
+    residual = rest.residual(*factors(point), apply)
+    threshold = max(float(leading(residual, 1, 0).s[0]), 1e-300)
+    point = pruned(point, depth, threshold, len(rest.values) / math.prod(rest.shape))
+    steps = [
+        PathStep(math.nan, int(np.sum(s > COUNTED * s.max())), *(size * errors))
+        for s, errors in zip(fit.singular_values, fit.errors, strict=True)
+    ]
+    return Path(point, threshold, steps), point, threshold
+
+
+def _divided(part: Observed, size: float) -> Observed:
+    return Observed(part.with_values(part.values / size))
+
+
+def _padded(point: SVD, rank: int, seed: int) -> SVD:
+    """Point with more directions, at random and small, up to a rank."""
+    rng, (u, s, vt) = np.random.default_rng(seed), point
+    m, n, more = len(u), vt.shape[1], rank - len(s)
+    left = STARTS[0] * rng.standard_normal((m, more)) / math.sqrt(m)
+    right = rng.standard_normal((n, more)) / math.sqrt(n)
+    return balanced(np.concatenate([u * s, left], axis=1), np.concatenate([vt.T, right], axis=1))
+
+
+def _fit_biases(observed: Observed, options: Options) -> Biases:
+    if options.with_biases:
+        return _biases.fit_biases(observed, options.ridge)
+    m, n = observed.shape
+    return Biases(0.0, np.zeros(m), np.zeros(n))
+
+
+def _without_biases(observed: Observed, biases: Biases) -> Observed:
+    rest = observed.values - _biases.bias_values(biases, observed.rows, observed.columns)
+    return Observed(observed.with_values(rest))
+
+
+def _scaled(rest: Observed, size: float) -> tuple[Observed, float]:
+    """Entries of root mean square one; what is left of biases alone is rounding, hence zero."""
+    scale = rms(rest.values)
+    if scale <= 1e-12 * size:
+        return Observed(rest.with_values(np.zeros_like(rest.values))), 1.0
+    return Observed(rest.with_values(rest.values / scale)), scale
+
+
+def _model(
+    rest: Observed,
+    point: SVD,
+    biases: Biases,
+    threshold: float,
+    path: Path,
+    depth: int,
+    scale: float,
+    apply: Map,
+) -> Model:
+    """Row coefficients by the same regression that serves new rows."""
+    density = len(rest.values) / math.prod(rest.shape)
+    weights = penalty(point.s, depth, threshold, density)
+    left = scale * ridge_rows(rest, np.ascontiguousarray(point.vt.T), weights, apply)
+    return Model(biases, left, point.vt, scale * point.s, weights, path, scale)
+
+
+def fit_rows(
+    model: Model, observed: Observed, with_biases: bool, ridge: float, apply: Map = map
+) -> tuple[Biases, Matrix]:
+    """Biases and coefficients of rows, new or old, from their observed entries.
+
+    Returns
+    -------
+    biases : Biases
+        With those of the columns from the model.
+    left : array (k, r)
+    """
+    k = observed.shape[0]
+    biases = model.biases._replace(rows=np.zeros(k))
+    if with_biases:
+        biases = biases._replace(rows=_biases.row_biases(observed, biases, ridge))
+    rest = _without_biases(observed, biases)
+    return biases, ridge_rows(rest, np.ascontiguousarray(model.components.T), model.penalty, apply)
+
+
+def values(
+    model: Model, biases: Biases, left: Matrix, rows: Matrix, columns: Matrix, apply: Map = map
+) -> Matrix:
+    """Predictions at single entries."""
+    right = np.ascontiguousarray(model.components.T)
+    low_rank = entries(left, right, rows, columns, apply)
+    return np.asarray(_biases.bias_values(biases, rows, columns) + low_rank)

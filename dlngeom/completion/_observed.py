@@ -1,0 +1,368 @@
+"""Kernels on the observed entries of a matrix: nothing of size ``m x n`` is ever formed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from dlngeom.points import SVD
+
+__all__ = [
+    "Map",
+    "Matrix",
+    "Observed",
+    "entries",
+    "factors",
+    "held_out_mask",
+    "observed_entries",
+    "require_dense_memory",
+    "require_memory",
+    "require_scale",
+    "ridge_rows",
+    "rms",
+]
+
+
+Matrix = np.ndarray
+
+# Applies a function to independent blocks: ``map`` itself, or that of a pool of threads.
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+
+# Entries gathered at once: 2 x 1.3 MB at rank 10, which stays in the cache of one core.
+GATHERED = 2**14
+
+ENTRIES_PER_TASK = 2**20
+
+# Numbers in the normal equations held at once, and in one block of their right factor.
+NORMAL_NUMBERS = 2**23
+
+PRODUCT_NUMBERS = 2**20
+
+# Above this density a product of dense matrices is faster than one with a sparse matrix.
+DENSE = 0.1
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Observed entries of an ``m x n`` matrix, by rows.
+
+    Attributes
+    ----------
+    matrix : csr_array (m, n)
+        In canonical format; an entry that is stored is observed, be it zero.
+    """
+
+    matrix: Any
+
+    @cached_property
+    def rows(self) -> Matrix:
+        """Row of every entry, in the order of ``matrix.data``."""
+        m = self.matrix.shape[0]
+        index = np.arange(m, dtype=self.matrix.indices.dtype)
+        return np.repeat(index, np.diff(self.matrix.indptr))
+
+    @property
+    def columns(self) -> Matrix:
+        """Column of every entry."""
+        return np.asarray(self.matrix.indices)
+
+    @property
+    def values(self) -> Matrix:
+        """The entries."""
+        return np.asarray(self.matrix.data)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape ``(m, n)`` of the matrix."""
+        m, n = self.matrix.shape
+        return int(m), int(n)
+
+    @cached_property
+    def ones(self) -> Matrix:
+        """Vector of ones, as long as there are entries."""
+        return np.ones(len(self.values))
+
+    @cached_property
+    def transposed(self) -> Observed:
+        """The transpose, by rows; it shares the ones."""
+        other = Observed(self.matrix.T.tocsr())
+        other.__dict__["ones"] = self.ones
+        return other
+
+    def with_values(self, values: Matrix) -> Any:
+        """Sparse matrix with the same structure, which it shares, and other values."""
+        m = self.matrix
+        return sparse.csr_array((values, m.indices, m.indptr), shape=m.shape, copy=False)
+
+    def residual(self, left: Matrix, right: Matrix, apply: Map = map) -> Any:
+        r"""Residual, that is the gradient of half its squared norm, as a sparse matrix.
+
+        .. math:: P_S(L R^T - X)
+
+        Parameters
+        ----------
+        left : array (m, r)
+        right : array (n, r)
+        apply : callable
+            Maps a function over blocks.
+
+        Returns
+        -------
+        csr_array (m, n)
+        """
+        values = self.entries_of(left, right, apply)
+        values -= self.values
+        return self.with_values(values)
+
+    def entries_of(self, left: Matrix, right: Matrix, apply: Map = map) -> Matrix:
+        """Entries of ``left @ right.T`` where this matrix is observed, in the cheaper way."""
+        if self.is_dense:
+            return self._entries_of_products(left, right, apply)
+        return entries(left, right, self.rows, self.columns, apply)
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether products of dense matrices, block after block, cost less than single entries."""
+        m, n = self.shape
+        return len(self.values) > DENSE * m * n
+
+    def _entries_of_products(self, left: Matrix, right: Matrix, apply: Map) -> Matrix:
+        (m, n), ends, out = self.shape, self.matrix.indptr, np.empty(len(self.values))
+        step = max(1, PRODUCT_NUMBERS // n)
+
+        def task(a: int) -> None:
+            b = min(a + step, m)
+            part = slice(ends[a], ends[b])
+            place = (self.rows[part] - a).astype(np.intp) * n + self.columns[part]
+            np.take(left[a:b] @ right.T, place, out=out[part], mode="clip")
+
+        for _ in apply(task, range(0, m, step)):
+            pass
+        return out
+
+    def select(self, chosen: Matrix) -> Observed:
+        """Keep the entries that a mask over ``values`` chooses."""
+        ends = np.concatenate([[0], np.cumsum(chosen)])[self.matrix.indptr]
+        indptr = ends.astype(self.matrix.indptr.dtype)
+        data, indices = self.values[chosen], self.columns[chosen]
+        return Observed(sparse.csr_array((data, indices, indptr), shape=self.shape))
+
+
+def factors(point: SVD) -> tuple[Matrix, Matrix]:
+    """Factors ``L`` and ``R`` of a matrix ``L R^T``, by rows as the kernels read them."""
+    return point.u * point.s, np.ascontiguousarray(point.vt.T)
+
+
+def rms(x: Matrix) -> float:
+    """Root mean square, zero of nothing."""
+    return math.sqrt(float(np.vdot(x, x)) / max(len(x), 1))
+
+
+def entries(left: Matrix, right: Matrix, rows: Matrix, columns: Matrix, apply: Map = map) -> Matrix:
+    r"""Entries of a low-rank matrix.
+
+    .. math:: (L R^T)_{ij} = \sum_k L_{ik} R_{jk}
+
+    Parameters
+    ----------
+    left : array (m, r)
+    right : array (n, r)
+    rows, columns : int array (e,)
+        Valid and not negative.
+    apply : callable
+        Maps a function over blocks.
+
+    Returns
+    -------
+    array (e,)
+    """
+    out = np.empty(len(rows))
+
+    def task(start: int) -> None:
+        stop = min(start + ENTRIES_PER_TASK, len(rows))
+        size = min(GATHERED, stop - start)
+        a, b = (np.empty((size, left.shape[1])) for _ in range(2))
+        for begin in range(start, stop, GATHERED):
+            part = slice(begin, min(begin + GATHERED, stop))
+            k = part.stop - part.start
+            # With ``out`` the mode must not be "raise", or numpy copies the result once more.
+            np.take(left, rows[part], axis=0, out=a[:k], mode="clip")
+            np.take(right, columns[part], axis=0, out=b[:k], mode="clip")
+            np.einsum("ij,ij->i", a[:k], b[:k], out=out[part])
+
+    for _ in apply(task, range(0, len(rows), ENTRIES_PER_TASK)):
+        pass
+    return out
+
+
+def ridge_rows(observed: Observed, frame: Matrix, penalty: Matrix, apply: Map = map) -> Matrix:
+    r"""Fit every row by ridge regression on its observed entries.
+
+    .. math:: \min_a \sum_{j \in S_i} (x_{ij} - \langle a, V_j \rangle)^2 + \sum_k c_k a_k^2
+
+    Parameters
+    ----------
+    observed : Observed (m, n)
+    frame : array (n, r)
+        ``V``.
+    penalty : array (r,)
+        ``c``, positive.
+    apply : callable
+        Maps a function over blocks of rows.
+
+    Returns
+    -------
+    array (m, r)
+    """
+    (m, n), r = observed.shape, frame.shape[1]
+    out = np.zeros((m, r))
+    if r == 0:
+        return out
+    mask, right = observed.with_values(observed.ones), observed.matrix @ frame
+    is_dense = observed.is_dense
+
+    def task(part: slice) -> None:
+        block = mask[part].toarray() if is_dense else mask[part]
+        normal = _normal(block, frame)
+        normal[:, range(r), range(r)] += penalty
+        out[part] = np.linalg.solve(normal, right[part][..., None])[..., 0]
+
+    step = max(1, NORMAL_NUMBERS // max(r * r, n if is_dense else 1))
+    for _ in apply(task, [slice(a, min(a + step, m)) for a in range(0, m, step)]):
+        pass
+    return out
+
+
+def _normal(mask: Any, frame: Matrix) -> Matrix:
+    """Add up ``V_j V_j^T`` over the entries of each row of a mask: ``(k, r, r)``."""
+    n, r = frame.shape
+    i, j = np.triu_indices(r)
+    packed = np.empty((mask.shape[0], len(i)))
+    width = max(1, PRODUCT_NUMBERS // n)
+    for start in range(0, len(i), width):
+        part = slice(start, start + width)
+        # Indexing with arrays would give products by columns, which scipy copies.
+        product = np.take(frame, i[part], axis=1)
+        product *= np.take(frame, j[part], axis=1)
+        packed[:, part] = mask @ product
+    place = np.empty((r, r), dtype=np.intp)
+    place[i, j] = place[j, i] = np.arange(len(i))
+    return np.take(packed, place.ravel(), axis=1).reshape(-1, r, r)
+
+
+GIB = 2**30
+
+# Bytes per observed entry and per unknown that a fit needs, measured and rounded up; a descent
+# keeps more points and directions.
+BYTES_PER_ENTRY = 150
+
+BYTES_PER_UNKNOWN = 100
+
+BYTES_PER_UNKNOWN_OF_A_DESCENT = 160
+
+
+def observed_entries(values: Any) -> Observed:
+    """Observed entries of a matrix: not NaN if it is dense, stored if it is sparse.
+
+    Raises
+    ------
+    ValueError
+        If an entry is infinite, or one that a sparse matrix stores is NaN.
+    """
+    if sparse.issparse(values):
+        matrix = sparse.csr_array(values, dtype=np.float64)
+        matrix.sum_duplicates()
+        _require_finite(Observed(matrix), "NaN: leave missing entries out")
+        return Observed(matrix)
+    values = np.asarray(values, dtype=np.float64)
+    present = ~np.isnan(values)
+    indptr = np.concatenate([[0], np.cumsum(np.count_nonzero(present, axis=1))])
+    columns = np.nonzero(present)[1]
+    kind = np.int32 if values.size < 2**31 else np.int64
+    index = (values[present], columns.astype(kind), indptr.astype(kind))
+    observed = Observed(sparse.csr_array(index, shape=values.shape))
+    _require_finite(observed, "")
+    return observed
+
+
+def _require_finite(observed: Observed, otherwise: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(observed.values))
+    if not len(bad):
+        return
+    value = observed.values[bad[0]]
+    i, j = observed.rows[bad[0]], observed.columns[bad[0]]
+    if math.isnan(value):
+        raise ValueError(f"sparse entry [{i}, {j}] is {otherwise}")
+    raise ValueError(f"entry [{i}, {j}] is {value} (infinity): entries must be finite or missing")
+
+
+def require_scale(values: Matrix) -> None:
+    """Refuse entries whose squares would over- or underflow.
+
+    Raises
+    ------
+    ValueError
+        If the largest is not zero, nor between 1e-100 and 1e100.
+    """
+    largest = float(np.max(np.abs(values)))
+    if largest != 0 and not 1e-100 < largest < 1e100:
+        raise ValueError(f"the largest entry is {largest:.3g}: rescale to between 1e-100 and 1e100")
+
+
+def require_memory(
+    observed: Observed, rank: int, limit: float, solver: str = "alternating"
+) -> None:
+    """Refuse a fit that needs more memory than allowed.
+
+    Raises
+    ------
+    ValueError
+        With the GiB that it needs.
+    """
+    m, n = observed.shape
+    unknown = BYTES_PER_UNKNOWN if solver == "alternating" else BYTES_PER_UNKNOWN_OF_A_DESCENT
+    need = BYTES_PER_ENTRY * len(observed.values) + unknown * (m + n) * (rank + 2)
+    _refuse(need + GIB / 8, limit, f"a fit to {len(observed.values)} entries at rank {rank}")
+
+
+def require_dense_memory(shape: tuple[int, int], itemsize: int, limit: float) -> None:
+    """Refuse a dense result that needs more memory than allowed.
+
+    Raises
+    ------
+    ValueError
+        With the GiB that it needs.
+    """
+    m, n = shape
+    _refuse(m * n * itemsize, limit, f"a dense {m} x {n} matrix (predict gives single entries)")
+
+
+def _refuse(need: float, limit: float, what: str) -> None:
+    if need > limit * GIB:
+        raise ValueError(f"{what} needs {need / GIB:.3g} GiB: memory_limit={limit} allows less")
+
+
+def held_out_mask(observed: Observed, fraction: float, seed: int) -> Matrix:
+    """Entries that are held out, by a hash of their place: the same ones as the data grow.
+
+    At least one entry, and one is left.
+    """
+    mixed = observed.rows.astype(np.uint64) << np.uint64(32)
+    mixed |= observed.columns.astype(np.uint64)
+    mixed ^= np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
+    # The finaliser of splitmix64, in place: every bit of the place moves every bit of the hash.
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
+        mixed ^= mixed >> np.uint64(shift)
+        mixed *= np.uint64(factor)
+    mask = mixed < np.uint64(int(fraction * 2**63) * 2)
+    if not mask.any():
+        mask[np.argmin(mixed)] = True
+    if mask.all():
+        mask[np.argmax(mixed)] = False
+    return np.asarray(mask)

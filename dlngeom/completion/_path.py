@@ -1,0 +1,312 @@
+r"""Low-rank least squares along a path of penalties: the cheapest network that fits the data.
+
+The squared norm of the layers of a network of depth ``N`` is least, among all networks with the
+same end-to-end matrix, on the balanced ones, where it is ``N sum_k s_k^(2/N)``.  The path
+minimises the loss plus that norm while its weight falls, so that one singular direction after
+the other appears, the largest first, as along the flow from a small start.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from dlngeom.completion._observed import Map, Matrix, Observed, factors, ridge_rows, rms
+from dlngeom.points import SVD
+
+__all__ = [
+    "Path",
+    "PathStep",
+    "Schedule",
+    "balanced",
+    "empty",
+    "follow",
+    "penalty",
+    "pruned",
+    "refit",
+]
+
+# The threshold falls by this factor per step, by its cube while the error falls fast.
+FACTOR = 0.7
+FAST = 0.75
+FIRST = 0.7
+
+# Sweeps at one threshold: until one of them lowers the training error by less than SETTLED.
+SETTLED = 0.02
+SWEEPS = 12
+REFIT_SWEEPS = 5
+
+# Directions looked for at once; more follow in the next sweep.
+BLOCK = 10
+POWER_STEPS = 4
+
+# The path ends once the held-out error is this much above its least, or no better for a while.
+RISING = 1.05
+PATIENCE = 4
+
+# Relative to normal equations of norm at most one: keeps those of short rows regular.
+LEAST_PENALTY = 1e-13
+
+
+class Schedule(NamedTuple):
+    """How far the path goes.
+
+    Attributes
+    ----------
+    depth : int
+    rank : int
+        Cap.
+    max_steps : int
+    tol : float
+        The path ends once the RMSE on the training entries is below ``tol`` times that of the
+        data.
+    """
+
+    depth: int
+    rank: int
+    max_steps: int
+    tol: float
+
+
+class PathStep(NamedTuple):
+    """One step: threshold, rank, and RMSE on the training and the held-out entries."""
+
+    threshold: float
+    rank: int
+    training: float
+    held_out: float
+
+
+class Path(NamedTuple):
+    """Best point of a path, the threshold it belongs to, and the steps."""
+
+    point: SVD
+    threshold: float
+    steps: list[PathStep]
+
+
+class _State(NamedTuple):
+    point: SVD
+    # Orthonormal columns close to the leading right singular vectors of the residual.
+    probe: Matrix
+
+
+def penalty(s: Matrix, depth: int, threshold: float, density: float) -> Matrix:
+    r"""Ridge penalty of the coefficients along orthonormal singular vectors.
+
+    .. math:: c_k = \lambda\, s_k^{2/N - 2}
+
+    the weight over that of ``g^N`` normal to the singular vectors; the iteration that it gives
+    minimises the loss plus ``(lambda / 2) N sum_k s_k^(2/N)``.
+
+    Parameters
+    ----------
+    s : array (r,)
+        Singular values, positive.
+    depth : int
+    threshold : float
+        Singular value of the residual beyond which a new direction lowers the objective; it
+        fixes ``lambda``.
+    density : float
+        Part of the entries that is observed.
+
+    Returns
+    -------
+    array (r,)
+    """
+    weight = threshold
+    if depth > 2:
+        q = 1 - 2 / depth
+        weight = density / q * _least(depth, threshold, density) ** (1 + q)
+    return np.asarray(np.maximum(weight * s ** (2 / depth - 2), LEAST_PENALTY))
+
+
+def _least(depth: int, threshold: float, density: float) -> float:
+    """Least positive singular value at which the objective of one direction has a minimum."""
+    q = max(1 - 2 / depth, 0.0)
+    return threshold / density * q / (1 + q)
+
+
+def follow(
+    training: Observed,
+    held_out: Observed | None,
+    schedule: Schedule,
+    rng: np.random.Generator,
+    *,
+    start: tuple[SVD, float] | None = None,
+    apply: Map = map,
+    report: Callable[[PathStep], None] | None = None,
+) -> Path:
+    r"""Follow the minimisers while the threshold falls, and stop early.
+
+    .. math:: \min_W \tfrac12 \sum_{(i,j) \in S} (W_{ij} - x_{ij})^2
+              + \tfrac{\lambda}{2} N \sum_k s_k^{2/N}
+
+    Parameters
+    ----------
+    training : Observed (m, n)
+    held_out : Observed (m, n), optional
+        Entries whose error ends the path; without them it goes on to ``schedule.tol``.
+    schedule : Schedule
+    rng : numpy.random.Generator
+        Of the first probe for singular vectors.
+    start : (SVD, float), optional
+        Point and threshold to go on from.
+    apply : callable
+        Maps a function over blocks.
+    report : callable, optional
+        Called after every step.
+
+    Returns
+    -------
+    Path
+    """
+    state, largest = _begin(training, schedule.rank, rng)
+    steps: list[PathStep] = []
+    best = Path(state.point, 0.0, steps)
+    data = rms(training.values)
+    if largest <= 1e-15 * math.sqrt(len(training.values)) * data or data == 0:
+        return best
+    threshold = FIRST * largest
+    if start is not None:
+        state, threshold = state._replace(point=start[0]), start[1]
+    while len(steps) < schedule.max_steps:
+        state = _settle(training, state, threshold, schedule, apply)
+        step = _judge(training, held_out, state.point, threshold, apply)
+        steps.append(step)
+        if report is not None:
+            report(step)
+        error = [s.training if held_out is None else s.held_out for s in steps]
+        if error[-1] <= min(error):
+            best = Path(state.point, threshold, steps)
+        if _ended(error) or step.training <= schedule.tol * data:
+            break
+        fast = len(error) > 1 and error[-1] < FAST * error[-2]
+        threshold *= FACTOR**3 if fast else FACTOR
+    return best
+
+
+def _ended(error: list[float]) -> bool:
+    at = int(np.argmin(error))
+    return len(error) - 1 - at >= PATIENCE or error[-1] > RISING * error[at]
+
+
+def _begin(training: Observed, rank: int, rng: np.random.Generator) -> tuple[_State, float]:
+    """Start without directions, a probe, and the leading singular value of the data."""
+    m, n = training.shape
+    X = training.matrix
+    probe = np.linalg.qr(rng.normal(size=(n, min(BLOCK, rank))))[0]
+    for _ in range(POWER_STEPS):
+        probe = np.linalg.qr(X.T @ (X @ probe))[0]
+    largest = float(np.linalg.svd(X @ probe, compute_uv=False)[0])
+    return _State(empty(m, n), probe), largest
+
+
+def empty(m: int, n: int) -> SVD:
+    """Zero matrix, without any direction."""
+    return SVD(np.zeros((m, 0)), np.zeros(0), np.zeros((0, n)))
+
+
+def _judge(
+    training: Observed, held_out: Observed | None, point: SVD, threshold: float, apply: Map
+) -> PathStep:
+    error = [
+        math.nan if part is None else _error(part, point, apply) for part in (training, held_out)
+    ]
+    return PathStep(threshold, len(point.s), *error)
+
+
+def _error(observed: Observed, point: SVD, apply: Map) -> float:
+    return rms(observed.residual(*factors(point), apply).data)
+
+
+def _settle(
+    training: Observed, state: _State, threshold: float, schedule: Schedule, apply: Map
+) -> _State:
+    """Sweep until the training error is level."""
+    error = math.inf
+    for _ in range(SWEEPS):
+        state = _sweep(training, state, threshold, schedule, apply)
+        last, error = error, _error(training, state.point, apply)
+        if error > (1 - SETTLED) * last:
+            break
+    return state
+
+
+def _sweep(
+    training: Observed, state: _State, threshold: float, schedule: Schedule, apply: Map
+) -> _State:
+    """Let new directions in, fit columns and rows in turn, and drop what the penalty shrank."""
+    density = len(training.values) / math.prod(training.shape)
+    state = _emerge(training, state, threshold, schedule, apply)
+    if not len(state.point.s):
+        return state
+    point = _columns_then_rows(training, state.point, schedule.depth, threshold, apply)
+    return state._replace(point=pruned(point, schedule.depth, threshold, density))
+
+
+def pruned(point: SVD, depth: int, threshold: float, density: float) -> SVD:
+    """Point without the directions that the penalty has shrunk to nothing."""
+    kept = point.s > _dropped(point.s, depth, threshold, density)
+    return SVD(point.u[:, kept], point.s[kept], point.vt[kept])
+
+
+def _dropped(s: Matrix, depth: int, threshold: float, density: float) -> float:
+    # The iteration shrinks a vanishing value only linearly, so a small one counts as zero.
+    vanishing = 0.2 * _least(depth, threshold, density) + 1e-6 * threshold / density
+    return float(max(vanishing if depth > 1 else 0.0, 1e-13 * s[0]))
+
+
+def _emerge(
+    training: Observed, state: _State, threshold: float, schedule: Schedule, apply: Map
+) -> _State:
+    """Add the singular directions of the residual beyond the threshold, the largest first."""
+    (u, s, vt), density = state.point, len(training.values) / math.prod(training.shape)
+    G = training.residual(*factors(state.point), apply)
+    probe = np.linalg.qr(G.T @ (G @ state.probe))[0]
+    a, size, b = np.linalg.svd(G @ probe, full_matrices=False)
+    beyond = size > (threshold if schedule.depth > 1 else 0.0)
+    k = min(int(np.sum(beyond)), schedule.rank - len(s))
+    if not k:
+        return state._replace(probe=probe)
+    excess = size[:k] - (0.999 * threshold if schedule.depth == 2 else 0.0)
+    left = np.concatenate([u * s, -a[:, :k] * (excess / density)], axis=1)
+    right = np.concatenate([vt.T, probe @ b[:k].T], axis=1)
+    return _State(balanced(left, right), probe)
+
+
+def _columns_then_rows(
+    training: Observed, point: SVD, depth: int, threshold: float, apply: Map
+) -> SVD:
+    density = len(training.values) / math.prod(training.shape)
+    weights = penalty(point.s, depth, threshold, density)
+    point = balanced(point.u, ridge_rows(training.transposed, point.u, weights, apply))
+    return _rows(training, point, penalty(_positive(point.s), depth, threshold, density), apply)
+
+
+def _rows(training: Observed, point: SVD, weights: Matrix, apply: Map) -> SVD:
+    frame = np.ascontiguousarray(point.vt.T)
+    point = balanced(ridge_rows(training, frame, weights, apply), frame)
+    return point._replace(s=_positive(point.s))
+
+
+def _positive(s: Matrix) -> Matrix:
+    return np.asarray(np.maximum(s, max(1e-15 * s[0], 1e-300)))
+
+
+def balanced(left: Matrix, right: Matrix) -> SVD:
+    """Singular value decomposition of ``left @ right.T``."""
+    (q, a), (p, b) = np.linalg.qr(left), np.linalg.qr(right)
+    u, s, vt = np.linalg.svd(a @ b.T)
+    return SVD(q @ u, _positive(s), vt @ p.T)
+
+
+def refit(observed: Observed, point: SVD, depth: int, threshold: float, apply: Map = map) -> SVD:
+    """Improve the best point of a path on all observed entries, at a given threshold."""
+    if len(point.s):
+        for _ in range(REFIT_SWEEPS):
+            point = _columns_then_rows(observed, point, depth, threshold, apply)
+    return point

@@ -1,0 +1,301 @@
+"""End-to-end matrices as spaces: what flows, geodesics and samplers ask of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dlngeom import endtoend, network
+from dlngeom._lib import checks
+from dlngeom._lib.arrays import Array, Seed, as_generator, constant, eps, namespace, to_numpy
+from dlngeom._lib.stiefel import random_frame, random_spectrum
+from dlngeom.dln import _flows
+from dlngeom.dln._geodesics import end_to_end_geodesic
+from dlngeom.dln._shooting import end_to_end_shooting
+from dlngeom.dln._walks import EndToEndWalk, InfiniteWalk
+from dlngeom.endtoend._checks import Point, TangentVector, checked_components
+from dlngeom.points import SVD, Frames, Tangent, _covectors, dense, svd
+from dlngeom.points._checks import check_svd, require_positive, require_rank
+from dlngeom.points._covectors import Covector
+from dlngeom.submersion import Base
+from dlngeom.submersion._equations import Equation, Geodesic, Shooting
+
+__all__ = ["EndToEndGeometry", "InfinitelyDeepNetwork"]
+
+
+class _EndToEnd(Base):
+    """Matrices of one shape and rank with the metric of one depth."""
+
+    m: int
+    n: int
+    rank: int
+    depth: float
+
+    @property
+    def dim(self) -> int:
+        """Dimension ``r (m + n - r)``."""
+        return self.rank * (self.m + self.n - self.rank)
+
+    def check_point(self, point: Point) -> Point:
+        """Return a dense matrix or an :class:`SVD` of the right shape and rank.
+
+        Raises
+        ------
+        ValueError
+            If it has another shape or rank, or is singular at ``depth=inf``.
+        """
+        if isinstance(point, (tuple, list)) and not isinstance(point, SVD):
+            kind = "Frames" if isinstance(point, Frames) else f"a {type(point).__name__} of layers"
+            raise ValueError(f"the point is {kind}, a network: pass upstairs=True or its product")
+        if isinstance(point, SVD):
+            point = check_svd(point)
+            m, n, r = point.u.shape[-2], point.vt.shape[-1], point.s.shape[-1]
+            if (m, n, r) != (self.m, self.n, self.rank):
+                raise ValueError(
+                    f"the point is {m} x {n} of rank {r}: "
+                    f"it must be {self.m} x {self.n} of rank {self.rank}"
+                )
+        else:
+            checks.matrix("the point", point)
+            checks.shape("the point", point, (self.m, self.n))
+            checks.finite("the point", point)
+        self._check_rank(point)
+        return point
+
+    def _check_rank(self, point: Point) -> None:
+        if isinstance(point, SVD) or self.depth == math.inf or self.rank < min(self.m, self.n):
+            s = point.s if isinstance(point, SVD) else svd(point).s
+            require_rank("the point", s, self.rank, 0 if isinstance(point, SVD) else self.m)
+
+    def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> SVD:
+        """Uniform singular vectors; ``s^(1/N)`` uniform in (0, 1]."""
+        rng = as_generator(rng)
+        s = random_spectrum(rng, self.rank, batch)
+        if self.depth < math.inf:
+            s = s**self.depth
+        u = random_frame(rng, self.m, self.rank, batch)
+        return SVD(u, s, random_frame(rng, self.n, self.rank, batch).mT)
+
+    def cometric(self, point: Point, covector: Covector) -> TangentVector:
+        """Apply :func:`dlngeom.endtoend.cometric`."""
+        at = self._of_rank(point)
+        vector = endtoend.cometric(at, covector, self.depth)
+        return vector if at is point else dense((at, vector))
+
+    def inner(self, point: Point, first: TangentVector, second: TangentVector) -> Array:
+        """Inner product :func:`dlngeom.endtoend.inner`."""
+        return endtoend.inner(self._of_rank(point), first, second, self.depth)
+
+    def inverse_cometric(self, point: Point, vector: TangentVector) -> TangentVector:
+        """Covector :func:`dlngeom.endtoend.inverse_cometric`."""
+        at = self._of_rank(point)
+        covector = endtoend.inverse_cometric(at, vector, self.depth)
+        return covector if at is point else dense((at, covector))
+
+    def retraction(self, point: Point, vector: TangentVector, *, order: int = 2) -> Point:
+        """Retraction :func:`dlngeom.endtoend.retraction`."""
+        at = self._of_rank(point)
+        moved = endtoend.retraction(at, vector, self.depth, order=order)
+        return moved if at is point else dense(moved)
+
+    def _of_rank(self, point: Point) -> Point:
+        """Replace a dense matrix below full rank by its SVD, since entries do not tell a rank."""
+        full = self.rank == min(self.m, self.n)
+        return point if full or isinstance(point, SVD) else svd(point, self.rank)
+
+    def norm(self, point: Point, vector: TangentVector) -> Array:
+        """Length of a tangent vector."""
+        squared = self.inner(point, vector, vector)
+        return namespace(squared).sqrt(squared)
+
+    def batch_axes(self, point: Point) -> int:
+        """Count the batch axes of a point."""
+        axes: int = point.s.ndim - 1 if isinstance(point, SVD) else point.ndim - 2
+        return axes
+
+    def steps(self, curve: Point) -> Array:
+        """Lengths of the steps of a curve, by the mean of the metrics at both ends."""
+        W = network.end_to_end(self.check_point(curve))
+        change = W[..., 1:, :, :] - W[..., :-1, :, :]
+        lengths = []
+        for ends in (W[..., :-1, :, :], W[..., 1:, :, :]):
+            point = svd(ends, self.rank)
+            Z = _covectors.components(point, change)
+            lengths.append(endtoend.inner(point, Z, Z, self.depth))
+        return namespace(change).sqrt((lengths[0] + lengths[1]) / 2)
+
+    def geodesic(self, point: Point, vector: TangentVector) -> Geodesic:
+        """Geodesic of a point and a tangent vector, both dense or both in frames."""
+        at = self._regular("the point", point)
+        Z = checked_components("tangent", point, at, vector, True, tangent=True)
+        curve = end_to_end_geodesic(at, Z, self.depth)
+        if isinstance(point, SVD):
+            return curve
+        return curve._replace(
+            point=lambda state: dense(curve.point(state)),
+            velocity=lambda state: dense((curve.point(state), curve.velocity(state))),
+        )
+
+    def ambient(self, point: Point, vector: TangentVector) -> tuple[Array, ...]:
+        """Check a tangent vector and make it dense."""
+        at = self._regular("the point", point)
+        return (dense((at, checked_components("tangent", point, at, vector, True, tangent=True))),)
+
+    def tangent(self, point: Point, vector: tuple[Array, ...]) -> TangentVector:
+        """Tangent part of a dense matrix, of the kind of the point."""
+        at = point if isinstance(point, SVD) else svd(point, self.rank)
+        part = _covectors.components(at, vector[0])
+        return part if isinstance(point, SVD) else dense((at, part))
+
+    def shooting(self, point: Point, other: Point) -> Shooting:
+        """Boundary value problem between two points of one kind."""
+        if isinstance(point, SVD) != isinstance(other, SVD):
+            raise ValueError("one point is an SVD and the other dense: both must be of one kind")
+        start, end = self._regular("the point", point), self._regular("the target", other)
+        problem = end_to_end_shooting(self._double(start), self._double(end), self.depth)
+
+        def vector(coefficients: Any) -> TangentVector:
+            Z = Tangent(*(constant(x, start.s) for x in problem.vector(coefficients)))
+            return Z if isinstance(point, SVD) else dense((start, Z))
+
+        return problem._replace(vector=vector)
+
+    def _double(self, point: SVD) -> SVD:
+        """Numpy point whose frames are orthonormal in double precision."""
+        exact = SVD(*(to_numpy(x) for x in point))
+        if exact.s.dtype == np.float64:
+            return exact
+        return svd(dense(SVD(*(x.astype(np.float64) for x in exact))), self.rank)
+
+    def _regular(self, name: str, point: Point) -> SVD:
+        """Check a point that must not be singular, and factorise it."""
+        at = self.check_point(point)
+        dense_point = not isinstance(at, SVD)
+        at = svd(at, self.rank) if dense_point else at
+        require_positive(name, at.s, max(self.m, self.n) * eps(at.s) if dense_point else 0.0)
+        return at
+
+    def gradient_flow(self, point: Point, energy_gradient: Callable[[Any], Any]) -> Equation:
+        """Equation of the flow from a dense matrix or an :class:`SVD`."""
+        point = self.check_point(point)
+        single = (point.s.ndim == 1) if isinstance(point, SVD) else point.ndim == 2
+        gradient = _covectors.energy_at(energy_gradient, single)
+        if isinstance(point, SVD):
+            equation = _flows.factored_flow(point, gradient, self.depth)
+            return equation._replace(initial=point)
+        rank = self._common_rank(point)
+        if rank is None:
+            return _flows.dense_flow(point, gradient, self.depth)
+        start = svd(point, rank)
+        equation = _flows.factored_flow(start, gradient, self.depth, dense_point=True)
+        return equation._replace(point=lambda state: dense(equation.point(state)), initial=point)
+
+    def random_walk(self, point: Point) -> EndToEndWalk | InfiniteWalk:
+        """Walk of the smallest network over a matrix, or of an SVD at infinite depth."""
+        factored = isinstance(point, SVD)
+        if self.depth == math.inf:
+            return InfiniteWalk(factored)
+        return EndToEndWalk(int(self.depth), self.rank, factored)
+
+    def check_start(self, point: Point) -> Point:
+        """Return a point that a random walk can start from.
+
+        Raises
+        ------
+        ValueError
+            As for :meth:`check_point`, and if a singular value is zero.
+        """
+        if self.m == self.n == self.rank and not isinstance(point, SVD):
+            # Such a walk comes as near to zero as rounding tells, and may start again from there.
+            require_positive("the point", svd(self.check_point(point)).s)
+        else:
+            self._regular("the point", point)
+        return point
+
+    def _common_rank(self, point: Array) -> int | None:
+        """Rank of all matrices of a batch, which two or more layers keep."""
+        if self.rank < min(self.m, self.n):
+            return self.rank
+        if self.depth == 1 or 0 in point.shape:
+            return None
+        s = svd(point).s
+        xp = namespace(s)
+        present = s > max(self.m, self.n) * eps(s) * s[..., :1]
+        ranks = xp.sum(xp.astype(present, xp.int64), axis=-1)
+        lowest, highest = int(xp.min(ranks)), int(xp.max(ranks))
+        return highest if lowest == highest > 0 else None
+
+
+@dataclass(frozen=True)
+class EndToEndGeometry(_EndToEnd):
+    r"""End-to-end matrices of one rank with the metric of a finite depth.
+
+    .. math:: g^N(W)(Z, Z) = \mathrm{tr}(Z^T \mathcal{A}_{N,W}^{-1} Z)
+
+    Points are dense or an :class:`~dlngeom.SVD`; the functions are those of
+    :mod:`dlngeom.endtoend`.
+
+    Parameters
+    ----------
+    m, n : int
+        Shape.
+    rank : int
+        Between 1 and ``min(m, n)``.
+    depth : int
+        Number of layers.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+
+    m: int
+    n: int
+    rank: int
+    depth: int
+
+    def __post_init__(self) -> None:
+        checks.widths((self.n, self.m))
+        checks.rank(self.rank, self.m, self.n)
+        checks.depth(self.depth, infinite=False)
+
+
+@dataclass(frozen=True)
+class InfinitelyDeepNetwork(_EndToEnd):
+    r"""Invertible matrices with the metric of infinite depth: a base with nothing above it.
+
+    .. math:: g^\infty(W)(Z, Z) = \mathrm{tr}(Z^T \mathcal{A}_{\infty,W}^{-1} Z)
+
+    The limit is that of ``A_N / N``: a time ``t`` here is ``t / N`` in a network of ``N`` layers.
+
+    Parameters
+    ----------
+    width : int
+        Rows and columns.
+
+    Raises
+    ------
+    ValueError
+        If ``width`` is no integer >= 1.
+
+    Notes
+    -----
+    Equation (14.10) of Menon, *The geometry of the deep linear network*.
+    """
+
+    width: int
+    m: int = field(init=False, repr=False)
+    n: int = field(init=False, repr=False)
+    rank: int = field(init=False, repr=False)
+    depth: float = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        width, _ = checks.widths((self.width, self.width))
+        for name in ("m", "n", "rank"):
+            object.__setattr__(self, name, width)
+        object.__setattr__(self, "depth", math.inf)

@@ -1,0 +1,212 @@
+"""Gradient flows as differential equations in coordinates without singularities.
+
+Singular vectors turn infinitely fast where singular values cross, so nothing here integrates
+them.  An end-to-end matrix of rank ``r`` moves as two thin factors, a balanced network as the
+smallest network over it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from dlngeom import endtoend, spectral
+from dlngeom._lib.arrays import Array, antisymmetric, identity, namespace, symmetric
+from dlngeom.network._layers import lift, product
+from dlngeom.points import SVD, Frames, _covectors, dense, svd
+from dlngeom.points._covectors import Covector, Gradient, checked_gradient
+from dlngeom.points._nearest import nearby_frames
+from dlngeom.submersion._equations import Equation
+
+__all__ = ["balanced_flow", "dense_flow", "factored_flow", "network_flow"]
+
+
+# Gram matrices square condition numbers: beyond this one a QR decomposition is worth its price.
+_WELL_CONDITIONED = 100.0
+
+
+def dense_flow(W: Array, gradient: Gradient, depth: float) -> Equation:
+    r"""Flow of a dense end-to-end matrix, singular or not.
+
+    .. math:: \dot W = -\mathcal{A}_{N,W}(E'(W))
+    """
+    m, n = W.shape[-2:]
+
+    def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        (X,) = state
+        covector = checked_gradient(gradient(X), m, n, X, tuple(X.shape[:-2]))
+        if depth == 1:
+            return (X * 0 - _covectors.to_dense(covector),)
+        velocity: Array = endtoend.cometric(X, covector, depth, check_finite=False)
+        return (-velocity,)
+
+    return Equation((W,), rates, lambda state: state[0], W.ndim == 2)
+
+
+def factored_flow(
+    point: SVD, gradient: Gradient, depth: float, *, dense_point: bool = False
+) -> Equation:
+    r"""Flow of an end-to-end matrix of rank ``r`` as two thin factors of equal Gram matrix.
+
+    .. math:: W = L\,(L^T L)^{(k-2)/2}\, R^T, \qquad L^T L = R^T R, \qquad
+              L = u\,\sigma^{1/k} P^T
+
+    with ``k = N`` up to four layers, where ``L`` and ``R`` are the outer layers of the balanced
+    network in one common gauge.  Beyond, ``k = 4``: the coordinates, and the cost
+    ``O((m + n) r^2)``, no longer depend on the depth.
+    """
+    m, n = point.u.shape[-2], point.vt.shape[-1]
+    if depth == 1 and point.s.shape[-1] == min(m, n):
+        return _flat_flow(point, gradient, dense_point)
+    k = _exponent(depth)
+    scale = (point.s ** (1 / k))[..., None, :]
+
+    def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        L, R = state
+        lam, P = _common_gauge(L, R)
+        turn = P / lam[..., None, :]
+        here = SVD(L @ turn, lam**k, (R @ turn).mT)
+        value = gradient(dense(here) if dense_point else here)
+        covector = checked_gradient(value, m, n, L, tuple(L.shape[:-2]))
+        return _thin_rates(here, lam, P, covector, depth)
+
+    start = (point.u * scale, point.vt.mT * scale)
+    return Equation(start, rates, lambda state: _thin_svd(state[0], state[1], k), point.s.ndim == 1)
+
+
+def _flat_flow(point: SVD, gradient: Gradient, dense_point: bool) -> Equation:
+    """Flow of one layer of full rank: straight, and blind to singular values."""
+
+    def whole(X: Array) -> Covector:
+        return gradient(X if dense_point else svd(X))
+
+    equation = dense_flow(dense(point), whole, 1)
+    return equation._replace(point=lambda state: svd(state[0]))
+
+
+def _common_gauge(L: Array, R: Array) -> tuple[Array, Array]:
+    """Singular values and right singular vectors that both factors share."""
+    xp = namespace(L)
+    linalg: Any = xp.linalg
+    values, P = linalg.eigh((L.mT @ L + R.mT @ R) / 2)
+    limit = values[..., -1] / _WELL_CONDITIONED**2
+    if bool(xp.all(values[..., 0] > limit)):
+        return xp.sqrt(xp.flip(values, axis=-1)), xp.flip(P, axis=-1)
+    triangles = [linalg.qr(x)[1] for x in (L, R)]
+    _, values, Pt = linalg.svd(xp.concat(triangles, axis=-2) / math.sqrt(2), full_matrices=False)
+    return values, Pt.mT
+
+
+def _thin_rates(
+    point: SVD, lam: Array, P: Array, covector: Covector, depth: float
+) -> tuple[Array, Array]:
+    """Rates of both factors; they keep equal Gram matrices."""
+    u, s, vt = point
+    v = vt.mT
+    Gv, Gtu = _covectors.apply(covector, v), _covectors.apply_transpose(covector, u)
+    if depth == 2:
+        # The factors are the layers, whose own gauge is smooth at small singular values too.
+        below = (lam[..., None, :] * P).mT
+        return -Gv @ below, -Gtu @ below
+    C = u.mT @ Gv
+    k, column = _exponent(depth), lam[..., None, :]
+    M = -_weights(s, lam, depth) * C
+    turn = antisymmetric(M) * column / (s[..., :, None] + s[..., None, :])
+    stretch = symmetric(M) / _power_sum(lam[..., :, None], column, k)
+    across = _across(s, depth, k)[..., None, :]
+    Pt, back = P.mT, (across * P).mT
+    rate_L = u @ ((C * across + turn + stretch) @ Pt) - Gv @ back
+    rate_R = v @ ((C.mT * across - turn + stretch) @ Pt) - Gtu @ back
+    return rate_L, rate_R
+
+
+def _exponent(depth: float) -> int:
+    return 2 if depth == 1 else int(min(depth, 4))
+
+
+def _weights(s: Array, lam: Array, depth: float) -> Array:
+    """Weights of the metric; up to four layers as a sum, which costs less than logarithms."""
+    if depth == 1:
+        return namespace(s).ones_like(s[..., None])
+    if depth <= 4:
+        square = lam * lam
+        return _power_sum(square[..., :, None], square[..., None, :], int(depth))
+    return spectral.weights(s[..., :, None], s[..., None, :], depth)
+
+
+def _power_sum(a: Array, b: Array, terms: int) -> Array:
+    """``a^(k-1) + a^(k-2) b + ... + b^(k-1)``, also the quotient ``(a^k - b^k) / (a - b)``."""
+    total, power = a + b, b
+    for _ in range(terms - 2):
+        power = power * b
+        total = total * a + power
+    return total
+
+
+def _across(s: Array, depth: float, k: int) -> Array:
+    """Rate at which a thin factor leaves its span, per unit of the energy gradient."""
+    if depth == math.inf:
+        return s * 0
+    return s ** (1 - 2 / depth + 1 / k)
+
+
+def _thin_svd(L: Array, R: Array, k: int) -> SVD:
+    """Singular value decomposition, orthonormal to rounding."""
+    xp = namespace(L)
+    linalg: Any = xp.linalg
+    (q_left, left), (q_right, right) = linalg.qr(L), linalg.qr(R)
+    _, lam, Pt = linalg.svd(xp.concat([left, right], axis=-2) / math.sqrt(2), full_matrices=False)
+    core = (left @ Pt.mT) * lam[..., None, :] ** (k - 2) @ (right @ Pt.mT).mT
+    u, s, vt = linalg.svd(core)
+    return SVD(q_left @ u, s, vt @ q_right.mT)
+
+
+def network_flow(factors: tuple[Array, ...], gradient: Gradient) -> Equation:
+    r"""Flow of the layers of any network.
+
+    .. math:: \dot W_p = -(W_N \cdots W_{p+1})^T\, E'(W)\, (W_{p-1} \cdots W_1)^T
+    """
+    if len(factors) == 1:
+        return dense_flow(factors[0], gradient, 1)._replace(point=lambda state: state)
+    m, n = factors[-1].shape[-2], factors[0].shape[-1]
+
+    def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        covector = checked_gradient(
+            gradient(product(state)), m, n, state[0], tuple(state[0].shape[:-2])
+        )
+        return tuple(-x for x in lift(state, covector))
+
+    return Equation(factors, rates, lambda state: state, factors[0].ndim == 2)
+
+
+def balanced_flow(point: Frames, gradient: Gradient) -> Equation:
+    r"""Flow of a balanced network: that of the smallest network, in the inner frames of its start.
+
+    .. math:: W_p = Q_p\, \hat W_p\, Q_{p-1}^T, \qquad \dot Q_p = 0 \quad (1 \le p \le N - 1)
+    """
+    lam, q = point
+    if len(q) == 2:
+        return _single_layer_flow(point, gradient)
+    column = lam[..., None, :]
+    inner_layer = column * identity(lam.shape[-1], lam)
+    small = ((q[0] * column).mT, *(inner_layer for _ in q[2:-1]), q[-1] * column)
+    equation = network_flow(small, gradient)
+
+    def network(state: tuple[Array, ...]) -> Frames:
+        lam, turns = nearby_frames(state, point.lam.shape[-1])
+        inner = (frame @ turn for frame, turn in zip(q[1:-1], turns[1:-1], strict=True))
+        return Frames(lam, (turns[0], *inner, turns[-1]))
+
+    return equation._replace(point=network)
+
+
+def _single_layer_flow(point: Frames, gradient: Gradient) -> Equation:
+    """Flow of one layer, on the matrices of its rank."""
+    layer = SVD(point.q[1], point.lam, point.q[0].mT)
+    equation = factored_flow(layer, gradient, 1, dense_point=True)
+
+    def network(state: tuple[Array, ...]) -> Frames:
+        u, s, vt = equation.point(state)
+        return Frames(s, (vt.mT, u))
+
+    return equation._replace(point=network)

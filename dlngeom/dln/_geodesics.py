@@ -1,0 +1,207 @@
+r"""Geodesics as differential equations, downstairs in frames and upstairs in the layers.
+
+A geodesic downstairs is the shadow of a horizontal one of balanced networks, whose acceleration
+is normal to the manifold and hence invisible below.  What remains of the second derivative of
+``W_N ... W_1`` are the products with two layers replaced by their velocities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+from dlngeom import spectral
+from dlngeom._lib.arrays import Array, constant, eps, identity, namespace, remainder
+from dlngeom.balanced._curvature import integrability, normal_acceleration, second_form
+from dlngeom.balanced._geometry import tangent_part
+from dlngeom.balanced._in_frames import assemble, resolve
+from dlngeom.endtoend._curvature import christoffel_table, contract
+from dlngeom.endtoend._lifts import push_down, smallest_lift, smallest_network
+from dlngeom.points import SVD, Frames, Tangent, dense
+from dlngeom.points._covectors import components
+from dlngeom.points._nearest import carried_frames, nearby_frames
+from dlngeom.submersion._equations import Geodesic
+
+__all__ = ["end_to_end_geodesic", "network_geodesic"]
+
+State = tuple[Array, ...]
+
+# Beyond this depth a sum over layers in frames is cheaper than the layers themselves.
+_LAYERS = 64
+
+
+def end_to_end_geodesic(point: SVD, Z: Tangent, depth: float) -> Geodesic:
+    """Geodesic of ``g^N``: that of the smallest network above, or in frames where that is large."""
+    if depth == 1 and point.s.shape[-1] == min(point.u.shape[-2], point.vt.shape[-1]):
+        return _straight_line(point, Z)
+    if 1 < depth <= _LAYERS:
+        return _lifted_geodesic(point, Z, int(depth))
+    return _framed_geodesic(point, Z, depth)
+
+
+def _straight_line(point: SVD, Z: Tangent) -> Geodesic:
+    """Geodesic of one layer of full rank, which the metric of Frobenius leaves straight."""
+    rank = point.s.shape[-1]
+
+    def at(state: State) -> SVD:
+        linalg: Any = namespace(state[0]).linalg
+        return SVD(*linalg.svd(state[0], full_matrices=False))
+
+    return Geodesic(
+        (dense(point), dense((point, Z))),
+        lambda state: (state[1], state[1] * 0),
+        at,
+        lambda state: components(at(state), state[1]),
+        lambda state: at(state).s[..., rank - 1],
+        lambda state, vector: (vector[0] * 0,),
+    )
+
+
+def _lifted_geodesic(point: SVD, Z: Tangent, depth: int) -> Geodesic:
+    """Shadow of the horizontal geodesic of the smallest network."""
+    curve = network_geodesic(smallest_network(point, depth), smallest_lift(point, Z, depth))
+
+    def below(state: State) -> SVD:
+        lam, q = curve.point(state)
+        return SVD(q[-1], lam**depth, q[0].mT)
+
+    def velocity(state: State) -> Tangent:
+        frames = curve.point(state)
+        return push_down(frames, tangent_part(frames, resolve(frames, state[depth:])))
+
+    transport = _transport(below, velocity, depth)
+    return curve._replace(point=below, velocity=velocity, transport=transport)
+
+
+def _transport(
+    point: Callable[[State], SVD], velocity: Callable[[State], Tangent], depth: float
+) -> Callable[[State, State], State]:
+    """Rate ``-Gamma(W', Z)`` of a parallel field of dense vectors."""
+
+    def rate(state: State, vector: State) -> State:
+        at = point(state)
+        table = christoffel_table(at.s, depth)
+        return (-contract(at, table, velocity(state), components(at, vector[0])),)
+
+    return rate
+
+
+def _framed_geodesic(point: SVD, Z: Tangent, depth: float) -> Geodesic:
+    r"""Geodesic of ``g^N`` as :math:`W = U S V^T` with :math:`U^T \dot U = V^T \dot V = 0`.
+
+    .. math:: \ddot W = 2 \sum_{p<q} W_N \cdots V_q \cdots V_p \cdots W_1
+
+    with the horizontal lift ``V`` of the velocity; exact, but ``S`` holds singular values of the
+    product, which vary more than those of the layers.
+    """
+    u, s, v = point.u, point.s, point.vt.mT
+    column = s[..., None, :]
+    start = (u, column * identity(s.shape[-1], s), v, Z.Up / column, Z.M, Z.Vp / column)
+
+    def rates(state: State) -> State:
+        U, S, V, dU, dS, dV = state
+        return (dU, dS, dV, *_accelerations(U, S, V, dU, dS, dV, depth))
+
+    return Geodesic(
+        start,
+        rates,
+        _point,
+        _velocity,
+        lambda state: _clearance(state[1], depth),
+        _transport(_point, _velocity, depth),
+    )
+
+
+def _accelerations(
+    U: Array, S: Array, V: Array, dU: Array, dS: Array, dV: Array, depth: float
+) -> tuple[Array, Array, Array]:
+    linalg: Any = namespace(S).linalg
+    left, s, right_t = linalg.svd(S)
+    right = right_t.mT
+    row, column = s[..., :, None], s[..., None, :]
+    Y = (left.mT @ dS @ right) / spectral.weights(row, column, depth)
+    gram_u, gram_v = dU.mT @ dU, dV.mT @ dV
+    core = left @ _products(s, Y, depth) @ right_t
+    end = 1 - 2 / depth
+    turn_u = left @ (Y * column**end) @ left.mT
+    turn_v = right @ (Y * row**end).mT @ right_t
+    ddU = -2 * dU @ turn_u - U @ gram_u
+    ddV = -2 * dV @ turn_v - V @ gram_v
+    return ddU, core + gram_u @ S + S @ gram_v, ddV
+
+
+def _products(s: Array, Y: Array, depth: float) -> Array:
+    """Twice the sum over pairs of layers of the product with both replaced by their velocity."""
+    nodes = spectral.layers(depth)
+    left, right, weight = (constant(x, s)[:, None, None] for x in nodes[:3])
+    row, column = s[..., None, :, None], s[..., None, None, :]
+    Y = Y[..., None, :, :]
+    below = row * Y * spectral.partial_weights(row, column, right, depth)
+    return 2 * namespace(s).sum(weight * row ** (2 * left) * (Y @ below), axis=-3)
+
+
+def _point(state: State) -> SVD:
+    """Singular value decomposition, orthonormal to rounding."""
+    U, S, V = state[:3]
+    linalg: Any = namespace(S).linalg
+    (q_left, a), (q_right, b) = linalg.qr(U), linalg.qr(V)
+    u, s, vt = linalg.svd(a @ S @ b.mT)
+    return SVD(q_left @ u, s, vt @ q_right.mT)
+
+
+def _velocity(state: State) -> Tangent:
+    """Velocity, in the frames of the point."""
+    U, S, V, dU, dS, dV = state
+    u, _, vt = _point(state)
+    v = vt.mT
+    right, left = V.mT @ v, U.mT @ u
+    Zv = dU @ (S @ right) + U @ (dS @ right) + U @ (S @ (dV.mT @ v))
+    Ztu = dV @ (S.mT @ left) + V @ (dS.mT @ left) + V @ (S.mT @ (dU.mT @ u))
+    M = u.mT @ Zv
+    return Tangent(remainder(u, Zv, M), M, remainder(v, Ztu, M.mT))
+
+
+def _clearance(S: Array, depth: float) -> Array:
+    """Distance from lower rank, or, of deep ones, whether rounding can tell the two apart."""
+    linalg: Any = namespace(S).linalg
+    s = linalg.svd(S)[1]
+    told = s[..., -1] > 16 * eps(S) * s[..., 0]
+    return s[..., -1] if depth == 1 else namespace(s).astype(told, s.dtype)
+
+
+def network_geodesic(point: Frames, V: Sequence[Array]) -> Geodesic:
+    r"""Geodesic of the balanced manifold, whose acceleration is normal.
+
+    .. math:: \ddot W_p = \mathrm{II}(\dot W, \dot W)_p
+    """
+    depth, r = len(point.q) - 1, point.lam.shape[-1]
+    column = point.lam[..., None, :]
+    layers = ((high * column) @ low.mT for low, high in pairwise(point.q))
+    start = (*layers, *V)
+
+    def rates(state: State) -> State:
+        W, dW = state[:depth], state[depth:]
+        return (*dW, *normal_acceleration(carried_frames(W, r), dW))
+
+    def velocity(state: State) -> tuple[Array, ...]:
+        frames = nearby_frames(state[:depth], r)
+        return assemble(frames, tangent_part(frames, resolve(frames, state[depth:])))
+
+    def transport(state: State, vector: State) -> State:
+        return second_form(carried_frames(state[:depth], r), state[depth:], vector)
+
+    def lifted(state: State, vector: State) -> State:
+        frames, dW = carried_frames(state[:depth], r), state[depth:]
+        pairs = zip(second_form(frames, dW, vector), integrability(frames, dW, vector), strict=True)
+        return tuple(x + y for x, y in pairs)
+
+    return Geodesic(
+        start,
+        rates,
+        lambda state: nearby_frames(state[:depth], r),
+        velocity,
+        lambda state: nearby_frames(state[:depth], r).lam[..., -1],
+        transport,
+        lifted,
+    )

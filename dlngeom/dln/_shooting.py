@@ -1,0 +1,189 @@
+"""Boundary value problems for geodesics: unknowns, guesses and residuals of shooting.
+
+The unknown is the initial velocity in an orthonormal basis, so its length is the distance, and
+the residual is what is missing at the target, in an orthonormal basis there.  Points come with
+one axis for the pairs to join, further ones in front of it for several tries of each.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlngeom import network
+from dlngeom._lib.arrays import norm
+from dlngeom.balanced import orthonormal_frame
+from dlngeom.dln._geodesics import end_to_end_geodesic, network_geodesic
+from dlngeom.endtoend import _kernels
+from dlngeom.points import SVD, Frames, Tangent, dense
+from dlngeom.points._nearest import closest_frames
+from dlngeom.submersion._equations import Geodesic, Shooting
+
+__all__ = ["end_to_end_shooting", "network_shooting"]
+
+# Guesses at infinite depth are those of a network of so many layers.
+_FINITE_DEPTH = 8
+
+
+class _Basis(NamedTuple):
+    """Orthonormal basis of the tangent space at a matrix of rank ``r``.
+
+    Attributes
+    ----------
+    u, v : array (pair, m, r), (pair, n, r)
+    across_u, across_v : array (pair, m, m - r), (pair, n, n - r)
+        Orthonormal complements.
+    core, column : array (pair, r, r), (pair, 1, r)
+        Lengths, by the metric, of what has length one by Frobenius, inverted.
+    """
+
+    u: np.ndarray
+    v: np.ndarray
+    across_u: np.ndarray
+    across_v: np.ndarray
+    core: np.ndarray
+    column: np.ndarray
+
+    def vector(self, coefficients: np.ndarray) -> Tangent:
+        """Tangent vectors of coefficients ``(..., pair, dim)``."""
+        r, batch = self.u.shape[-1], coefficients.shape[:-1]
+        rows = (self.across_u.shape[-1], r, self.across_v.shape[-1])
+        ends = np.cumsum([size * r for size in rows])[:-1]
+        blocks = np.split(coefficients, ends, axis=-1)
+        up, M, vp = (x.reshape(*batch, size, r) for x, size in zip(blocks, rows, strict=True))
+        return Tangent(
+            self.across_u @ (up * self.column), M * self.core, self.across_v @ (vp * self.column)
+        )
+
+    def coefficients(self, D: np.ndarray) -> np.ndarray:
+        """Coefficients ``(..., pair, dim)`` of the tangent part of dense matrices."""
+        Dv, Dtu = D @ self.v, D.mT @ self.u
+        up = self.across_u.mT @ Dv / self.column
+        vp = self.across_v.mT @ Dtu / self.column
+        blocks = (up, self.u.mT @ Dv / self.core, vp)
+        return np.concatenate([x.reshape(*D.shape[:-2], -1) for x in blocks], axis=-1)
+
+
+def _basis(point: SVD, depth: float) -> _Basis:
+    u, s, v = point.u, point.s, point.vt.mT
+    r = s.shape[-1]
+    across_u, across_v = (np.linalg.qr(x, mode="complete")[0][..., r:] for x in (u, v))
+    at = _kernels.metric(s, depth)
+    ones = _kernels.Metric(np.ones((len(s), r, r)), np.ones((len(s), 1, r)))
+    core, column = ones if at is None else at
+    return _Basis(u, v, across_u, across_v, np.sqrt(core), np.sqrt(column))
+
+
+def end_to_end_shooting(point: SVD, other: SVD, depth: float) -> Shooting:
+    """Shoot from matrices to others, within the spans of both.
+
+    A geodesic stays in the spans of its initial frames and of their velocity, so the problem has
+    at most ``2 r`` rows and columns however large the matrices are.
+    """
+    left, right = _joint_frame(point.u, other.u), _joint_frame(point.vt.mT, other.vt.mT)
+    small, target = (SVD(left.mT @ x.u, x.s, x.vt @ right) for x in (point, other))
+    here, there, goal = _basis(small, depth), _basis(target, depth), dense(target)
+
+    def geodesic(coefficients: np.ndarray) -> Geodesic:
+        start = SVD(*(_spread(x, coefficients) for x in small))
+        return end_to_end_geodesic(start, here.vector(coefficients), depth)
+
+    def residual(reached: SVD) -> np.ndarray:
+        return there.coefficients(dense(reached) - goal)
+
+    def miss(reached: SVD) -> np.ndarray:
+        gap: np.ndarray = norm(dense(reached) - goal) / norm(goal)
+        return gap
+
+    def vector(coefficients: np.ndarray) -> Tangent:
+        Up, M, Vp = here.vector(coefficients)
+        return Tangent(left @ Up, M, right @ Vp)
+
+    apart = _separated((point.vt.mT, point.u), (other.vt.mT, other.u))
+    changes = (_aligned(small, target, depth), goal - dense(small))
+    guesses = [here.coefficients(D) for D in changes]
+    return Shooting(guesses, apart, geodesic, residual, miss, vector)
+
+
+def _spread(x: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """Repeat arrays of points for several tries."""
+    return np.broadcast_to(x, (*coefficients.shape[:-2], *x.shape))
+
+
+def _separated(q: tuple[np.ndarray, ...], others: tuple[np.ndarray, ...]) -> np.ndarray:
+    """Whether determinants differ in sign, of the product of layers between two full frames."""
+    pairs = [(a, b) for a, b in zip(q, others, strict=True) if a.shape[-1] == a.shape[-2]]
+    signs = [np.linalg.det(a.mT @ b) > 0 for a, b in pairs]
+    return np.any([x != signs[0] for x in signs], axis=0) if pairs else np.zeros(len(q[0]), bool)
+
+
+def _joint_frame(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Orthonormal columns that span two frames."""
+    return np.linalg.qr(np.concatenate([first, second], axis=-1))[0]
+
+
+def _aligned(point: SVD, target: SVD, depth: float) -> np.ndarray:
+    """Shadow of the difference to the nearest network over the target."""
+    layers = int(min(depth, _FINITE_DEPTH))
+    r = point.s.shape[-1]
+    q = (point.vt.mT, *[np.broadcast_to(np.eye(r), (len(point.s), r, r))] * (layers - 1), point.u)
+    factors = _layers(Frames(point.s ** (1 / layers), q))
+    lam = target.s ** (1 / layers)
+    nearest = closest_frames(factors, lam / lam[..., :1], (target.vt.mT, target.u))
+    others = _layers(Frames(lam, nearest))
+    change = tuple(b - a for a, b in zip(factors, others, strict=True))
+    shadow: np.ndarray = network.differential(factors, change)
+    return shadow
+
+
+def network_shooting(point: Frames, other: Frames) -> Shooting:
+    """Shoot from balanced networks to others."""
+    here, there = (_flat(orthonormal_frame(x), 3) for x in (point, other))
+    goal = _flat(_layers(other), 2)
+    widths = [q.shape[-2] for q in point.q]
+
+    def vector(coefficients: np.ndarray) -> tuple[np.ndarray, ...]:
+        flat = (coefficients[..., None, :] @ here)[..., 0, :]
+        shapes = [(high, low) for low, high in pairwise(widths)]
+        parts = np.split(flat, np.cumsum([a * b for a, b in shapes])[:-1], axis=-1)
+        return tuple(
+            x.reshape(*x.shape[:-1], *shape) for x, shape in zip(parts, shapes, strict=True)
+        )
+
+    def geodesic(coefficients: np.ndarray) -> Geodesic:
+        lam, *q = (_spread(x, coefficients) for x in (point.lam, *point.q))
+        return network_geodesic(Frames(lam, tuple(q)), vector(coefficients))
+
+    def gap(reached: Frames) -> np.ndarray:
+        missing: np.ndarray = _flat(_layers(reached), 2) - goal
+        return missing
+
+    def miss(reached: Frames) -> np.ndarray:
+        way: np.ndarray = np.linalg.norm(gap(reached), axis=-1) / np.linalg.norm(goal, axis=-1)
+        return way
+
+    def residual(reached: Frames) -> np.ndarray:
+        return _times(there, gap(reached))
+
+    guess = _times(here, goal - _flat(_layers(point), 2))
+    return Shooting([guess], _separated(point.q, other.q), geodesic, residual, miss, vector)
+
+
+def _times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Matrix-vector products, pair by pair."""
+    product: np.ndarray = (matrices @ vectors[..., None])[..., 0]
+    return product
+
+
+def _layers(point: Frames) -> tuple[np.ndarray, ...]:
+    column = point.lam[..., None, :]
+    return tuple((high * column) @ low.mT for low, high in pairwise(point.q))
+
+
+def _flat(layers: Any, axes: int) -> np.ndarray:
+    """Entries of all layers in one last axis."""
+    keep = axes - 2
+    batch = layers[0].ndim - axes
+    return np.concatenate([x.reshape(*x.shape[: batch + keep], -1) for x in layers], axis=-1)

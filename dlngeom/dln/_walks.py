@@ -1,0 +1,291 @@
+"""Random walks of balanced networks and of end-to-end matrices, in frames.
+
+Noise and gradient become cores and perpendicular parts of the frames, where the second-order
+retraction costs one symmetric eigenvalue problem and one linear solve per frame.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+
+from dlngeom import spectral
+from dlngeom._lib.arrays import (
+    Array,
+    antisymmetric,
+    constant,
+    identity,
+    is_square,
+    namespace,
+    project_out,
+    symmetric,
+)
+from dlngeom.balanced._balance import Balance, balance, balance_defect, correct, multipliers, pair
+from dlngeom.balanced._curves import corrected, fast_move, turned
+from dlngeom.balanced._in_frames import Along
+from dlngeom.endtoend import _lifts
+from dlngeom.points import SVD, Frames, Tangent, _covectors, dense, svd
+from dlngeom.points._covectors import Covector, checked_covector
+from dlngeom.submersion._walks import Draw, State
+
+__all__ = ["EndToEndWalk", "InfiniteWalk", "NetworkWalk", "lifted"]
+
+
+@dataclass(frozen=True)
+class NetworkWalk:
+    """Walk of balanced networks; the state is their frames."""
+
+    compiles: ClassVar[bool] = True
+
+    def start(self, point: Frames) -> State:
+        """Return the frames themselves."""
+        return point
+
+    def point(self, state: State) -> Frames:
+        """Return the frames themselves."""
+        return Frames(*state)
+
+    def below(self, state: State) -> Array:
+        """Dense end-to-end matrix."""
+        return dense(state)
+
+    def covector(self, state: State, value: Any) -> Covector:
+        """Check a covector."""
+        q = state.q
+        return checked_covector(value, q[-1].shape[-2], q[0].shape[-2], state.lam)
+
+    def noise(self, state: State, draw: Draw) -> tuple[Array, ...]:
+        """Gaussian layers."""
+        widths, chains = [q.shape[-2] for q in state.q], state.lam.shape[0]
+        return tuple(draw((chains, up, low)) for low, up in pairwise(widths))
+
+    def step(
+        self, state: State, noise: Any, covector: Any, time: Any, vertical: Any, horizontal: Any
+    ) -> State:
+        """Step with the second-order retraction."""
+        at = balance(state.lam, len(state.q) - 1)
+        V = anisotropic(state, at, noise, vertical, horizontal)
+        if covector is not None:
+            V = _minus(V, time, lifted(state, covector))
+        return turned(state, *corrected(state, V, at, damped=True), fast_move)
+
+    def reach(self, state: State) -> Array | None:
+        """Return the size of noise up to which the frames turn by small angles."""
+        return _reach(state)
+
+
+def anisotropic(frames: Frames, at: Balance, noise: Any, vertical: Any, horizontal: Any) -> Along:
+    """Vector ``(a P_v + b P_h) xi`` in frames."""
+    core, perp = _in_frames(frames, noise)
+    a, b = (_columns(x, 3) for x in (vertical, horizontal))
+    defect = balance_defect(at, core)
+    if vertical is horizontal:
+        core = b * (core - correct(at, multipliers(at, symmetric(defect))))
+    else:
+        # One solve serves both: its antisymmetric part is the vertical one.
+        S = multipliers(at, defect)
+        core = b * core - correct(at, b * S - a * antisymmetric(S))
+    a, b = (_columns(x, 2) for x in (vertical, horizontal))
+    sizes = (b, *(a for _ in perp[1:-1]), b)
+    return Along(core, tuple(_times(x, L) for x, L in zip(sizes, perp, strict=True)))
+
+
+def _times(size: Any, perp: Any) -> Any:
+    """Product with a part that is 0.0, and stays so, where a frame is square."""
+    return perp if isinstance(perp, float) else size * perp
+
+
+def _in_frames(frames: Frames, X: Any) -> tuple[Array, list[Any]]:
+    """Cores of a vector, and its tangent part out of the frames, 0.0 where these are square."""
+    q, images = frames.q, [x @ low for x, low in zip(X, frames.q[:-1], strict=True)]
+    core = [hi.mT @ y for hi, y in zip(q[1:], images, strict=True)]
+    perp = []
+    for p, frame in enumerate(q):
+        parts = []
+        if p > 0 and not is_square(frame):
+            parts.append(images[p - 1] - frame @ core[p - 1])
+        if p < len(X) and not is_square(frame):
+            parts.append(X[p].mT @ q[p + 1] - frame @ core[p].mT)
+        perp.append(sum(parts) / len(parts) if parts else 0.0)
+    return namespace(core[0]).stack(core, axis=-3), perp
+
+
+def lifted(frames: Frames, covector: Covector) -> Along:
+    """Lifted gradient (3.6) in frames."""
+    first, last, lam = frames.q[0], frames.q[-1], frames.lam
+    depth = len(frames.q) - 1
+    GV, GU = _covectors.apply(covector, first), _covectors.apply_transpose(covector, last)
+    core = last.mT @ GV
+    tip = (lam ** (depth - 1))[..., None, :]
+    ends = [
+        0.0 if is_square(q) else project_out(q, image) * tip
+        for q, image in ((first, GU), (last, GV))
+    ]
+    return Along(_spread(lam, core, depth), (ends[0], *(0.0,) * (depth - 1), ends[1]))
+
+
+def _spread(lam: Array, core: Array, depth: int) -> Array:
+    """Cores ``lam_k^(N-p) C_kl lam_l^(p-1)`` of all layers."""
+    left, right = (constant(x, lam)[:, None, None] for x in _exponents(depth))
+    row, column = lam[..., None, :, None], lam[..., None, None, :]
+    return row**left * core[..., None, :, :] * column**right
+
+
+def _exponents(depth: int) -> tuple[np.ndarray, np.ndarray]:
+    p = np.arange(1.0, depth + 1)
+    return depth - p, p - 1
+
+
+def _minus(V: Along, time: Any, gradient: Along) -> Along:
+    core = V.core - _columns(time, 3) * gradient.core
+    perp = zip(V.perp, gradient.perp, strict=True)
+    return Along(core, tuple(x - _times(_columns(time, 2), y) for x, y in perp))
+
+
+def _columns(value: Any, axes: int) -> Any:
+    """Give a number for each chain trailing axes, and a single number none."""
+    if isinstance(value, (int, float)) or value.ndim == 0:
+        return value
+    return value[(..., *(None,) * axes)]
+
+
+def _reach(frames: Frames) -> Array | None:
+    """Largest noise that turns frames by a small angle, within their span and out of it."""
+    lam, limits = frames.lam, []
+    across = max(q.shape[-2] - q.shape[-1] for q in frames.q)
+    if lam.shape[-1] > 1:
+        limits.append((lam[..., -1] + lam[..., -2]) / lam.shape[-1] ** 0.5)
+    if across:
+        limits.append(lam[..., -1] / across**0.5)
+    if not limits:
+        return None
+    return limits[0] if len(limits) == 1 else namespace(lam).minimum(*limits)
+
+
+@dataclass(frozen=True)
+class EndToEndWalk:
+    """Walk of end-to-end matrices of finite depth: the horizontal walk of the smallest network.
+
+    The state is the singular values of its layers and the two outer frames; inner frames are
+    not seen from downstairs, and need not move.
+
+    Parameters
+    ----------
+    depth, rank : int
+    factored : bool
+        Whether points are an SVD, rather than dense.
+    """
+
+    compiles: ClassVar[bool] = True
+
+    depth: int
+    rank: int
+    factored: bool
+
+    def start(self, point: Array | SVD) -> State:
+        """Singular values of the layers, and outer frames."""
+        point = point if isinstance(point, SVD) else svd(point, self.rank)
+        return Frames(spectral.root(point.s, self.depth), (point.vt.mT, point.u))
+
+    def point(self, state: State) -> Any:
+        """SVD or dense matrix."""
+        W = SVD(state.q[-1], state.lam**self.depth, state.q[0].mT)
+        return W if self.factored else dense(W)
+
+    def below(self, state: State) -> Any:
+        """SVD or dense matrix."""
+        return self.point(state)
+
+    def covector(self, state: State, value: Any) -> Covector:
+        """Check a covector."""
+        q = state.q
+        return checked_covector(value, q[-1].shape[-2], q[0].shape[-2], state.lam)
+
+    def noise(self, state: State, draw: Draw) -> Array:
+        """Gaussian matrix."""
+        q = state.q
+        return draw((state.lam.shape[0], q[-1].shape[-2], q[0].shape[-2]))
+
+    def step(
+        self, state: State, noise: Array, covector: Any, time: Any, vertical: Any, horizontal: Any
+    ) -> State:
+        """Step along the horizontal lift ``dphi^* A^(-1/2) xi`` of the noise."""
+        (first, last), b = state.q, _columns(horizontal, 2)
+        inner_frames = (identity(self.rank, state.lam),) * (self.depth - 1)
+        frames = Frames(state.lam, (first, *inner_frames, last))
+        image = noise @ first
+        core = _unit_spread(state.lam, last.mT @ image, self.depth)
+        inner = (0.0,) * (self.depth - 1)
+        ends = [
+            0.0 if is_square(q) else b * project_out(q, x)
+            for q, x in ((first, noise.mT @ last), (last, image))
+        ]
+        V = Along(_columns(horizontal, 3) * core, (ends[0], *inner, ends[1]))
+        if covector is not None:
+            V = _minus(V, time, lifted(frames, covector))
+        motion, perp = corrected(frames, V, damped=True)
+        moved = turned(frames, motion, perp, fast_move, ends_only=True)
+        return Frames(moved.lam, (moved.q[0], moved.q[-1]))
+
+    def reach(self, state: State) -> Array | None:
+        """Return the size of noise up to which the frames turn by small angles."""
+        return _reach(state)
+
+
+def _unit_spread(lam: Array, core: Array, depth: int) -> Array:
+    """Horizontal cores of all layers, an orthonormal image of one core, at any ratio."""
+    row, column = (x[..., None, :, :] for x in pair(lam))
+    left, right = (constant(x, lam)[:, None, None] for x in _exponents(depth))
+    shares = row**left * column**right
+    xp = namespace(lam)
+    length = xp.sqrt(xp.sum(shares * shares, axis=-3, keepdims=True))
+    return core[..., None, :, :] * (shares / length)
+
+
+@dataclass(frozen=True)
+class InfiniteWalk:
+    """Walk of invertible matrices with the metric of infinite depth; the state is their SVD."""
+
+    factored: bool
+
+    def start(self, point: Array | SVD) -> State:
+        """SVD of a matrix."""
+        return point if isinstance(point, SVD) else svd(point)
+
+    def point(self, state: State) -> Any:
+        """SVD or dense matrix."""
+        return SVD(*state) if self.factored else dense(SVD(*state))
+
+    def below(self, state: State) -> Any:
+        """SVD or dense matrix."""
+        return self.point(state)
+
+    def covector(self, state: State, value: Any) -> Covector:
+        """Check a covector."""
+        return checked_covector(value, state.u.shape[-2], state.vt.shape[-1], state.s)
+
+    def noise(self, state: State, draw: Draw) -> Array:
+        """Gaussian matrix."""
+        return draw(tuple(state.u.shape))
+
+    def step(
+        self, state: State, noise: Array, covector: Any, time: Any, vertical: Any, horizontal: Any
+    ) -> State:
+        """Step with the second-order retraction downstairs."""
+        s, v = state.s, state.vt.mT
+        weights = spectral.weights(s[..., :, None], s[..., None, :], math.inf)
+        root = namespace(s).sqrt(weights)
+        M = _columns(horizontal, 2) * root * (state.u.mT @ noise @ v)
+        if covector is not None:
+            core = state.u.mT @ _covectors.apply(covector, v)
+            M = M - _columns(time, 2) * weights * core
+        Z = Tangent(state.u * 0, M, v * 0)
+        return _lifts.second_order_retraction(state, Z, math.inf)
+
+    def reach(self, state: State) -> None:
+        """Singular values are never lost: there is no limit."""
+        return

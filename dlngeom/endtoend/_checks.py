@@ -1,0 +1,86 @@
+"""Checks of points and tangent vectors downstairs, which also bring them to factored form."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias
+
+from dlngeom._lib import checks
+from dlngeom._lib.arrays import Array, namespace, norm
+from dlngeom.points import SVD, Tangent, _covectors, dense, svd
+from dlngeom.points._checks import check_svd, require_positive, require_weights
+from dlngeom.points._covectors import Covector
+
+__all__ = ["Point", "TangentVector", "checked_components", "checked_point"]
+
+Point: TypeAlias = Array | SVD
+TangentVector: TypeAlias = Array | Tangent
+
+
+def checked_point(W: Point, depth: float, check_finite: bool, *, invertible: bool = False) -> SVD:
+    """Check a point and the depth, and return the point as a thin SVD."""
+    depth = checks.depth(depth)
+    if isinstance(W, SVD):
+        point = check_svd(W, check_finite=check_finite)
+        limit = 0.0
+    else:
+        point = _dense_point(W, check_finite)
+        limit = max(W.shape[-2:]) * float(namespace(W).finfo(W.dtype).eps)
+    m, r, n = point.u.shape[-2], point.s.shape[-1], point.vt.shape[-1]
+    if depth == math.inf and not m == n == r:
+        raise ValueError(
+            f"depth=inf needs a square matrix of full rank, W is {m} x {n} of rank {r}: "
+            "its column and row spaces would freeze"
+        )
+    if check_finite and (invertible or depth == math.inf):
+        require_positive("W", point.s, limit)
+        require_weights("W", point.s, depth)
+    return point
+
+
+def _dense_point(W: Array, check_finite: bool) -> SVD:
+    if check_finite:
+        return svd(W)
+    return SVD(*namespace(W).linalg.svd(W, full_matrices=False))
+
+
+def checked_components(
+    name: str, W: Point, point: SVD, Z: Covector, check_finite: bool, *, tangent: bool
+) -> Tangent:
+    """Tangent components of a covector, or of a tangent vector that must have no others."""
+    m, r, n = point.u.shape[-2], point.s.shape[-1], point.vt.shape[-1]
+    if isinstance(Z, Tangent) and not isinstance(W, SVD):
+        raise ValueError(f"{name} is a Tangent, whose frames a dense W does not fix: pass an SVD")
+    if isinstance(Z, Tangent):
+        return _checked_tangent(name, point, Z, check_finite)
+    Z = _covectors.as_covector(name, Z, m, n, like=point.s, check_finite=check_finite)
+    _covectors.check_batch(name, Z, tuple(point.s.shape[:-1]))
+    vector = _covectors.components(point, Z)
+    if tangent and check_finite and r < min(m, n):
+        gap = norm(_covectors.to_dense(Z) - dense((point, vector)))
+        _require_tangent(name, point, gap, norm(_covectors.to_dense(Z)))
+    return vector
+
+
+def _checked_tangent(name: str, point: SVD, Z: Tangent, check_finite: bool) -> Tangent:
+    m, r, n = point.u.shape[-2], point.s.shape[-1], point.vt.shape[-1]
+    namespace(point.s, *Z)
+    for field, x, rows in zip(Z._fields, Z, (m, r, n), strict=True):
+        checks.matrix(f"{name}.{field}", x)
+        checks.shape(f"{name}.{field}", x, (rows, r))
+        checks.same_dtype(f"{name} and the point", x, point.s)
+        if check_finite:
+            checks.finite(f"{name}.{field}", x)
+    if check_finite:
+        xp = namespace(*Z)
+        off = xp.sqrt(norm(point.u.mT @ Z.Up) ** 2 + norm(point.vt @ Z.Vp) ** 2)
+        _require_tangent(name, point, off, xp.sqrt(sum(norm(x) ** 2 for x in Z)))
+    return Z
+
+
+def _require_tangent(name: str, point: SVD, gap: Array, size: Array) -> None:
+    xp = namespace(gap)
+    worst = float(xp.max(gap / xp.where(size == 0, xp.ones_like(size), size)))
+    limit = checks.relative_tolerance(point.s)
+    if not worst <= limit:
+        raise ValueError(f"{name} is not tangent: off by {worst:.2g} relative, allowed {limit:g}")

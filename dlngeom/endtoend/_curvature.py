@@ -1,0 +1,182 @@
+"""Levi-Civita connection and curvature of ``g^N``, in closed form.
+
+In the frames of a point the Christoffel operator is a product of matrices, entry by entry
+weighted by second divided differences of ``x^N``, which are sums of positive terms.  Curvature
+is that of the base of a submersion, by the formula of O'Neill.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from dlngeom import balanced, spectral
+from dlngeom._lib.arrays import Array, constant, namespace
+from dlngeom.balanced._curvature import _combine, integrability
+from dlngeom.balanced._geometry import tangent_part
+from dlngeom.balanced._in_frames import resolve
+from dlngeom.endtoend._checks import Point, TangentVector, checked_components, checked_point
+from dlngeom.endtoend._lifts import push_down, smallest_lift, smallest_network
+from dlngeom.points import SVD, Tangent, dense
+
+__all__ = ["christoffel", "christoffel_table", "contract", "curvature"]
+
+
+def christoffel(
+    W: Point, X: TangentVector, Y: TangentVector, depth: float, *, check_finite: bool = True
+) -> Array:
+    r"""Christoffel operator: what the covariant derivative adds to the plain one.
+
+    .. math:: \nabla_X Y = D_X Y + \Gamma_W(X, Y), \qquad
+              \Gamma_W(X, Y) = -\sum_{p \ne q} W_N \cdots X_q \cdots Y_p \cdots W_1
+
+    with the horizontal lifts of ``X`` and ``Y``.  In the frames of ``W`` this is
+
+    .. math:: \Gamma_{il} = -\sum_j \frac{\sigma_j\, h_{N-2}(\lambda_i^2, \lambda_j^2,
+              \lambda_l^2)}{w_{ij} w_{jl}} (X_{ij} Y_{jl} + Y_{ij} X_{jl}), \qquad
+              h_k(a, b, c) = \sum_{e+f+g=k} a^e b^f c^g
+
+    Parameters
+    ----------
+    W : array (..., m, n) or SVD
+        Point of full rank, or of the rank of the SVD.
+    X, Y : array (..., m, n) or Tangent
+        Tangent vectors.
+    depth : int or inf
+        Number of layers.
+    check_finite : bool
+        Whether to check the values of the input.
+
+    Returns
+    -------
+    array (..., m, n)
+        Symmetric in ``X`` and ``Y``.  Below full rank it has a component across the tangent
+        space, minus the second fundamental form of the matrices of that rank.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`dlngeom.endtoend.inverse_cometric`.
+
+    Notes
+    -----
+    Derived from Theorem 13 of Menon, *The geometry of the deep linear network*: geodesics
+    downstairs are shadows of horizontal ones, whose acceleration is normal.
+    """
+    point = checked_point(W, depth, check_finite, invertible=True)
+    first = checked_components("X", W, point, X, check_finite, tangent=True)
+    second = first if Y is X else checked_components("Y", W, point, Y, check_finite, tangent=True)
+    return contract(point, christoffel_table(point.s, depth), first, second)
+
+
+def christoffel_table(s: Array, depth: float) -> Array:
+    """Weights ``(..., r + 1, r, r + 1)`` of a pair of entries; the last index means a null space.
+
+    ``depth=inf`` has no null spaces.
+    """
+    xp = namespace(s)
+    r = s.shape[-1]
+    if depth == 1:
+        across = constant(range(r + 1), s) == r
+        both = xp.astype(across[:, None, None] & across, s.dtype)
+        return both / s[..., None, :, None]
+    nodes = spectral.layers(depth)
+    left, right, weight = (constant(x, s) for x in nodes[:3])
+    square = depth == math.inf
+    ends = s if square else xp.concat([s, s[..., :1] * 0], axis=-1)
+    # One matrix product sums over the layers: above the second vector, below it.
+    above = ends[..., :, None] ** (2 * left)
+    pairs = (s[..., None, :, None], ends[..., None, None, :])
+    below = spectral.partial_weights(*pairs, right[:, None, None], depth)
+    flat = xp.reshape(weight[:, None, None] * below, (*below.shape[:-2], r * ends.shape[-1]))
+    sums = xp.reshape(above @ flat, (*s.shape[:-1], ends.shape[-1], r, ends.shape[-1]))
+    weights = spectral.weights(s[..., :, None], ends[..., None, :], depth)
+    table = sums * s[..., None, :, None] / weights[..., None, :, :]
+    table = table / weights.mT[..., :, :, None]
+    return _padded(table) if square else table
+
+
+def _padded(table: Array) -> Array:
+    """Add a null space that nothing reaches."""
+    xp = namespace(table)
+    table = xp.concat([table, table[..., :1, :, :] * 0], axis=-3)
+    return xp.concat([table, table[..., :1] * 0], axis=-1)
+
+
+def contract(point: SVD, table: Array, X: Tangent, Y: Tangent) -> Array:
+    """Dense Christoffel operator from its weights, for two tangent vectors."""
+    xp: Any = namespace(point.s)
+    u, v, r = point.u, point.vt.mT, point.s.shape[-1]
+
+    def product(a: Array, b: Array, weights: Array) -> Array:
+        return xp.sum(weights * (a[..., :, :, None] * b[..., None, :, :]), axis=-2)
+
+    pairs = ((X, Y),) if Y is X else ((X, Y), (Y, X))
+    core, up, vp, across = (0.0 * x for x in (X.M, X.Up, X.Vp, X.Up @ X.Vp.mT))
+    inside, last = table[..., :r, :, :r], table[..., r, :, r]
+    for a, b in pairs:
+        core = core + product(a.M, b.M, inside)
+        up = up + a.Up @ (b.M * table[..., r, :, :r])
+        vp = vp + b.Vp @ (a.M * table[..., :r, :, r]).mT
+        across = across + (a.Up * last[..., None, :]) @ b.Vp.mT
+    total = (u @ core + up) @ v.mT + u @ vp.mT + across
+    return -total * (2 / len(pairs))
+
+
+def curvature(
+    W: Point,
+    X: TangentVector,
+    Y: TangentVector,
+    Z: TangentVector,
+    depth: float,
+    *,
+    check_finite: bool = True,
+) -> TangentVector:
+    r"""Curvature of the end-to-end matrices with the metric ``g^N``.
+
+    .. math:: R(X, Y) Z = \nabla_X \nabla_Y Z - \nabla_Y \nabla_X Z - \nabla_{[X, Y]} Z
+              = \mathrm{d}\phi\left(R^\uparrow(X, Y) Z + 2 A_Z A_X Y - A_X A_Y Z + A_Y A_X Z\right)
+
+    Parameters
+    ----------
+    W : array (..., m, n) or SVD
+        Point of full rank, or of the rank of the SVD.
+    X, Y, Z : array (..., m, n) or Tangent
+        Tangent vectors.
+    depth : int
+        Number of layers.
+    check_finite : bool
+        Whether to check the values of the input.
+
+    Returns
+    -------
+    array (..., m, n) or Tangent
+        ``<R(X, Y) Y, X>`` is the sectional curvature of orthonormal vectors.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`dlngeom.endtoend.inverse_cometric`, and at ``depth=inf``, which has nothing
+        upstairs to compute in.
+
+    Notes
+    -----
+    B. O'Neill, *The fundamental equations of a submersion* (1966), in the smallest network over
+    ``W``; Theorem 13 of Menon, *The geometry of the deep linear network*.
+    """
+    point = checked_point(W, depth, check_finite, invertible=True)
+    if depth == float("inf"):
+        raise ValueError("depth=inf: curvature is computed upstairs, where it has nothing")
+    frames = smallest_network(point, int(depth))
+    a, b, c = (
+        smallest_lift(
+            point, checked_components(name, W, point, V, check_finite, tangent=True), int(depth)
+        )
+        for name, V in (("X", X), ("Y", Y), ("Z", Z))
+    )
+    total = balanced.curvature(frames, a, b, c)
+    for weight, x, y, z in ((2.0, c, a, b), (-1.0, a, b, c), (1.0, b, a, c)):
+        inner = integrability(frames, y, z)
+        total = _combine(1.0, total, weight, integrability(frames, x, inner))
+    below = push_down(frames, tangent_part(frames, resolve(frames, total)))
+    return below if isinstance(W, SVD) else dense((point, below))

@@ -1,0 +1,218 @@
+r"""Geometry downstairs in factored form: unchecked kernels on an SVD and its tangent vectors.
+
+With ``W = u diag(s) v^T`` and ``Z = u M v^T + U_p v^T + u V_p^T`` the metric acts entry by
+entry on ``M`` and column by column on ``U_p`` and ``V_p``.  Every function costs
+``O((m + n) r^2)`` plus work on ``r x r`` matrices, is batched, and is branch-free on values.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from dlngeom import spectral
+from dlngeom._lib.arrays import Array, constant, identity, inner, namespace, project_out, remainder
+from dlngeom.points import SVD, Tangent
+from dlngeom.points._covectors import Covector, apply, apply_transpose
+
+__all__ = [
+    "Metric",
+    "combine",
+    "hessian",
+    "hessian_of_covectors",
+    "inner_product",
+    "metric",
+    "pair",
+    "scaled",
+    "transport",
+    "truncated_svd",
+]
+
+
+# Up to this depth a product of powers is cheaper than logarithms.
+_FEW = 16
+
+
+def pair(s: Array) -> tuple[Array, Array]:
+    """Return views of ``s`` as rows ``s_k`` and columns ``s_l`` of an ``r x r`` matrix."""
+    return s[..., :, None], s[..., None, :]
+
+
+class Metric(NamedTuple):
+    """Eigenvalues of the cometric ``A`` at a point, on the parts of a tangent vector.
+
+    Attributes
+    ----------
+    core : array (..., r, r)
+        Weights of ``M``, entry by entry.
+    perpendicular : array (..., 1, r)
+        Weights of ``U_p`` and ``V_p``, column by column.
+    """
+
+    core: Array
+    perpendicular: Array
+
+
+def metric(s: Array, depth: float) -> Metric | None:
+    """Eigenvalues at a point with singular values ``s``; None at ``depth=1``, where all are one."""
+    if depth == 1:
+        return None
+    if depth == math.inf:
+        # Only square points of full rank exist there, which have no perpendicular part.
+        return Metric(spectral.weights(*pair(s), depth), s[..., None, :] * 0 + 1)
+    if depth <= _FEW:
+        return _sums_of_powers(s, int(depth))
+    columns = namespace(s).concat([s, s[..., :1] * 0], axis=-1)
+    table = spectral.weights(s[..., :, None], columns[..., None, :], depth)
+    return Metric(table[..., :-1], table[..., None, :, -1])
+
+
+def _sums_of_powers(s: Array, depth: int) -> Metric:
+    """Weights of few layers as one matrix product: sums of positive terms, hence accurate."""
+    squares = spectral.root(s, depth) ** 2
+    powers = squares[..., :, None] ** constant(range(depth), s)
+    upper = namespace(s).flip(powers, axis=-1)
+    return Metric(upper @ powers.mT, upper[..., None, :, 0])
+
+
+def scaled(Z: Tangent, at: Metric | None, power: float) -> Tangent:
+    """Apply ``A^power`` to a tangent vector."""
+    if at is None:
+        return Z
+    core, columns = _powers(at, Z.M, power)
+    return Tangent(Z.Up * columns, Z.M * core, Z.Vp * columns)
+
+
+def combine(a: Array, Z1: Tangent, b: Array, Z2: Tangent) -> Tangent:
+    """Linear combination ``a Z1 + b Z2``; ``a`` and ``b`` broadcast against matrices."""
+    return Tangent(*(a * x + b * y for x, y in zip(Z1, Z2, strict=True)))
+
+
+def inner_product(Z1: Tangent, Z2: Tangent, at: Metric | None) -> Array:
+    """Inner product ``g^N(Z1, Z2)``."""
+    if Z1.Up.shape[-2] == Z1.M.shape[-2] == Z1.Vp.shape[-2]:
+        # Nothing lies across square frames.
+        return inner(Z1.M, Z2.M if at is None else Z2.M / at.core)
+    terms = [inner(x, y) for x, y in zip(Z1, scaled(Z2, at, -1.0), strict=True)]
+    return terms[0] + terms[1] + terms[2]
+
+
+def transport(
+    point: SVD, other: SVD, Z: Tangent, here: Metric | None, there: Metric | None
+) -> Tangent:
+    r"""Vector transport :math:`A_{W'}^{1/2} P_{W'} A_W^{-1/2} Z`, which never lengthens a vector.
+
+    At ``depth=1`` it is the orthogonal projection of the embedded geometry.
+    """
+    (Up, M, Vp), u, v = Z, point.u, point.vt.mT
+    new_u, new_v = other.u, other.vt.mT
+    core, columns = _powers(here, M, -0.5)
+    new_core, new_columns = _powers(there, M, 0.5)
+    M = M * core
+    # Products of frames are r x r, and so is all scaling: five thin products a side remain.
+    uu, vv = new_u.mT @ u, new_v.mT @ v
+    up, vp = (new_u.mT @ Up) * columns, (new_v.mT @ Vp) * columns
+    turn_u, turn_v = M @ vv.mT + vp.mT, M.mT @ uu.mT + up.mT
+    turned = uu @ turn_u + up @ vv.mT
+    sides = []
+    for new, old, part, turn, across, inside in (
+        (new_u, u, Up, turn_u, vv, turned),
+        (new_v, v, Vp, turn_v, uu, turned.mT),
+    ):
+        image = old @ (turn * new_columns) + part @ (columns.mT * across.mT * new_columns)
+        sides.append(remainder(new, image, inside * new_columns))
+    return Tangent(sides[0], turned * new_core, sides[1])
+
+
+def _powers(at: Metric | None, like: Array, power: float) -> tuple[Array, Array]:
+    """Powers of the weights as factors of ``M`` and of columns, ones at ``depth=1``."""
+    if at is None:
+        return namespace(like).ones_like(like), namespace(like).ones_like(like[..., :1, :])
+    return at.core**power, at.perpendicular**power
+
+
+def truncated_svd(point: SVD, Z: Tangent) -> SVD:
+    """Metric projection of ``W + Z`` on rank ``r``, from an SVD of size ``2r x 2r``."""
+    xp = namespace(*point)
+    linalg: Any = xp.linalg
+    u, s, vt = point
+    r = s.shape[-1]
+    core = Z.M + s[..., :, None] * identity(r, s)
+    qu, ru = linalg.qr(Z.Up)
+    qv, rv = linalg.qr(Z.Vp)
+    block = xp.concat(
+        [xp.concat([core, rv.mT], axis=-1), xp.concat([ru, xp.zeros_like(core)], axis=-1)], axis=-2
+    )
+    left, values, right = linalg.svd(block, full_matrices=False)
+    new_u = u @ left[..., :r, :r] + qu @ left[..., r:, :r]
+    new_vt = right[..., :r, :r] @ vt + right[..., :r, r:] @ qv.mT
+    return SVD(new_u, values[..., :r], new_vt)
+
+
+def hessian_of_covectors(point: SVD, Z: Tangent, G: Covector, H: Covector, depth: float) -> Tangent:
+    """Riemannian Hessian from covectors ``G = E'(W)`` and ``H = E''(W)[Z]``."""
+    u, s, v = point.u, point.s[..., None, :], point.vt.mT
+    Hv = apply(H, v)
+    Kv = Hv + apply(G, Z.Vp / s)
+    Ktu = apply_transpose(H, u) + apply_transpose(G, Z.Up / s)
+    return hessian(point, Z, apply(G, v), apply_transpose(G, u), Kv, Ktu, u.mT @ Hv, depth)
+
+
+def hessian(
+    point: SVD,
+    Z: Tangent,
+    Gv: Array,
+    Gtu: Array,
+    Kv: Array,
+    Ktu: Array,
+    core: Array,
+    depth: float,
+) -> Tangent:
+    r"""Riemannian Hessian of ``E`` applied to ``Z``, from thin products with ``G = E'(W)``.
+
+    Lift ``Z`` to the smallest network over ``W``, differentiate the lifted gradient there and
+    push the result down.  All inner factors are ``diag(lam)``, so the product rule leaves sums
+    over layers of ``r x r`` matrices.
+
+    Parameters
+    ----------
+    point, Z : SVD, Tangent
+    Gv, Gtu : array (..., m, r), (..., n, r)
+        ``G v`` and ``G^T u``.
+    Kv, Ktu : array (..., m, r), (..., n, r)
+        ``E''(Z) v + G v'`` and ``E''(Z)^T u + G^T u'`` with ``v' = V_p/s``, ``u' = U_p/s``.
+    core : array (..., r, r)
+        ``u^T E''(Z) v``.
+    depth : int or inf
+    """
+    s = point.s
+    row, column = pair(s)
+    weight = spectral.weights(row, column, depth)
+    C = point.u.mT @ Gv
+    M = weight * core + _rotated(s, Z.M / weight, C, depth)
+    if depth == math.inf:
+        return Tangent(Kv * 0, M, Ktu * 0)
+    lam_row, lam_column = pair(spectral.root(s, depth))
+    # Weight of all layers but one, and what that leaves of Z in their product.
+    partial = spectral.partial_weights(row, column, constant(1 - 1 / depth, s), depth)
+    M = M + partial * lam_column**2 * (Gtu.mT @ (Z.Vp / s[..., None, :]))
+    M = M + partial * lam_row**2 * ((Z.Up / s[..., None, :]).mT @ Gv)
+    rest = partial * Z.M / weight
+    end = column ** (1 - 1 / depth)
+    left = Kv * end**2 + Gv @ ((rest * lam_row).mT * end)
+    right = Ktu * end**2 + Gtu @ (rest * lam_column * end)
+    return Tangent(project_out(point.u, left), M, project_out(point.vt.mT, right))
+
+
+def _rotated(s: Array, Y: Array, C: Array, depth: float) -> Array:
+    """Change of the products above and below each layer, summed over the layers."""
+    nodes = spectral.layers(depth)
+    row, column = (x[..., None, :, :] for x in pair(s))
+    left, right, weight = (constant(x, s)[:, None, None] for x in nodes[:3])
+    above = Y[..., None, :, :] * spectral.partial_weights(row, column, left, depth)
+    below = Y[..., None, :, :] * spectral.partial_weights(row, column, right, depth)
+    C = C[..., None, :, :]
+    xp = namespace(s)
+    first = xp.sum(weight * (above.mT @ C) * column ** (2 * right), axis=-3)
+    second = xp.sum(weight * (C @ below.mT) * row ** (2 * left), axis=-3)
+    return s[..., :, None] * first + s[..., None, :] * second

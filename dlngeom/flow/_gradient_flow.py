@@ -1,0 +1,218 @@
+r"""Gradient flows: of end-to-end matrices, of balanced networks, and of any network.
+
+One description of the energy, its Euclidean gradient ``E'(W)``, serves all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dlngeom._lib.arrays import Array
+from dlngeom._lib.ode.integrate import Options, checked_times
+from dlngeom._lib.trajectory import Trajectory
+from dlngeom._lib.vectors import batch_axes, combine, parts, rebuild, without_chain
+from dlngeom.dln._flows import network_flow as network_equation
+from dlngeom.flow._runs import FlowError, Observe, follow
+from dlngeom.points import SVD, Frames
+from dlngeom.points._checks import check_factors
+from dlngeom.points._covectors import energy_at
+from dlngeom.submersion import Base, RiemannianSubmersion
+from dlngeom.submersion._equations import Equation, OwnFlow
+from dlngeom.submersion._spaces import floor
+
+__all__ = ["FlowError", "Trajectory", "gradient_flow", "network_flow"]
+
+
+def gradient_flow(
+    space: Base | RiemannianSubmersion,
+    point: Any,
+    energy_gradient: Callable[[Any], Any],
+    t: Any,
+    *,
+    energy: Callable[[Any], Any] | None = None,
+    upstairs: bool = False,
+    observe: Observe | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    progress: bool = False,
+    **solver: Any,
+) -> Trajectory:
+    r"""Follow the Riemannian gradient flow of an energy of the end-to-end matrix.
+
+    .. math:: \dot W = -\mathcal{A}_{N,W}(E'(W)), \qquad \dot W_p = -\nabla_{W_p} E(W_N \cdots W_1)
+
+    The first equation is solved downstairs, the second ``upstairs``, on the balanced manifold.
+
+    Parameters
+    ----------
+    space : DeepLinearNetwork, InfinitelyDeepNetwork, or any base or Riemannian submersion
+    point : array (m, n) or SVD downstairs; Frames or balanced layers upstairs
+        Initial point, with one leading batch axis for many chains.
+    energy_gradient : callable
+        ``E'``.  It receives a dense matrix ``(chain, m, n)``, one chain for a single point, or
+        an ``SVD`` with the axes of ``point`` if that is one, and returns a dense, sparse or
+        ``LowRank`` matrix or a ``LinearOperator``.  In a space of one's own it receives a point
+        of the base, with a chain axis only if ``point`` has one.
+    t : array (draw,)
+        Increasing times to save; ``t[0]`` is the time of ``point``.
+    energy : callable, optional
+        ``E``, called like its gradient; recorded as ``observed["energy"]``.
+    upstairs : bool
+        Whether to follow the layers rather than the end-to-end matrix.
+    observe : dict, optional
+        Name to function of the batched point.  By default the ``end_to_end`` matrix, its
+        ``singular_values`` and ``effective_rank``, and upstairs the ``invariants``; nothing in
+        a space of one's own.  Dense end-to-end matrices of a large factored flow fill the
+        memory: give what is wanted, if nothing ``{}``.
+    rtol, atol : float, optional
+        Tolerances of the solver, for each chain alone, in coordinates of the size of the layers
+        (up to four; of ``s^(1/4)`` in deeper networks).  By default ``rtol`` is 1e-8 (1e-4 in
+        float32), and ``atol`` a thousandth of it relative to the size of the start.
+    progress : bool
+        Whether to show a progress bar over time.
+    **solver
+        ``method``, by default ``"DOP853"``, or for ``rtol`` above 1e-4 a steadier ``"RK45"``;
+        ``dense_output``, which gives the trajectory an interpolant ``at``; ``events``, functions
+        ``f(t, point)`` of the batched point with the attributes ``terminal`` and ``direction``;
+        ``max_evaluations`` of the energy gradient, 1,000,000 by default, after which to give up;
+        other options of :func:`scipy.integrate.solve_ivp`.
+
+    Returns
+    -------
+    Trajectory
+        Points of the kind of ``point``, on the manifold to rounding.  A terminal event ends it
+        at the last saved time before.
+
+    Raises
+    ------
+    ValueError
+        If the point is not one of the space, times do not increase, or ``energy_gradient``
+        returns another shape or is not finite at the start.
+    FlowError
+        If the energy gradient stops being finite, evaluations are used up, or the flow leaves
+        every compact set.  It carries the last good state.
+
+    Notes
+    -----
+    Theorems 2 and 3 and (4.21) of Menon, *The geometry of the deep linear network*; (14.9) for
+    infinite depth.  The flow upstairs is the horizontal lift of the one downstairs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import DeepLinearNetwork
+    >>> from dlngeom.flow import gradient_flow
+    >>> space = DeepLinearNetwork((2, 2, 2))
+    >>> force = lambda W: W - np.diag([2.0, 1.0])
+    >>> run = gradient_flow(space, 0.1 * np.eye(2), force, [0.0, 1.0, 9.0])
+    >>> run.observed["singular_values"].round(3)
+    array([[[0.1  , 0.1  ],
+            [1.484, 0.451],
+            [2.   , 1.   ]]])
+    """
+    options = Options.of(rtol=rtol, atol=atol, progress=progress, **solver)
+    times, place = checked_times(t), floor(space, upstairs)
+    if isinstance(place, OwnFlow):
+        equation = place.gradient_flow(point, energy_gradient)
+        return follow(equation, energy, observe, times, options)
+    equation = _ambient_equation(space, point, energy_gradient, upstairs)
+    below = _below(space, equation.single, upstairs)
+    return follow(equation, energy, observe or {}, times, options, below)
+
+
+def network_flow(
+    factors: Sequence[Array],
+    energy_gradient: Callable[[Any], Any],
+    t: Any,
+    *,
+    energy: Callable[[Any], Any] | None = None,
+    observe: Observe | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    progress: bool = False,
+    **solver: Any,
+) -> Trajectory:
+    r"""Follow the gradient flow of the layers of any network, balanced or not.
+
+    .. math:: \dot W_p = -(W_N \cdots W_{p+1})^T\, E'(W)\, (W_{p-1} \cdots W_1)^T
+
+    It stays on the variety of its initial invariants ``G_p = W_p W_p^T - W_{p+1}^T W_{p+1}``, to
+    the tolerance of the solver.
+
+    Parameters
+    ----------
+    factors : sequence of N arrays (d_p, d_{p-1})
+        Layers, input layer first, with one leading batch axis for many chains.
+    energy_gradient : callable
+        ``E'`` of a dense end-to-end matrix ``(chain, m, n)``.
+    t, energy, observe, rtol, atol, progress, solver
+        As for :func:`gradient_flow`.
+
+    Returns
+    -------
+    Trajectory
+        ``points`` is a tuple of N arrays ``(chain, draw, d_p, d_{p-1})``.
+
+    Raises
+    ------
+    ValueError, FlowError
+        As for :func:`gradient_flow`.
+
+    Notes
+    -----
+    Equation (4.7) and Theorem 1 of Menon, *The geometry of the deep linear network*.
+    """
+    options = Options.of(rtol=rtol, atol=atol, progress=progress, **solver)
+    if isinstance(factors, (Frames, SVD)):
+        raise ValueError(f"factors is of type {type(factors).__name__}: it must be layers")
+    start = check_factors(factors)
+    equation = network_equation(start, energy_at(energy_gradient, start[0].ndim == 2))
+    return follow(equation, energy, observe, checked_times(t), options)
+
+
+def _ambient_equation(
+    space: Any, point: Any, energy_gradient: Callable[[Any], Any], upstairs: bool
+) -> Equation:
+    if not isinstance(space, RiemannianSubmersion):
+        raise TypeError(f"{space} has no gradient_flow and no submersion to lift it to")
+    start = point if upstairs else space.orbit_point(point, 0)
+    equation = _ambient_flow(space, start, energy_gradient)
+    if upstairs:
+        return equation
+    return equation._replace(point=lambda state: space.project(equation.point(state)))
+
+
+def _below(space: Any, single: bool, upstairs: bool) -> Callable[[Any], Any]:
+    """Map from a batched point to what its energy sees."""
+
+    def below(point: Any) -> Any:
+        at = space.project(point) if upstairs else point
+        return without_chain(at) if single else at
+
+    return below
+
+
+def _ambient_flow(
+    space: RiemannianSubmersion, point: Any, energy_gradient: Callable[[Any], Any]
+) -> Equation:
+    r"""Gradient flow upstairs in the coordinates of the ambient space.
+
+    .. math:: \dot x = -\mathrm{d}\phi^*(E'(\phi(x)))
+
+    It is tangent to the manifold; a retraction of the zero vector removes the drift of a solver.
+    """
+    axes = batch_axes(point, space.random_point(0))
+    if axes not in (0, 1):
+        raise ValueError(f"the point has {axes} batch axes: it must have none, or one of chains")
+
+    def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        at = rebuild(point, state)
+        lifted = space.codifferential(at, energy_gradient(space.project(at)))
+        return tuple(-x for x in parts(lifted))
+
+    def clean(state: tuple[Array, ...]) -> Any:
+        at = rebuild(point, state)
+        return space.retraction(at, combine(0.0, at, 0.0, at))
+
+    return Equation(parts(point), rates, clean, axes == 0)

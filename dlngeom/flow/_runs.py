@@ -1,0 +1,221 @@
+"""Runs of a flow: from an equation to a trajectory, or to an error that carries one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dlngeom import network
+from dlngeom._lib.arrays import Array, constant, to_numpy
+from dlngeom._lib.ode.integrate import Options, Solution, integrate
+from dlngeom._lib.trajectory import Trajectory, observe_along
+from dlngeom._lib.vectors import first_array, stack, with_chain, without_chain
+from dlngeom.network import _observables
+from dlngeom.points import SVD
+from dlngeom.submersion._equations import Equation
+
+__all__ = ["FlowError", "Observe", "follow"]
+
+# A flow runs away where it would change by more than its own size in this share of its time.
+_SUDDEN = 1e-4
+
+Observe = Mapping[str, Callable[[Any], Any]]
+
+
+class FlowError(RuntimeError):
+    """A flow that could not be followed to its end.
+
+    Attributes
+    ----------
+    trajectory : Trajectory
+        What was saved before.
+    time : float
+        Time of the last good state.
+    point : array or tuple of arrays
+        The last good state, ``(chain, ...)``.
+    """
+
+    def __init__(self, message: str, trajectory: Trajectory, time: float, point: Any) -> None:
+        super().__init__(message)
+        self.trajectory, self.time, self.point = trajectory, time, point
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.trajectory, self.time, self.point)
+
+
+def follow(
+    equation: Equation,
+    energy: Callable[[Any], Any] | None,
+    observe: Observe | None,
+    times: np.ndarray,
+    options: Options,
+    below: Callable[[Any], Any] | None = None,
+) -> Trajectory:
+    """Integrate; ``below`` takes points to what energies see, in other spaces than networks."""
+    chains = _count_chains(equation, below is None)
+
+    def point(state: tuple[Array, ...]) -> Any:
+        return with_chain(equation.point(state)) if equation.single else equation.point(state)
+
+    if not isinstance(observe, (Mapping, type(None))):
+        raise TypeError(f"observe={observe!r}: it must be a dict from names to functions")
+    first = point(equation.start)
+    if equation.initial is not None:
+        first = with_chain(equation.initial) if equation.single else equation.initial
+    functions = dict(_default_observables(first) if observe is None else observe)
+    if energy is not None:
+        functions["energy"] = _recorded(energy, below or _seen(equation.single))
+    # A function that does not fit should not cost a whole integration.
+    at_start = observe_along([first], functions, chains)
+    if energy is not None:
+        _require_energies(at_start)
+    solution = integrate(equation.start, equation.rates, times, options.observing(point), chains)
+    points = [first, *(point(state) for state in solution.states[1:])]
+    observed = observe_along(points, functions, chains)
+    at = None if solution.dense is None else _interpolant(solution.dense, point)
+    trajectory = Trajectory(solution.times, stack(points), observed, _events(solution, point), at)
+    if solution.failure is not None:
+        last = point(solution.last[1])
+        runaway = None if below else _runaway(solution, equation, chains, times[0])
+        reason = solution.failure if runaway is None else _escape(first, last, runaway)
+        raise _error(solution, trajectory, reason, last, times[-1])
+    if energy is not None:
+        _require_finite(trajectory, points)
+    return trajectory
+
+
+def _bad_draws(observed: Mapping[str, Any]) -> np.ndarray:
+    return np.flatnonzero(~np.all(np.isfinite(to_numpy(observed["energy"])), axis=0))
+
+
+def _require_energies(observed: Mapping[str, Any]) -> None:
+    if len(_bad_draws(observed)):
+        raise ValueError(f"energy is {observed['energy']} at the initial point: it must be finite")
+
+
+def _require_finite(trajectory: Trajectory, points: Sequence[Any]) -> None:
+    """Stop where an energy stops to be a number, though its gradient may still be."""
+    bad = _bad_draws(trajectory.observed)
+    if not len(bad):
+        return
+    kept = slice(0, bad[0])
+    observed = {name: _draws(value, kept) for name, value in trajectory.observed.items()}
+    before = replace(
+        trajectory, times=trajectory.times[kept], points=stack(points[kept]), observed=observed
+    )
+    last = float(before.times[-1])
+    raise FlowError(
+        f"energy is not finite at t={trajectory.times[bad[0]]:.6g}; this error carries the last "
+        f"good state, saved at t={last:.6g}",
+        before,
+        last,
+        points[bad[0] - 1],
+    )
+
+
+def _draws(value: Any, kept: slice) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_draws(x, kept) for x in value)
+    return value[:, kept, ...]
+
+
+def _count_chains(equation: Equation, networks: bool) -> int:
+    start = equation.start[0]
+    if equation.single:
+        return 1
+    if (networks and start.ndim != 3) or start.shape[0] == 0:
+        batch = tuple(start.shape[:-2]) if networks else (0,)
+        raise ValueError(f"the point has batch shape {batch}: it must be () or (chain,)")
+    return int(start.shape[0])
+
+
+def _default_observables(point: Any) -> Observe:
+    names = ["end_to_end", "singular_values", "effective_rank"]
+    if isinstance(point, tuple) and not isinstance(point, SVD):
+        names.append("invariants")
+    return {name: getattr(_observables, name) for name in names}
+
+
+def _seen(single: bool) -> Callable[[Any], Any]:
+    """Map from a batched network, or product of one, to what its energy sees."""
+
+    def seen(point: Any) -> Any:
+        if not isinstance(point, SVD):
+            return network.end_to_end(point)
+        return without_chain(point) if single else point
+
+    return seen
+
+
+def _recorded(energy: Callable[[Any], Any], seen: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Energies ``(chain,)``, also of a function that returns a number for one chain."""
+
+    def values(point: Any) -> Any:
+        at = seen(point)
+        value = energy(at)
+        if isinstance(value, (int, float)):
+            value = constant(value, first_array(at))
+        if getattr(value, "ndim", 2) > 1:
+            kind = getattr(value, "shape", type(value).__name__)
+            raise ValueError(f"energy returned {kind}: it must be one number for each chain")
+        return value if value.ndim else value[None]
+
+    return values
+
+
+def _events(solution: Solution, point: Callable[[Any], Any]) -> tuple[tuple[np.ndarray, Any], ...]:
+    pairs = zip(solution.event_times, solution.event_states, strict=True)
+    return tuple(
+        (when, stack([point(state) for state in states]) if states else None)
+        for when, states in pairs
+    )
+
+
+def _interpolant(
+    dense: Callable[[float], Any], point: Callable[[Any], Any]
+) -> Callable[[float], Any]:
+    return lambda time: point(dense(time))
+
+
+def _error(
+    solution: Solution, trajectory: Trajectory, reason: str, last: Any, end: float
+) -> FlowError:
+    time = solution.last[0]
+    message = (
+        f"the flow stopped at t={time:.6g}, before t={end:.6g}: {reason}; this error carries the "
+        "last good state"
+    )
+    return FlowError(message, trajectory, time, last)
+
+
+def _runaway(solution: Solution, equation: Equation, chains: int, start: float) -> int | None:
+    """Chain that moves too fast for any step, if there is one."""
+    time, state = solution.last
+    if str(solution.failure).startswith("used up"):
+        return None
+    size, speed = _norms(state, chains), _norms(equation.rates(state), chains)
+    ahead = _SUDDEN * (time - start) * speed
+    chain = int(np.argmax(ahead / np.maximum(size, np.finfo(float).tiny)))
+    return chain if ahead[chain] > size[chain] else None
+
+
+def _norms(state: tuple[Array, ...], chains: int) -> np.ndarray:
+    rows = [to_numpy(x).astype(np.float64).reshape(chains, -1) for x in state]
+    norms: np.ndarray = np.linalg.norm(np.concatenate(rows, axis=1), axis=1)
+    return norms
+
+
+def _escape(first: Any, last: Any, chain: int) -> str:
+    """Say where a flow of end-to-end matrices ran away to."""
+    before, after = (to_numpy(network.singular_values(x))[chain] for x in (first, last))
+    # A dense matrix of low rank has rounding errors for its other singular values.
+    rank = int(np.sum(before > len(before) * np.finfo(before.dtype).eps * before[0]))
+    low = max(rank, 1) - 1
+    if after[0] * after[low] > before[0] * before[low]:
+        sizes = f"from {before[0]:.3g} to {after[0]:.3g}"
+        return f"it leaves every compact set, |W| grew {sizes} in chain {chain}"
+    sizes = f"from {before[low]:.3g} to {after[low]:.3g}"
+    return f"it reaches matrices of lower rank, sigma_min fell {sizes} in chain {chain}"

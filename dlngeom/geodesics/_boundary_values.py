@@ -1,0 +1,178 @@
+"""Solution of the boundary value problem of geodesics by shooting, many pairs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from dlngeom.geodesics._paths import PRECISE, GeodesicError, states_at
+from dlngeom.submersion._equations import Shooting
+
+__all__ = ["shoot"]
+
+# The search needs no more, its last steps do.
+_ROUGH = 1e-8
+_CLOSE = 1e-5
+_STEPS = 12
+# A shot that misses by more than this has not found its target.
+_MISS = 1e-9
+# What rounding leaves between equal points.
+_EQUAL = 1e-14
+# Geodesics that a Jacobian follows at once.
+_GEODESICS = 4096
+
+# From a slice of all pairs to the problems between them.
+Problems = Callable[[slice], Shooting]
+
+
+def shoot(problems: Problems, pairs: int) -> list[Any]:
+    """Find the initial velocities of geodesics to the targets, as vectors of consecutive pairs.
+
+    Broyden's method runs for all pairs together: near the target it needs one Jacobian only.
+    Pairs that defeat it, or meet the boundary on their way, are tried alone, from each guess and
+    by least squares too, which shortens steps that go astray.
+
+    Raises
+    ------
+    GeodesicError
+        If none was found for some pair.
+    """
+    return _solve(problems, 0, pairs)
+
+
+def _solve(problems: Problems, first: int, last: int) -> list[Any]:
+    problem, count = problems(slice(first, last)), last - first
+    if np.any(problem.separated):
+        pair = f" of pair {first + int(np.argmax(problem.separated))}" if count > 1 else ""
+        raise GeodesicError(f"found no geodesic to the target{pair}: determinants differ in sign")
+    if count == 1:
+        return [_single(problem)]
+    if count * problem.guesses[0].shape[-1] <= _GEODESICS:
+        try:
+            found, miss = _chord(problem, problem.guesses[0])
+        except GeodesicError:
+            pass  # The halves tell which pair it was.
+        else:
+            if np.all(miss <= _MISS):
+                return [problem.vector(found)]
+    middle = (first + last) // 2
+    return _solve(problems, first, middle) + _solve(problems, middle, last)
+
+
+def _single(problem: Shooting) -> Any:
+    """Search for one pair until something finds it."""
+    best = np.inf
+    for search in (_chord, _least_squares):
+        for guess in problem.guesses:
+            try:
+                found, miss = search(problem, guess)
+            except GeodesicError:
+                continue
+            if miss[0] <= _MISS:
+                return problem.vector(found)
+            best = min(best, miss[0])
+    nearest = f"missed by {best:.2g}" if best < np.inf else "every try met matrices of lower rank"
+    raise GeodesicError(
+        f"found no geodesic to the target, {nearest}: it lies beyond matrices of lower rank, as "
+        "where determinants differ in sign, or too far to be reached in one step"
+    )
+
+
+def _chord(problem: Shooting, guess: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Broyden's method from a guess, unless a point is its own target."""
+    still = np.zeros_like(guess)
+    curve = problem.geodesic(still)
+    equal = problem.miss(curve.point(curve.start)) <= _EQUAL
+    start = np.where(equal[:, None], still, guess)
+    if np.all(equal):
+        return start, np.zeros(len(guess))
+    found, miss = _refine(problem, start, _jacobian(problem, start))
+    return np.where(equal[:, None], still, found), np.where(equal, 0.0, miss)
+
+
+def _least_squares(problem: Shooting, guess: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Levenberg-Marquardt from a guess for one pair, then Broyden's method."""
+
+    def residual(coefficients: np.ndarray) -> np.ndarray:
+        try:
+            reached = _reached(problem, coefficients[None], _ROUGH)
+        except GeodesicError:
+            # Longer than any step that reaches its end, so the method shortens it.
+            return np.full(len(coefficients), 1e6)
+        return np.asarray(problem.residual(reached)[0])
+
+    found = least_squares(
+        residual, guess[0], lambda x: _jacobian(problem, x[None])[0], method="lm",
+        xtol=1e-6, ftol=1e-12, gtol=1e-12, max_nfev=50,
+    )  # fmt: skip
+    return _refine(problem, found.x[None], found.jac[None])
+
+
+def _refine(
+    problem: Shooting, coefficients: np.ndarray, jacobian: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Broyden's method, at full accuracy once that is needed, until it stops to gain."""
+    best, miss = coefficients, np.full(len(coefficients), np.inf)
+    live, rtol = np.ones(len(coefficients), dtype=bool), _ROUGH
+    step = before = np.zeros_like(coefficients)
+    for _ in range(_STEPS):
+        reached = _reached(problem, coefficients, rtol)
+        now, residual = problem.miss(reached), np.asarray(problem.residual(reached))
+        jacobian = jacobian + _update(jacobian, step, residual - before)
+        better = now < miss
+        best = np.where(better[:, None], coefficients, best)
+        # Below rounding, steps would only teach the Jacobian nonsense.
+        live = live & (now > _EQUAL) & (better | ((miss > _MISS) & (now <= 4 * miss)))
+        miss = np.where(better, now, miss)
+        before, step = residual, -_quotient(jacobian, residual) * live[:, None]
+        coefficients = coefficients + step
+        if rtol > PRECISE and np.all((miss < _CLOSE) | ~live):
+            # A residual of another accuracy would spoil the update.
+            live = (miss < _CLOSE) & (miss > _EQUAL)
+            coefficients = np.where(live[:, None], coefficients, best)
+            rtol, step, miss = PRECISE, np.zeros_like(step), np.where(live, np.inf, miss)
+        elif not np.any(step):
+            break
+    return best, miss
+
+
+def _update(jacobian: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """Broyden's correction of Jacobians along steps, nothing where there was none."""
+    error = change - (jacobian @ step[..., None])[..., 0]
+    length = np.sum(step * step, axis=-1)
+    share = np.where(length > 0, 1 / np.where(length > 0, length, 1), 0)
+    update: np.ndarray = error[:, :, None] * (step * share[:, None])[:, None, :]
+    return update
+
+
+def _quotient(jacobian: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """Solve for steps, the shortest ones where a Jacobian is singular."""
+    column = residual[..., None]
+    try:
+        step: np.ndarray = np.linalg.solve(jacobian, column)
+    except np.linalg.LinAlgError:
+        step = np.linalg.pinv(jacobian) @ column
+    return step[..., 0]
+
+
+def _reached(problem: Shooting, coefficients: np.ndarray, rtol: float) -> Any:
+    curve = problem.geodesic(coefficients)
+    try:
+        return curve.point(states_at(curve, np.ones(1), rtol)[0])
+    except ValueError as error:
+        raise GeodesicError(str(error)) from error  # So fast that it overflows at the start.
+
+
+def _jacobian(problem: Shooting, coefficients: np.ndarray) -> np.ndarray:
+    """Forward differences, all columns of all pairs along one batch of geodesics."""
+    size = coefficients.shape[-1]
+    step = 1e-4 * np.max(np.abs(coefficients), axis=-1, keepdims=True)
+    step = np.where(step > 0, step, max(np.max(step), 1e-8))
+    shifts = np.concatenate([np.zeros((1, size)), np.eye(size)])[:, None, :]
+    values = problem.residual(_reached(problem, coefficients + step * shifts, _ROUGH))
+    columns: np.ndarray = np.moveaxis(np.asarray(values[1:] - values[0]), 0, -1)
+    columns /= step[:, :, None]
+    return columns

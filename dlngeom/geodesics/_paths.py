@@ -1,0 +1,151 @@
+"""Integration of geodesics, up to the boundary of the manifold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from dlngeom._lib.arrays import Array, eps, inner, namespace, to_numpy
+from dlngeom._lib.ode.integrate import Options, Solution, integrate
+from dlngeom._lib.ode.system import HaltError, State
+from dlngeom.submersion._equations import Geodesic
+
+__all__ = ["PRECISE", "GeodesicError", "states_at"]
+
+# Close to rounding: the maps are exact functions for whoever calls them.
+PRECISE = 1e-12
+# The end of the manifold, as a part of the initial distance from it.
+_BOUNDARY = 1e-6
+_EVALUATIONS = 20_000
+# First step, as a part of the way: a cautious one costs as much as two that are needed.
+_FIRST = 0.25
+# Places in a step, and times to look closer, where its smallest clearance is searched.
+_NODES, _ZOOMS = 8, 26
+
+
+class GeodesicError(RuntimeError):
+    """A geodesic that leaves the manifold, or a target that none was found to."""
+
+
+def states_at(curve: Geodesic, times: np.ndarray, rtol: float = PRECISE) -> list[tuple[Array, ...]]:
+    """States at times of any sign: backwards is forwards with the rates reversed."""
+    states = {0.0: curve.start}
+    for sign in (1.0, -1.0):
+        ahead = np.unique(sign * times[sign * times > 0])
+        if len(ahead):
+            solution = _integrate(curve, sign, np.concatenate([[0.0], ahead]), rtol)
+            states |= dict(zip((sign * ahead).tolist(), solution.states[1:], strict=True))
+    return [states[time] for time in times.tolist()]
+
+
+def _integrate(curve: Geodesic, sign: float, times: np.ndarray, rtol: float) -> Solution:
+    count = 0
+
+    def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
+        nonlocal count
+        count += 1
+        if count > _EVALUATIONS:
+            raise HaltError("it is too long, or the network too deep, to be followed so far")
+        return tuple(sign * x for x in curve.rates(state))
+
+    chains = math.prod(curve.clearance(curve.start).shape)
+    rtol = max(rtol, 100 * eps(curve.start[0]))
+    watch = _BoundaryWatch(curve, rates)
+    options = Options(rtol=rtol, events=(watch,), solver={"first_step": _FIRST * times[-1]})
+    solution = integrate(curve.start, rates, times, options, chains)
+    if solution.failure is not None:
+        stop = solution.last[0] if watch.end is None else watch.end
+        raise GeodesicError(f"the geodesic stopped at t={sign * stop:.6g}: {solution.failure}")
+    return solution
+
+
+class _BoundaryWatch:
+    """Stops a geodesic that meets the boundary of the manifold between two steps.
+
+    The clearance falls to zero there and rises again, and changes no faster than the coordinates.
+    Steps that are longer than this allows for are searched for their smallest clearance.
+    """
+
+    terminal = False
+    direction = 0.0
+
+    def __init__(self, curve: Geodesic, rates: Callable[[State], State]) -> None:
+        self._clearance, self._rates = curve.clearance, rates
+        self._floor = _BOUNDARY * curve.clearance(curve.start)
+        self._last: _Knot | None = None
+        self.end: float | None = None
+
+    def __call__(self, t: float, state: State) -> float:
+        t, last = float(t), self._last
+        if last is None or t > last.time:
+            self._last = _Knot(t, state, self._rates(state), self._clearance(state))
+            if last is not None:
+                self._search(last, self._last)
+        return 1.0
+
+    def _search(self, start: _Knot, end: _Knot) -> None:
+        """Look closer at every place of a step where a clearance is least, unless it is large."""
+        xp = namespace(self._floor)
+        pace = float(end.time - start.time) * xp.maximum(_size(start.rates), _size(end.rates))
+        # Straight to the boundary and back, their sum is the pace.
+        if bool(xp.all(start.clearance + end.clearance > 2 * pace)):
+            return
+        values = self._clearances(start, end, xp.zeros_like(pace), 1.0)
+        for i in range(_NODES + 1):
+            first, last = max(i - 1, 0), min(i + 1, _NODES)
+            least = (values[i] <= values[first]) & (values[i] <= values[last])
+            if bool(xp.any(least & (values[i] <= pace / _NODES))):
+                low = xp.zeros_like(pace) + first / _NODES
+                self._zoom(start, end, pace, low, (last - first) / _NODES)
+
+    def _zoom(self, start: _Knot, end: _Knot, pace: Array, low: Array, width: float) -> None:
+        """Follow the least clearance of each geodesic until it is certain, or too small."""
+        xp = namespace(pace)
+        for _ in range(_ZOOMS):
+            values = xp.stack(self._clearances(start, end, low, width))
+            least = xp.min(values, axis=0)
+            # At a boundary it is a small part of what it is nearby.
+            certain = (least > pace * width / _NODES) | (least > xp.max(values, axis=0) / 4)
+            if bool(xp.all(certain & (least > self._floor))):
+                return
+            if bool(xp.any(least <= self._floor)):
+                break
+            place = xp.astype(xp.argmin(values, axis=0), low.dtype) / _NODES
+            low = low + width * xp.clip(place - 1 / _NODES, 0.0, 1 - 2 / _NODES)
+            width *= 2 / _NODES
+        way = to_numpy(low).ravel()[np.argmin(to_numpy(least))]
+        self.end = start.time + (end.time - start.time) * float(way)
+        raise HaltError("it meets matrices of lower rank, or such as rounding takes for them")
+
+    def _clearances(self, start: _Knot, end: _Knot, low: Array, width: float) -> list[Array]:
+        ways = (low + width * i / _NODES for i in range(_NODES + 1))
+        return [self._clearance(_between(start, end, way)) for way in ways]
+
+
+class _Knot(NamedTuple):
+    """End of a step."""
+
+    time: float
+    state: State
+    rates: State
+    clearance: Array
+
+
+def _size(state: State) -> Array:
+    """Norm of all coordinates of each geodesic."""
+    squares = [inner(x, x) for x in state]
+    return namespace(squares[0]).sqrt(sum(squares[1:], squares[0]))
+
+
+def _between(start: _Knot, end: _Knot, way: Array) -> State:
+    """Hermite interpolation, at a part of the way for each geodesic."""
+    span, x = float(end.time - start.time), way[..., None, None]
+    back = 1 - x
+    columns = zip(start.state, end.state, start.rates, end.rates, strict=True)
+    return tuple(
+        back**2 * ((1 + 2 * x) * a + span * x * da) + x**2 * ((1 + 2 * back) * b - span * back * db)
+        for a, b, da, db in columns
+    )

@@ -1,0 +1,173 @@
+"""How geomstats writes down end-to-end matrices: the translation to points of the core."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import geomstats.backend as gs
+import numpy as np
+from geomstats.geometry.full_rank_matrices import FullRankMatrices
+from geomstats.geometry.general_linear import GeneralLinear
+from geomstats.geometry.spd_matrices import SPDMatrices
+
+from dlngeom._lib import checks
+from dlngeom._lib.arrays import Array, eps, namespace, symmetric
+from dlngeom.dln import EndToEndGeometry, InfinitelyDeepNetwork
+from dlngeom.points import SVD, svd
+from dlngeom.points._checks import require_positive, require_rank
+
+__all__ = ["Form", "as_array", "broadcast", "form_of", "in_groups", "random_seed"]
+
+# Entries of matrices that are worked on at once.
+_GROUP = 100_000
+
+
+@dataclass(frozen=True)
+class Form:
+    """Shape and rank of matrices, and the way in which geomstats keeps them.
+
+    Attributes
+    ----------
+    m, n, rank : int
+    depth : int or inf
+    symmetric : bool
+        Whether they are symmetric positive definite, which eigenvectors are cheaper for.
+    flat : bool
+        Whether points are vectors ``(..., m n)``, row by row.
+    """
+
+    m: int
+    n: int
+    rank: int
+    depth: float
+    symmetric: bool = False
+    flat: bool = False
+
+    def __post_init__(self) -> None:
+        depth = checks.depth(self.depth)
+        checks.rank(self.rank, self.m, self.n)
+        if depth == math.inf and not self.m == self.n == self.rank:
+            raise ValueError(
+                f"depth=inf needs square matrices of full rank, not {self.m} x {self.n} of rank "
+                f"{self.rank}"
+            )
+
+    @property
+    def space(self) -> EndToEndGeometry | InfinitelyDeepNetwork:
+        """The same matrices as a space of the core."""
+        if self.depth == math.inf:
+            return InfinitelyDeepNetwork(self.n)
+        return EndToEndGeometry(self.m, self.n, self.rank, int(self.depth))
+
+    @property
+    def open(self) -> bool:
+        """Whether the entries are coordinates, all directions being tangent."""
+        return self.rank == min(self.m, self.n) and not self.symmetric
+
+    def matrices(self, x: Array) -> Array:
+        """Matrices ``(..., m, n)`` of points or vectors."""
+        if self.flat:
+            return namespace(x).reshape(x, (*x.shape[:-1], self.m, self.n))
+        return x
+
+    def array(self, matrices: Array) -> Array:
+        """Inverse of :meth:`matrices`; symmetric to the last bit where that is the rule."""
+        if self.symmetric:
+            return symmetric(matrices)
+        if self.flat:
+            return namespace(matrices).reshape(matrices, (*matrices.shape[:-2], self.m * self.n))
+        return matrices
+
+    def point(self, x: Array, *, ordered: bool = True) -> SVD:
+        """Factorise points, with singular values in descending order unless none is needed.
+
+        Raises
+        ------
+        ValueError
+            If they have another shape or rank, or are not positive where that is the rule.
+        """
+        W = self.matrices(as_array(x))
+        checks.matrix("the point", W)
+        checks.shape("the point", W, (self.m, self.n))
+        if self.symmetric:
+            return _eigenvectors(W, ordered)
+        at = svd(W)
+        require_rank("the point", at.s, self.rank, max(self.m, self.n))
+        return SVD(at.u[..., : self.rank], at.s[..., : self.rank], at.vt[..., : self.rank, :])
+
+
+def _eigenvectors(W: Array, ordered: bool) -> SVD:
+    """Singular values of symmetric positive definite matrices."""
+    checks.finite("the point", W)
+    xp: Any = namespace(W)
+    s, u = xp.linalg.eigh(W)
+    require_positive("the point", s, W.shape[-1] * eps(s))
+    if ordered:
+        order = xp.arange(W.shape[-1] - 1, -1, -1)
+        s, u = xp.take(s, order, axis=-1), xp.take(u, order, axis=-1)
+    return SVD(u, s, u.mT)
+
+
+def form_of(space: Any, depth: float) -> Form:
+    """Find the form of the points of a space.
+
+    Raises
+    ------
+    ValueError
+        If the metric is not defined on the space.
+    """
+    if isinstance(space, SPDMatrices):
+        return Form(space.n, space.n, space.n, depth, symmetric=True)
+    if isinstance(space, GeneralLinear):
+        return Form(space.n, space.n, space.n, depth)
+    if isinstance(space, FullRankMatrices):
+        return Form(space.n, space.k, space.rank, depth)
+    own = getattr(space, "form", None)
+    if isinstance(own, Form):
+        if own.depth != depth:
+            raise ValueError(f"depth={depth}: the space has depth {own.depth}")
+        return own
+    raise ValueError(
+        f"DeepLinearMetric is not defined on {type(space).__name__}: use EndToEndMatrices, "
+        "DeepLinearCoordinates, GeneralLinear, FullRankMatrices or SPDMatrices"
+    )
+
+
+def broadcast(axes: int, *arrays: Array) -> list[Array]:
+    """Give arrays the same leading axes, in front of the last ``axes``."""
+    arrays = tuple(as_array(x) for x in arrays)
+    batches = [tuple(x.shape[: x.ndim - axes]) for x in arrays]
+    try:
+        batch = np.broadcast_shapes(*batches)
+    except ValueError:
+        raise ValueError(f"leading axes {batches} of points and vectors do not agree") from None
+    xp = namespace(*arrays)
+    return [xp.broadcast_to(x, (*batch, *x.shape[x.ndim - axes :])) for x in arrays]
+
+
+def in_groups(function: Callable[..., Array], *arrays: Array) -> Array:
+    """Call a function of matrices ``(count, m, n)``, all alike, on groups that fit into caches."""
+    shape = tuple(arrays[0].shape)
+    alike = len(shape) == 3 and all(tuple(x.shape) == shape for x in arrays)
+    size = max(1, _GROUP // max(1, shape[-1] * shape[-2])) if alike else 0
+    if not alike or shape[0] <= size:
+        return function(*arrays)
+    starts = range(0, shape[0], size)
+    try:
+        values = [function(*(x[i : i + size] for x in arrays)) for i in starts]
+    except ValueError:
+        return function(*arrays)  # Its error counts through the whole batch.
+    return namespace(*values).concat(values)
+
+
+def as_array(x: Any) -> Array:
+    """Return an array of the backend, without a copy where it is one."""
+    return x if gs.is_array(x) else gs.array(x)
+
+
+def random_seed() -> int:
+    """Draw a seed from the generator that geomstats shares, so that its seed fixes ours."""
+    return int(gs.random.randint(0, 2**31 - 1, (1,))[0])

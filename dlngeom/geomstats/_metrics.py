@@ -1,0 +1,209 @@
+"""The metric ``g^N`` as a Riemannian metric of geomstats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from geomstats.geometry.riemannian_metric import RiemannianMetric
+
+from dlngeom import endtoend, geodesics
+from dlngeom._lib.arrays import Array, inner, namespace, symmetric
+from dlngeom.endtoend import _kernels
+from dlngeom.endtoend._curvature import christoffel_table, contract
+from dlngeom.geomstats._coordinates import EntryCoordinates
+from dlngeom.geomstats._forms import as_array, broadcast, form_of, in_groups
+from dlngeom.points import SVD, Tangent, dense
+from dlngeom.points._covectors import components
+
+__all__ = ["DeepLinearMetric", "chosen_direction", "unit_tangent_vector"]
+
+
+class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc]
+    r"""Metric of the end-to-end matrices of a deep linear network.
+
+    .. math:: g^N(W)(Z_1, Z_2) = \mathrm{tr}(Z_1^T \mathcal{A}_{N,W}^{-1} Z_2), \qquad
+              \mathcal{A}_{N,W}(Y) = \sum_{k=1}^N (WW^T)^{\frac{N-k}{N}} Y (W^TW)^{\frac{k-1}{N}}
+
+    ``depth=1`` is the Euclidean metric, ``depth=2`` on symmetric positive definite matrices twice
+    that of Bures and Wasserstein.  Methods take and return arrays of the backend with leading
+    batch axes; components of vectors off the tangent space are ignored.
+
+    Parameters
+    ----------
+    space : Manifold
+        :class:`EndToEndMatrices`, :class:`DeepLinearCoordinates`, or ``GeneralLinear``,
+        ``FullRankMatrices`` or ``SPDMatrices`` of geomstats.
+    depth : int or inf
+        Number of layers ``N``; ``inf`` is the limit of ``N g^N``, for invertible matrices.
+
+    Raises
+    ------
+    ValueError
+        If the metric is not defined on the space, or the depth is none.
+
+    Notes
+    -----
+    (4.14), (4.17) and (14.10) of Menon, *The geometry of the deep linear network*.  Methods
+    raise ValueError at matrices of lower rank, and :class:`dlngeom.geodesics.GeodesicError` where
+    no geodesic was found, as between determinants of opposite sign.
+    """
+
+    def __init__(self, space: Any, depth: float) -> None:
+        self.form = form_of(space, depth)
+        super().__init__(space=space)
+
+    @property
+    def depth(self) -> float:
+        """Number of layers."""
+        return self.form.depth
+
+    def _vector(self, point: SVD, vector: Array) -> Tangent:
+        """Tangent vector of the core, in the frames of a point."""
+        return components(point, self.form.matrices(as_array(vector)))
+
+    def _located(self, base_point: Array, *vectors: Array) -> tuple[Any, ...]:
+        """Point and vectors of the core with the same batch axes."""
+        point = self.form.point(base_point)
+        tangents = [self._vector(point, x) for x in vectors]
+        batch = np.broadcast_shapes(*(z.M.shape[:-2] for z in tangents))
+        u, s, vt = point
+        at = SVD(_spread(u, batch, 2), _spread(s, batch, 1), _spread(vt, batch, 2))
+        return at, *(Tangent(*(_spread(x, batch, 2) for x in z)) for z in tangents)
+
+    def inner_product(self, tangent_vec_a: Array, tangent_vec_b: Array, base_point: Array) -> Array:
+        r"""Inner product of tangent vectors: :math:`\langle Z_1, \mathcal{A}^{-1} Z_2 \rangle`."""
+        arrays = (as_array(x) for x in (tangent_vec_a, tangent_vec_b, base_point))
+        if tangent_vec_b is tangent_vec_a:
+            first, _, base = arrays
+            return in_groups(lambda x, at: self._product(x, x, at), first, base)
+        return in_groups(self._product, *arrays)
+
+    def _product(self, tangent_vec_a: Array, tangent_vec_b: Array, base_point: Array) -> Array:
+        point = self.form.point(base_point, ordered=False)
+        first = self._vector(point, tangent_vec_a)
+        same = tangent_vec_b is tangent_vec_a
+        second = first if same else self._vector(point, tangent_vec_b)
+        return _kernels.inner_product(first, second, _kernels.metric(point.s, self.depth))
+
+    def inner_coproduct(
+        self, cotangent_vec_a: Array, cotangent_vec_b: Array, base_point: Array
+    ) -> Array:
+        r"""Inner product of covectors: :math:`\langle Y_1, \mathcal{A} Y_2 \rangle`."""
+        vector = self.form.matrices(self.riemannian_gradient(cotangent_vec_b, base_point))
+        return inner(self.form.matrices(as_array(cotangent_vec_a)), vector)
+
+    def riemannian_gradient(self, euclidean_gradient: Array, base_point: Array) -> Array:
+        r"""Riemannian gradient: :math:`\mathcal{A}_{N,W}(E'(W))`, Theorem 3."""
+        point = self.form.point(base_point)
+        covector = self.form.matrices(as_array(euclidean_gradient))
+        covector = symmetric(covector) if self.form.symmetric else covector
+        at = _kernels.metric(point.s, self.depth)
+        vector = _kernels.scaled(components(point, covector), at, 1.0)
+        return self.form.array(dense((point, vector)))
+
+    def exp(self, tangent_vec: Array, base_point: Array) -> Array:
+        """Exponential map, :func:`dlngeom.geodesics.exp`."""
+        point, vector = self._located(base_point, tangent_vec)
+        return self.form.array(dense(geodesics.exp(self.form.space, point, vector)))
+
+    def log(self, point: Array, base_point: Array) -> Array:
+        """Logarithm, :func:`dlngeom.geodesics.log`."""
+        return self.form.array(dense(self._log(point, base_point)))
+
+    def _log(self, point: Array, base_point: Array) -> tuple[SVD, Tangent]:
+        target, base = broadcast(len(self._space.shape), point, base_point)
+        start = self.form.point(base)
+        return start, geodesics.log(self.form.space, start, self.form.point(target))
+
+    def squared_dist(self, point_a: Array, point_b: Array) -> Array:
+        """Squared length of the logarithm."""
+        start, vector = self._log(point_b, point_a)
+        return _kernels.inner_product(vector, vector, _kernels.metric(start.s, self.depth))
+
+    def _geodesic_from_exp(
+        self, initial_point: Array, initial_tangent_vec: Array
+    ) -> Callable[[Any], Array]:
+        """Path from times to points ``(..., time, *shape)``."""
+        point, vector = self._located(initial_point, initial_tangent_vec)
+
+        def path(t: Any) -> Array:
+            times = np.atleast_1d(np.asarray(t, dtype=np.float64))
+            return self.form.array(dense(geodesics.geodesic(self.form.space, point, vector, times)))
+
+        return path
+
+    def parallel_transport(
+        self,
+        tangent_vec: Array,
+        base_point: Array,
+        direction: Array | None = None,
+        end_point: Array | None = None,
+    ) -> Array:
+        """Parallel transport along a geodesic, :func:`dlngeom.geodesics.parallel_transport`."""
+        direction = chosen_direction(self, base_point, direction, end_point)
+        point, vector, along = self._located(base_point, tangent_vec, direction)
+        moved = geodesics.parallel_transport(self.form.space, point, vector, along)
+        return self.form.array(dense(moved))
+
+    def christoffel_operator(
+        self, tangent_vec_a: Array, tangent_vec_b: Array, base_point: Array
+    ) -> Array:
+        """Correction of the covariant derivative, :func:`dlngeom.endtoend.christoffel`."""
+        point = self.form.point(base_point)
+        first = self._vector(point, tangent_vec_a)
+        same = tangent_vec_b is tangent_vec_a
+        second = first if same else self._vector(point, tangent_vec_b)
+        table = christoffel_table(point.s, self.depth)
+        return self.form.array(contract(point, table, first, second))
+
+    def curvature(
+        self, tangent_vec_a: Array, tangent_vec_b: Array, tangent_vec_c: Array, base_point: Array
+    ) -> Array:
+        """Curvature ``R(a, b) c``, :func:`dlngeom.endtoend.curvature`."""
+        point, a, b, c = self._located(base_point, tangent_vec_a, tangent_vec_b, tangent_vec_c)
+        vector = endtoend.curvature(point, a, b, c, self.depth)
+        return self.form.array(dense((point, vector)))
+
+    def injectivity_radius(self, base_point: Array) -> Array:
+        r"""Distance to lower rank, where nothing else ends the injectivity.
+
+        .. math:: \sqrt{N} \lambda_{\min}
+
+        for one layer of full rank, and for two on symmetric positive definite matrices.
+
+        Raises
+        ------
+        NotImplementedError
+            In other cases, where the radius is not known.
+        """
+        full = self.form.rank == min(self.form.m, self.form.n)
+        if not (full and self.depth == 1) and not (self.form.symmetric and self.depth == 2):
+            raise NotImplementedError(f"the injectivity radius is not known at {self.form}")
+        return (self.depth * self.form.point(base_point).s[..., -1] ** (2 / self.depth)) ** 0.5
+
+    def random_unit_tangent_vec(self, base_point: Array, n_vectors: int = 1) -> Array:
+        """Draw tangent vectors of length one."""
+        return unit_tangent_vector(self, self._space, base_point, n_vectors)
+
+
+def _spread(x: Array, batch: tuple[int, ...], axes: int) -> Array:
+    """Give an array leading axes."""
+    return namespace(x).broadcast_to(x, (*batch, *x.shape[x.ndim - axes :]))
+
+
+def chosen_direction(
+    metric: Any, base_point: Array, direction: Array | None, end_point: Array | None
+) -> Array:
+    """Direction of a geodesic that is given by it or by its end."""
+    if (direction is None) == (end_point is None):
+        raise ValueError("give the direction of the geodesic or its end point, one of the two")
+    return metric.log(end_point, base_point) if direction is None else direction
+
+
+def unit_tangent_vector(metric: Any, space: Any, base_point: Array, n_vectors: int) -> Array:
+    """Random tangent vectors, divided by their lengths."""
+    if n_vectors > 1 and base_point.ndim > space.point_ndim:
+        raise ValueError(f"n_vectors={n_vectors} needs one point, not {base_point.shape[0]}")
+    return metric.normalize(space.random_tangent_vec(base_point, n_vectors), base_point)

@@ -1,0 +1,1 @@
+"""Runs of random walks: groups of chains, steps, random streams, pools, checkpoints."""

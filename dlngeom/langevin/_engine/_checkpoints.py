@@ -1,0 +1,306 @@
+"""Checkpoints of runs: killed at any moment, the same call resumes to the bit.
+
+A folder holds ``run.json``, which says what call it belongs to, one state file for each group of
+chains, replaced in one move, and ``draws.zarr`` with the draws.  A chunk of draws counts only
+once a state file has its digest; draws that do not fill one travel in the state file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from dlngeom._lib.arrays import Array
+from dlngeom._lib.vectors import parts, rebuild, stack
+from dlngeom.langevin._engine._groups import Snapshot
+
+__all__ = ["DiskSink", "digest", "open_checkpoint"]
+
+_FORMAT = "dlngeom checkpoint 1"
+
+# Seconds of work that a kill may cost.
+_INTERVAL = 1.0
+
+# Bytes of draws that one group buffers before it writes a chunk.
+_CHUNK = 2**24
+
+
+def open_checkpoint(
+    path: Any,
+    call: Mapping[str, Any],
+    draw: Sequence[Array],
+    n_draws: int,
+    together: int,
+    held: ExitStack,
+) -> Callable[[int], DiskSink]:
+    """Make or reopen a checkpoint, and return what makes the sink of a group.
+
+    Parameters
+    ----------
+    path : path
+        Folder.
+    call : dict
+        What must agree for a run to be resumed; plain values.
+    draw : sequence of arrays (chain, ...)
+        The first draw.
+    n_draws : int
+        Number of draws.
+    together : int
+        Chains in a group.
+    held : contextlib.ExitStack
+        Keeps other processes away until it is closed.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds something else, or the checkpoint of another call.
+    ImportError
+        If zarr is not installed.
+    """
+    # Workers of a pool may live in other folders.
+    folder = Path(path).expanduser().resolve()
+    if not all(isinstance(x, np.ndarray) for x in draw):
+        kinds = sorted({type(x).__module__ for x in draw})
+        raise ValueError(f"checkpoint={folder}: it needs numpy arrays, not those of {kinds}")
+    chains = draw[0].shape[0]
+    size = sum(x.nbytes for x in draw) * min(together, chains) // chains
+    length = max(1, min(n_draws, _CHUNK // max(size, 1)))
+    call = {"format": _FORMAT, **call, "draws": n_draws, "chunk": [together, length]}
+    _open(folder, json.loads(json.dumps(call)), draw, n_draws)
+    held.enter_context(_lock(folder))
+    return lambda first: DiskSink(folder, first, length)
+
+
+def digest(arrays: Sequence[np.ndarray]) -> str:
+    """Fingerprint of the values of arrays."""
+    total = hashlib.sha256()
+    for x in arrays:
+        total.update(f"{x.dtype}{x.shape}".encode())
+        total.update(np.ascontiguousarray(x).tobytes())
+    return total.hexdigest()
+
+
+def _zarr() -> Any:
+    try:
+        import zarr
+    except ImportError as error:
+        raise ImportError("checkpoint needs zarr: pip install 'dlngeom[xarray]'") from error
+    return zarr
+
+
+def _open(folder: Path, call: dict[str, Any], draw: Sequence[np.ndarray], n_draws: int) -> None:
+    if folder.is_dir() and (folder / "run.json").is_file():
+        _compare(folder / "run.json", call)
+        return
+    # A kill while the folder was made leaves nothing but draws without a value.
+    if folder.exists() and not (folder.is_dir() and _names(folder) <= {"draws.zarr"}):
+        raise ValueError(f"checkpoint={folder}: it exists and is no checkpoint, give a new path")
+    zarr = _zarr()
+    folder.mkdir(parents=True, exist_ok=True)
+    group = zarr.open_group(folder / "draws.zarr", mode="w")
+    together, length = call["chunk"]
+    for i, x in enumerate(draw):
+        shape = (x.shape[0], n_draws, *x.shape[1:])
+        chunks = (min(together, x.shape[0]), length, *x.shape[1:])
+        group.create_array(f"array_{i}", shape=shape, chunks=chunks, dtype=x.dtype)
+    _replace(folder / "run.json", json.dumps(call, indent=1).encode())
+
+
+def _lock(folder: Path) -> IO[bytes]:
+    """Return an open file that keeps other processes away."""
+    stream = (folder / "lock").open("wb")
+    try:
+        import fcntl
+    except ImportError:
+        # Only some systems have locks that a kill releases.
+        return stream
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        stream.close()
+        raise ValueError(f"checkpoint={folder}: another process is running it") from None
+    return stream
+
+
+def _names(folder: Path) -> set[str]:
+    return {x.name for x in folder.iterdir()} - {"run.json.writing", "lock"}
+
+
+def _compare(path: Path, call: dict[str, Any]) -> None:
+    """Require the call that a checkpoint was made by."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
+        raise ValueError(f"{path} is no checkpoint of this version of dlngeom")
+    for name in {**call, **stored}:
+        if stored.get(name) != call.get(name):
+            raise ValueError(
+                f"{path} belongs to a call with {name}={stored.get(name)!r}, this one has "
+                f"{call.get(name)!r}: give another path"
+            )
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file beside its place, and move it there at once."""
+    temporary = path.with_name(f"{path.name}.writing")
+    with temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+
+
+class DiskSink:
+    """Draws of one group in a checkpoint; see :class:`dlngeom.langevin._engine._groups.Sink`.
+
+    Parameters
+    ----------
+    folder : Path
+    first : int
+        Number of the first chain of the group.
+    length : int
+        Draws in a chunk.
+    """
+
+    def __init__(self, folder: Path, first: int, length: int) -> None:
+        self.folder, self.first, self.length = folder, first, length
+        self._buffer: list[list[np.ndarray]] = []
+        self._digests: list[str] = []
+        self._written = 0.0
+
+    @property
+    def path(self) -> Path:
+        """State file."""
+        return self.folder / f"chains-{self.first:08d}.state"
+
+    def begin(self, snapshot: Snapshot, draw: Callable[[], list[Array]]) -> Snapshot:
+        """Resume, or take the first draw."""
+        if self.path.is_file():
+            return self._load(snapshot)
+        self._buffer = [draw()]
+        self._full()
+        self._store(snapshot)
+        return snapshot
+
+    def save(self, snapshot: Snapshot, draw: list[Array]) -> None:
+        """Buffer a draw; write a chunk when it is full, and the state then or every second."""
+        if draw:
+            self._buffer.append(draw)
+        if (draw and self._full()) or time.monotonic() > self._written + _INTERVAL:
+            self._store(snapshot)
+
+    def end(self, snapshot: Snapshot) -> None:
+        """Write all draws, those of the last chunk too."""
+        self._write_chunk()
+        self._store(snapshot)
+
+    def draws(self) -> list[Array]:
+        """Arrays ``(chain, draw, ...)``, after a check of every chunk.
+
+        Raises
+        ------
+        ValueError
+            If a chunk is not what was written.
+        """
+        chunks = [self._read_chunk(k, value) for k, value in enumerate(self._digests)]
+        if self._buffer:
+            chunks.append(_stacked(self._buffer))
+        return [np.concatenate(column, axis=1) for column in zip(*chunks, strict=True)]
+
+    def last(self, snapshot: Snapshot) -> Snapshot:
+        """Read the state file of a group that did not come back."""
+        return self._load(snapshot) if self.path.is_file() else snapshot
+
+    def _full(self) -> bool:
+        if len(self._buffer) < self.length:
+            return False
+        self._digests.append(self._write_chunk())
+        self._buffer = []
+        return True
+
+    def _group(self, mode: str) -> Any:
+        path = self.folder / "draws.zarr"
+        try:
+            return _zarr().open_group(path, mode=mode)
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+
+    def _write_chunk(self) -> str:
+        if not self._buffer:
+            return ""
+        arrays, group = _stacked(self._buffer), self._group("r+")
+        for i, x in enumerate(arrays):
+            group[f"array_{i}"][self._region(len(self._digests), x.shape)] = x
+        return digest(arrays)
+
+    def _region(self, chunk: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
+        start = chunk * self.length
+        return slice(self.first, self.first + shape[0]), slice(start, start + shape[1])
+
+    def _read_chunk(self, chunk: int, expected: str) -> list[np.ndarray]:
+        group, chains = self._group("r"), self._chains
+        region = self._region(chunk, (chains, self.length))
+        count = len(list(group.array_keys()))
+        try:
+            arrays = [np.asarray(group[f"array_{i}"][region]) for i in range(count)]
+        except Exception as error:
+            raise ValueError(f"{self._place(chunk)} cannot be read: {error}") from error
+        if digest(arrays) != expected:
+            raise ValueError(f"{self._place(chunk)} is damaged: its digest does not fit")
+        return arrays
+
+    def _place(self, chunk: int) -> str:
+        start = chunk * self.length
+        last = self.first + self._chains - 1
+        return (
+            f"{self.folder / 'draws.zarr'}: the chunk of chains {self.first} to {last}, draws "
+            f"{start} to {start + self.length - 1},"
+        )
+
+    def _store(self, snapshot: Snapshot) -> None:
+        """Replace the state file."""
+        self._chains = int(parts(snapshot.state)[0].shape[0])
+        generators = [g.bit_generator.state for g in snapshot.streams.generators]
+        about = {"step": snapshot.step, "digests": self._digests, "generators": generators}
+        buffered = _stacked(self._buffer) if self._buffer else []
+        arrays = {f"state_{i}": x for i, x in enumerate(parts(snapshot.state))}
+        arrays |= {f"draws_{i}": x for i, x in enumerate(buffered)}
+        stream = io.BytesIO()
+        text = json.dumps(about, default=lambda x: x.tolist())
+        np.savez(stream, about=np.frombuffer(text.encode(), dtype=np.uint8), **arrays)
+        content = stream.getvalue()
+        _replace(self.path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+        self._written = time.monotonic()
+
+    def _load(self, start: Snapshot) -> Snapshot:
+        """Go on where the state file stands."""
+        head, _, content = self.path.read_bytes().partition(b"\n")
+        if hashlib.sha256(content).hexdigest().encode() != head:
+            raise ValueError(f"{self.path} is damaged: its digest does not fit")
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            about = json.loads(stored["about"].tobytes().decode())
+            count = sum(name.startswith("state_") for name in stored.files)
+            state = [stored[f"state_{i}"] for i in range(count)]
+            kept = [stored[f"draws_{i}"] for i in range(len(stored.files) - count - 1)]
+        for generator, value in zip(start.streams.generators, about["generators"], strict=True):
+            generator.bit_generator.state = value
+        draws = range(kept[0].shape[1] if kept else 0)
+        self._buffer = [[x[:, k] for x in kept] for k in draws]
+        self._digests, self._chains = about["digests"], int(state[0].shape[0])
+        self._written = time.monotonic()
+        return Snapshot(about["step"], rebuild(start.state, state), start.streams)
+
+
+def _stacked(draws: list[list[np.ndarray]]) -> list[np.ndarray]:
+    return list(stack([tuple(draw) for draw in draws]))

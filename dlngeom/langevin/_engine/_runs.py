@@ -1,0 +1,348 @@
+"""From the arguments of a sampler to a trajectory, or to an error that carries what there is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from dlngeom import network
+from dlngeom._lib.arrays import Array, Seed, as_generator, namespace, to_numpy
+from dlngeom._lib.trajectory import Trajectory, observe_along
+from dlngeom._lib.vectors import batch_axes, parts, rebuild, with_chain
+from dlngeom.langevin._engine._groups import (
+    Group,
+    MemorySink,
+    Result,
+    Sink,
+    extras,
+    groups,
+    observed,
+    record,
+    run,
+    together,
+)
+from dlngeom.langevin._engine._pools import DEAD, mapped
+from dlngeom.langevin._engine._steps import DivergenceError, Plan, advance
+from dlngeom.langevin._engine._streams import BLOCK, Streams
+from dlngeom.submersion import Base, RiemannianSubmersion
+from dlngeom.submersion._spaces import Point
+from dlngeom.submersion._walks import State, Walk, walk_of
+
+__all__ = ["LangevinError", "Observe", "Options", "sample", "walk_on", "with_chains"]
+
+Observe = Mapping[str, Callable[[Any], Any]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of a run, documented in :func:`dlngeom.langevin.brownian_motion`."""
+
+    duration: float
+    n_steps: int
+    save_every: int
+    n_chains: int | None
+    observe: Observe | None
+    pool: Any
+    progress: bool
+    checkpoint: Any
+    rng: Seed
+
+    def check(self) -> None:
+        """Require sensible numbers.
+
+        Raises
+        ------
+        ValueError, TypeError
+        """
+        if not self.duration > 0 or not math.isfinite(self.duration):
+            raise ValueError(f"duration={self.duration!r}: it must be positive and finite")
+        counts = {"n_steps": self.n_steps, "save_every": self.save_every}
+        counts |= {} if self.n_chains is None else {"n_chains": self.n_chains}
+        for name, value in counts.items():
+            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if not whole or value < 1:
+                raise ValueError(f"{name}={value!r}: it must be an integer >= 1")
+        if not isinstance(self.observe, (Mapping, type(None))):
+            raise TypeError(f"observe={self.observe!r}: it must be a dict from names to functions")
+        for name, function in (self.observe or {}).items():
+            if not callable(function):
+                raise TypeError(f"observe[{name!r}]={function!r}: it must be a function")
+        if self.pool is not None and not hasattr(self.pool, "map"):
+            raise TypeError(f"pool={self.pool!r}: it must have a method map")
+
+
+class LangevinError(RuntimeError):
+    """A run that could not be finished.
+
+    Attributes
+    ----------
+    chain, step : int
+        The chain that failed, and the step.
+    time : float
+        Time of the last finite state.
+    point : Point
+        Last finite state of the chain, without a chain axis.
+    trajectory : Trajectory or None
+        Draws of the block of chains that it belongs to, up to then.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        chain: int,
+        step: int,
+        time: float,
+        point: Any,
+        trajectory: Trajectory | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.chain, self.step, self.time = chain, step, time
+        self.point, self.trajectory = point, trajectory
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rest = (self.chain, self.step, self.time, self.point, self.trajectory)
+        return type(self), (str(self), *rest)
+
+
+def sample(
+    space: Base | RiemannianSubmersion,
+    point: Point,
+    options: Options,
+    vertical: float,
+    horizontal: float,
+    call: Mapping[str, Any],
+    energy_gradient: Callable[[Any], Any] | None = None,
+    walk: Walk | None = None,
+) -> Trajectory:
+    """Check a point and follow a walk from it, that of the space by default."""
+    options.check()
+    start = _start(space, point, options.n_chains)
+    walk = walk_of(space, start) if walk is None else walk
+    return walk_on(walk, start, space, options, vertical, horizontal, call, energy_gradient)
+
+
+def walk_on(
+    walk: Walk,
+    start: Point,
+    space: Any,
+    options: Options,
+    vertical: float,
+    horizontal: float,
+    call: Mapping[str, Any],
+    energy_gradient: Callable[[Any], Any] | None = None,
+) -> Trajectory:
+    """Follow a walk from a batched point."""
+    options.check()
+    state = walk.start(start)
+    first = walk.point(state)
+    functions = _functions(space, options.observe)
+    for name in extras(walk, state).keys() & functions.keys():
+        raise ValueError(f"observe has the name {name!r}, which this run observes by itself")
+    observe_along([first], functions, parts(first)[0].shape[0])
+    plan = Plan(
+        walk, options.duration, options.n_steps, options.save_every, vertical, horizontal,
+        energy_gradient, functions,
+    )  # fmt: skip
+    streams = as_generator(options.rng).spawn(-(-parts(state)[0].shape[0] // BLOCK))
+    with ExitStack() as held:
+        sink = _sinks(plan, space, state, streams, options, call, held)
+        results = _run_all(groups(plan, state, streams, sink), options)
+    return _trajectory(plan, state, [result.draws for result in results], plan.times)
+
+
+def _sinks(
+    plan: Plan,
+    space: Any,
+    state: State,
+    streams: list[np.random.Generator],
+    options: Options,
+    call: Mapping[str, Any],
+    held: ExitStack,
+) -> Callable[[int], Sink]:
+    """Keep draws in memory, or in a checkpoint that belongs to this call alone."""
+    if options.checkpoint is None:
+        return lambda first: MemorySink()
+    if options.rng is None:
+        raise ValueError("rng=None with a checkpoint: give a seed, so that the call can resume")
+    # Imported here, since only runs with a checkpoint need zarr.
+    from dlngeom.langevin._engine._checkpoints import digest, open_checkpoint
+
+    seeds = json.dumps([g.bit_generator.state for g in streams], default=lambda x: x.tolist())
+    energy = plan.energy_gradient
+    about = {
+        # A space that does not say what it is has its address there.
+        "space": re.sub(r" at 0x[0-9a-f]+", "", repr(space)),
+        **call,
+        "duration": float(options.duration),
+        "n_steps": int(options.n_steps),
+        "save_every": int(options.save_every),
+        "observe": sorted(plan.observe),
+        "energy_gradient": getattr(energy, "__qualname__", type(energy).__qualname__),
+        "point": digest(parts(state)),
+        "rng": hashlib.sha256(seeds.encode()).hexdigest(),
+    }
+    draw, draws = record(plan, state), len(plan.saved)
+    # Functions and spaces are told apart by what they do.
+    about |= {"first draw": digest(draw), "trial step": digest(_trial(plan, state))}
+    return open_checkpoint(options.checkpoint, about, draw, draws, together(state), held)
+
+
+def _trial(plan: Plan, state: State) -> tuple[Array, ...]:
+    """Take a step of the first block with noise that is always the same."""
+    block = rebuild(state, [x[:BLOCK, ...] for x in parts(state)])
+    try:
+        with np.errstate(all="ignore"):
+            moved = advance(plan, block, Streams([np.random.default_rng(0)]), 1)
+    except DivergenceError:
+        return ()
+    return parts(moved)
+
+
+def _start(space: Any, point: Point, n_chains: int | None) -> Point:
+    """Check a point and give it a chain axis."""
+    check = getattr(space, "check_start", None) or getattr(space, "check_point", None)
+    point = check(point) if check else _fitting(space, point)
+    return with_chains(point, _batch_axes(space, point), n_chains)
+
+
+def _fitting(space: Any, point: Point) -> Point:
+    """Require the shape of a random point of a space that checks nothing itself, and numbers."""
+    like = parts(space.random_point(0))
+    given = parts(point)
+    fits = len(like) == len(given) and all(
+        tuple(x.shape[x.ndim - y.ndim :]) == tuple(y.shape) and x.ndim >= y.ndim
+        for x, y in zip(given, like, strict=True)
+        if hasattr(x, "ndim")
+    )
+    if not fits or not all(hasattr(x, "ndim") for x in given):
+        shapes = [tuple(getattr(x, "shape", ())) for x in given]
+        expected = [("...", *y.shape) for y in like]
+        raise ValueError(f"the point has shapes {shapes}: those of {space} are {expected}")
+    for x in given:
+        if not np.all(np.isfinite(to_numpy(x))):
+            raise ValueError("the point is not finite: all entries must be")
+    return point
+
+
+def with_chains(point: Point, axes: int, n_chains: int | None) -> Point:
+    """Give a point with some batch axes exactly one, that of chains.
+
+    Raises
+    ------
+    ValueError
+        If it has more, or if chains are given twice.
+    """
+    if axes == 0:
+        single = with_chain(point)
+        return single if n_chains is None else _repeated(single, int(n_chains))
+    count = parts(point)[0].shape[0]
+    if axes != 1 or count == 0:
+        batch = tuple(parts(point)[0].shape[:axes])
+        raise ValueError(f"the point has batch shape {batch}: it must be () or (chain,)")
+    if n_chains is not None:
+        raise ValueError(f"n_chains={n_chains} and the point has {count} chains: give one of them")
+    return point
+
+
+def _repeated(point: Point, chains: int) -> Point:
+    return rebuild(point, [namespace(x).repeat(x, chains, axis=0) for x in parts(point)])
+
+
+def _batch_axes(space: Any, point: Point) -> int:
+    if hasattr(space, "batch_axes"):
+        return int(space.batch_axes(point))
+    return batch_axes(point, space.random_point(0))
+
+
+def _functions(space: Any, observe: Observe | None) -> dict[str, Callable[[Any], Any]]:
+    if observe is not None:
+        return dict(observe)
+    networks = hasattr(space, "depth") and hasattr(space, "rank")
+    return {"end_to_end": network.end_to_end} if networks else {}
+
+
+def _run_all(tasks: list[Group], options: Options) -> list[Result]:
+    """Run all blocks, here or in a pool; the first failure ends the run."""
+    total = sum(task.chains for task in tasks) * options.n_steps
+    results: list[Result] = []
+    with tqdm(
+        total=total, unit="step", unit_scale=True, disable=not options.progress, desc="chains"
+    ) as bar:
+        try:
+            for task, result in zip(tasks, _outcomes(tasks, options.pool, bar), strict=True):
+                if result.failure is not None:
+                    raise _failed(task, result)
+                results.append(result)
+        except DEAD as error:
+            raise _dead(tasks[len(results)], error) from error
+    return results
+
+
+def _outcomes(tasks: list[Group], pool: Any, bar: Any) -> Iterator[Result]:
+    if pool is None:
+        yield from map(partial(run, report=bar.update), tasks)
+        return
+    for task, result in zip(tasks, mapped(pool, run, tasks), strict=True):
+        bar.update(task.chains * task.plan.n_steps)
+        yield result
+
+
+def _failed(task: Group, result: Result) -> LangevinError:
+    failure, plan = result.failure, task.plan
+    assert failure is not None
+    chain, done = task.first + failure.chain, failure.step - 1
+    time = plan.duration * done / plan.n_steps
+    message = (
+        f"chain {chain} failed at step {failure.step} of {plan.n_steps}, t={time:.6g}: "
+        f"{failure.reason}; this error carries its last finite state"
+    )
+    message += _kept(task)
+    times = plan.times[: result.draws[0].shape[1]]
+    trajectory = _trajectory(plan, task.state, [result.draws], times)
+    return LangevinError(message, chain, failure.step, time, failure.point, trajectory)
+
+
+def _dead(task: Group, error: BaseException) -> LangevinError:
+    last = task.first + task.chains - 1
+    message = (
+        f"the pool died, {type(error).__name__}: chains {task.first} to {last} had not come back"
+    )
+    # What a checkpoint has of these chains is the last that is known of them.
+    known = task.sink.last(task.start)
+    point = task.plan.walk.point(known.state)
+    first = rebuild(point, [x[0, ...] for x in parts(point)])
+    time = task.plan.duration * known.step / task.plan.n_steps
+    kept = _kept(task)
+    message += f"; chain {task.first} was last seen at step {known.step}"
+    message += kept or "; with a checkpoint the same call would resume, in a new pool"
+    return LangevinError(message, task.first, known.step, time, first, None)
+
+
+def _kept(task: Group) -> str:
+    folder = getattr(task.sink, "folder", None)
+    return "" if folder is None else f"; what was computed stays in {folder}"
+
+
+def _trajectory(
+    plan: Plan, state: State, draws: list[list[Array]], times: np.ndarray
+) -> Trajectory:
+    """Put the draws of blocks together, in the tuples of the first point."""
+    columns = [
+        column[0] if len(column) == 1 else namespace(*column).concat(list(column), axis=0)
+        for column in zip(*draws, strict=True)
+    ]
+    names = [*plan.observe, *extras(plan.walk, state)]
+    first = plan.walk.point(state)
+    template = (first, (*observed(plan, first), *extras(plan.walk, state).values()))
+    points, found = rebuild(template, columns)
+    return Trajectory(times, points, dict(zip(names, found, strict=True)))

@@ -1,0 +1,279 @@
+"""One step of many chains: shorter parts where a state asks for them, and a name for failures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from dlngeom._lib.arrays import Array, constant, namespace, to_numpy
+from dlngeom._lib.vectors import parts, rebuild
+from dlngeom.langevin._engine._streams import Streams
+from dlngeom.submersion._walks import State, Walk
+
+__all__ = ["DivergenceError", "Plan", "advance"]
+
+# Noise of one step out of a frame, as a share of the smallest singular value.
+_SHARE = 0.25
+
+# Smallest part of a step that a state near a singularity may ask for; shorter ones would cost
+# more than they gain, since the correction of the retraction is damped.
+_FINEST = 0.25
+
+Observe = Mapping[str, Callable[[Any], Any]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all blocks of a run have in common; picklable if its functions are.
+
+    Attributes
+    ----------
+    walk : Walk
+    duration : float
+        Time of all steps together.
+    n_steps, save_every : int
+    vertical, horizontal : float
+        Variance of the two kinds of noise per coordinate and time.
+    energy_gradient : callable or None
+    observe : dict
+        Name to function of the batched point.
+    """
+
+    walk: Walk
+    duration: float
+    n_steps: int
+    save_every: int
+    vertical: float
+    horizontal: float
+    energy_gradient: Callable[[Any], Any] | None = None
+    observe: Observe = field(default_factory=dict)
+
+    @cached_property
+    def saved(self) -> frozenset[int]:
+        """Saved steps: every ``save_every``-th, and the last."""
+        return frozenset({*range(0, self.n_steps, self.save_every), self.n_steps})
+
+    @property
+    def times(self) -> np.ndarray:
+        """Saved times."""
+        return self.duration * np.asarray(sorted(self.saved)) / self.n_steps
+
+
+class DivergenceError(RuntimeError):
+    """A chain that stopped being finite.
+
+    Attributes
+    ----------
+    chain, step : int
+        Chain within its block, and the step that failed.
+    reason : str
+    point : Point
+        Last finite state of the chain.
+    """
+
+    def __init__(self, chain: int, step: int, reason: str, point: Any) -> None:
+        super().__init__(chain, step, reason, point)
+        self.chain, self.step, self.reason, self.point = chain, step, reason, point
+
+
+def advance(plan: Plan, state: State, streams: Streams, step: int) -> State:
+    """Take one step with all chains, in parts with those whose state asks for shorter ones."""
+    whole = plan.duration / plan.n_steps
+    reach = plan.walk.reach(state)
+    # One number leaves the device of the state, all of them only where a chain needs it.
+    if reach is None or _limit(plan, float(namespace(reach).min(reach))) >= whole:
+        return _part(plan, state, streams, step, whole)
+    remaining = np.full(len(reach), whole)
+    while True:
+        active = np.flatnonzero(remaining > 0)
+        if len(active) == 0:
+            return state
+        active = _padded(active, parts(state)[0])
+        chosen = _take(state, active)
+        limit = _limit(plan, to_numpy(plan.walk.reach(chosen)).astype(np.float64))
+        time = np.minimum(remaining[active], np.maximum(limit, _FINEST * whole))
+        moved = _part(plan, chosen, streams, step, time, active)
+        remaining[active] -= time
+        state = _put(state, active, moved)
+
+
+def _padded(chains: np.ndarray, like: Array) -> np.ndarray:
+    """Repeat the last chain up to one of few numbers, where each new shape is compiled."""
+    if not array_api_compat.is_jax_array(like):
+        return chains
+    size = min(2 ** max(6, (len(chains) - 1).bit_length()), like.shape[0])
+    return np.pad(chains, (0, size - len(chains)), mode="edge")
+
+
+def _limit(plan: Plan, reach: Any) -> Any:
+    """Longest time over which the noise stays small for a state."""
+    return (_SHARE * reach) ** 2 / max(plan.vertical, plan.horizontal, 1e-300)
+
+
+def _part(
+    plan: Plan,
+    state: State,
+    streams: Streams,
+    step: int,
+    time: Any,
+    chains: np.ndarray | None = None,
+) -> State:
+    """Move all chains of a state by a time, one for all or one each."""
+    like = _real(state)
+    covector = _slope(plan, state, step, chains)
+    noise = plan.walk.noise(state, _drawer(streams, chains, like))
+    vertical = _root(plan.vertical, time, like)
+    same = plan.horizontal == plan.vertical
+    horizontal = vertical if same else _root(plan.horizontal, time, like)
+    when = time if isinstance(time, float) else constant(time, like)
+    given = (state, noise, covector, when, vertical, horizontal)
+    try:
+        moved = _stepper(plan.walk, like, same)(*given)
+        bad = _first_bad(moved)
+    except np.linalg.LinAlgError:
+        moved, bad = state, _culprit(plan, given)
+    if bad is not None:
+        reason = "the step is so long that the chain diverges"
+        raise _diverged(plan, state, bad, step, chains, reason)
+    return moved
+
+
+def _stepper(walk: Walk, like: Array, same: bool) -> Callable[..., State]:
+    """Step of a walk, compiled where the library can; eager if the walk does not say it may be."""
+    if not (array_api_compat.is_jax_array(like) and getattr(walk, "compiles", False)):
+        return walk.step
+    hashable: Any = walk
+    return _compiled(hashable, same)
+
+
+@lru_cache(maxsize=32)
+def _compiled(walk: Any, same: bool) -> Callable[..., State]:
+    import jax
+
+    def step(
+        state: State, noise: Any, covector: Any, time: Any, vertical: Any, horizontal: Any
+    ) -> State:
+        # Walks take a short cut where both are one object, which tracers are not.
+        return walk.step(state, noise, covector, time, vertical, vertical if same else horizontal)
+
+    compiled: Callable[..., State] = jax.jit(step)
+    return compiled
+
+
+def _culprit(plan: Plan, given: tuple[Any, ...]) -> int:
+    """Find the chain that fails by itself, since LAPACK gives up on a whole batch."""
+    count = parts(given[0])[0].shape[0]
+    for i in range(count):
+        alone = [_alone(value, i, count) for value in given]
+        try:
+            if _first_bad(plan.walk.step(*alone)) is not None:
+                return i
+        except np.linalg.LinAlgError:
+            return i
+    raise np.linalg.LinAlgError(f"a step of {count} chains failed, but none of them alone")
+
+
+def _alone(value: Any, i: int, count: int) -> Any:
+    """One chain of arrays; what has no chain axis stays."""
+
+    def pick(x: Any) -> Any:
+        batched = getattr(x, "ndim", 0) and x.shape[0] == count
+        return x[i : i + 1, ...] if batched else x
+
+    return rebuild(value, [pick(x) for x in parts(value)])
+
+
+def _diverged(
+    plan: Plan, state: State, bad: int, step: int, chains: np.ndarray | None, reason: str
+) -> DivergenceError:
+    chain = bad if chains is None else int(chains[bad])
+    last = plan.walk.point(_take(state, np.asarray([bad])))
+    return DivergenceError(chain, step, reason, rebuild(last, [x[0, ...] for x in parts(last)]))
+
+
+def _first_bad(value: Any) -> int | None:
+    """First chain with an entry that is not finite."""
+    if _finite_on_its_device(parts(value)):
+        return None
+    for x in parts(value):
+        rows = np.isfinite(to_numpy(x))
+        if not rows.all():
+            return int(np.argmin(rows.reshape(len(rows), -1).all(axis=1)))
+    return None
+
+
+def _finite_on_its_device(arrays: tuple[Array, ...]) -> bool:
+    """Whether all entries are finite, by one number where they live on another device."""
+    if not arrays or type(arrays[0]) is np.ndarray:
+        return False
+    xp = namespace(*arrays)
+    flags = [xp.all(xp.isfinite(x)) for x in arrays]
+    return bool(xp.all(xp.stack(flags)))
+
+
+def _root(variance: float, time: Any, like: Array) -> Any:
+    if isinstance(time, float):
+        return math.sqrt(variance * time)
+    return constant(np.sqrt(variance * time), like)
+
+
+def _real(state: State) -> Array:
+    """Return some real array of a state, for its library and precision."""
+    x = parts(state)[0]
+    xp = namespace(x)
+    return xp.real(x) if xp.isdtype(x.dtype, "complex floating") else x
+
+
+def _drawer(
+    streams: Streams, chains: np.ndarray | None, like: Array
+) -> Callable[[tuple[int, ...]], Array]:
+    return lambda shape: streams.normal(shape, chains, like)
+
+
+def _slope(plan: Plan, state: State, step: int, chains: np.ndarray | None) -> Any:
+    """Covector of the energy, finite for every chain."""
+    if plan.energy_gradient is None:
+        return None
+    value = plan.walk.covector(state, plan.energy_gradient(plan.walk.below(state)))
+    count = parts(state)[0].shape[0]
+    dense = [x for x in parts(value) if getattr(x, "ndim", 0) and x.shape[0] == count]
+    bad = _first_bad(tuple(dense))
+    if bad is not None:
+        raise _diverged(plan, state, bad, step, chains, "the energy gradient is not finite")
+    return value
+
+
+def _take(state: State, chains: np.ndarray) -> State:
+    return rebuild(state, [x[_index(chains, x), ...] for x in parts(state)])
+
+
+def _put(state: State, chains: np.ndarray, moved: State) -> State:
+    """State in which some chains have moved."""
+    count = len(parts(state)[0])
+    if array_api_compat.is_jax_array(parts(state)[0]):
+        # Padding repeats one chain, with one result.
+        pairs = zip(parts(state), parts(moved), strict=True)
+        return rebuild(state, [x.at[chains].set(y) for x, y in pairs])
+    if len(chains) == count:
+        return moved
+    order = np.arange(count)
+    order[chains] = count + np.arange(len(chains))
+
+    def join(x: Array, y: Array) -> Array:
+        both = namespace(x, y).concat([x, y], axis=0)
+        return both[_index(order, x), ...]
+
+    pairs = zip(parts(state), parts(moved), strict=True)
+    return rebuild(state, [join(x, y) for x, y in pairs])
+
+
+def _index(values: np.ndarray, like: Array) -> Array:
+    if isinstance(like, np.ndarray):
+        return values
+    return namespace(like).asarray(values, device=array_api_compat.device(like))

@@ -1,0 +1,254 @@
+r"""Metropolis-adjusted steps on the balanced manifold, exact at every step size.
+
+A step along a tangent vector is brought back along the normal space where it began, and counts
+only if the way back from its end finds the beginning again: the algorithm of Zappa,
+Holmes-Cerfon and Goodman, *Monte Carlo on manifolds* (2018), on the balance equations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import log_ndtr
+
+from dlngeom._lib.arrays import Array, eps, namespace
+from dlngeom._lib.vectors import combine
+from dlngeom.balanced._geometry import tangent_part
+from dlngeom.balanced._in_frames import assemble, resolve
+from dlngeom.langevin._unbalanced import balance_normals
+from dlngeom.network import _layers
+from dlngeom.points import Frames, _covectors, factors
+from dlngeom.points._covectors import checked_covector
+from dlngeom.points._nearest import nearby_frames
+from dlngeom.submersion._walks import Draw
+
+__all__ = ["AdjustedState", "AdjustedWalk"]
+
+Layers = tuple[Array, ...]
+
+# Newton steps of the projection.  It has arrived where the gap of the balance equations is so many
+# rounding errors, and is lost where it is so large relative to the layers.
+_ITERATIONS = 12
+_ROUNDINGS = 5e3
+_LOST = 1e3
+
+# A way back found another point if it ends farther away, in roots of the rounding error.
+_REVERSIBLE = 10.0
+
+
+class AdjustedState(NamedTuple):
+    """Layers, the energy there, and how many steps were tried and accepted.
+
+    Attributes
+    ----------
+    layers : tuple of N arrays (chain, d_p, d_{p-1})
+    energy, tried, accepted : array (chain,)
+    """
+
+    layers: Layers
+    energy: Array
+    tried: Array
+    accepted: Array
+
+
+@dataclass(frozen=True)
+class AdjustedWalk:
+    """Metropolis-adjusted Langevin steps of a balanced network whose inner widths are its rank.
+
+    Parameters
+    ----------
+    rank : int
+    energy, energy_gradient : callable or None
+        Of the dense end-to-end matrix ``(chain, m, n)``.
+    """
+
+    rank: int
+    energy: Callable[[Any], Any] | None
+    energy_gradient: Callable[[Any], Any] | None
+
+    def start(self, point: Frames) -> AdjustedState:
+        """Layers of a network.
+
+        Raises
+        ------
+        ValueError
+            If the arrays are not numpy's, or the energy is not finite.
+        """
+        if not isinstance(point.lam, np.ndarray):
+            raise ValueError(f"adjust=True: it needs numpy arrays, not {type(point.lam)}")
+        layers = factors(point)
+        zero = point.lam[..., 0] * 0
+        energy = self._energy(layers)
+        bad = np.flatnonzero(~np.isfinite(energy))
+        if len(bad):
+            raise ValueError(f"energy is {energy[bad[0]]} at the start of chain {bad[0]}")
+        return AdjustedState(layers, energy, zero, zero)
+
+    def point(self, state: AdjustedState) -> Frames:
+        """Frames of the layers."""
+        return nearby_frames(state.layers, self.rank)
+
+    def below(self, state: AdjustedState) -> Array:
+        """End-to-end matrix."""
+        return _layers.product(state.layers)
+
+    def covector(self, state: AdjustedState, value: Any) -> Any:
+        """Check a covector, and make it dense."""
+        m, n = state.layers[-1].shape[-2], state.layers[0].shape[-1]
+        return _covectors.to_dense(checked_covector(value, m, n, state.layers[0]))
+
+    def extras(self, state: AdjustedState) -> dict[str, Array]:
+        """Share of the steps that were accepted."""
+        return {"acceptance": state.accepted / namespace(state.tried).maximum(state.tried, 1.0)}
+
+    def noise(self, state: AdjustedState, draw: Draw) -> tuple[Layers, Array]:
+        """Gaussian layers, and a Gaussian number that decides."""
+        layers = tuple(draw(tuple(x.shape)) for x in state.layers)
+        return layers, draw(tuple(state.energy.shape))
+
+    def reach(self, state: AdjustedState) -> None:
+        """No limit: a step that is too long is rejected."""
+        return
+
+    def step(
+        self,
+        state: AdjustedState,
+        noise: tuple[Layers, Array],
+        covector: Any,
+        time: Any,
+        vertical: Any,
+        horizontal: Any,
+    ) -> AdjustedState:
+        """Propose, come back, and accept or reject."""
+        xi, decision = noise
+        here = _Place(state.layers, self.rank, _lifted(state.layers, covector, time))
+        V = combine(vertical, here.tangent(xi), -1.0, here.drift)
+        proposed, found = here.moved(V)
+        # What was not found is rejected; until then it must be numbers.
+        proposed = _where(found, proposed, state.layers)
+        there = _Place(proposed, self.rank, self._slope(proposed, time))
+        back = there.tangent(combine(1.0, state.layers, -1.0, proposed))
+        returned, again = there.moved(back)
+        limit = _REVERSIBLE * eps(state.layers[0]) ** 0.5
+        same = _size(combine(1.0, returned, -1.0, state.layers)) <= limit * _size(state.layers)
+        energy = self._energy(proposed)
+        ratio = _log_ratio(here.drift, V, there.drift, back, vertical)
+        ratio = ratio - 2 * time / vertical**2 * (energy - state.energy)
+        accept = found & again & same & (log_ndtr(decision) < ratio)
+        return _chosen(accept, state, proposed, energy)
+
+    def _energy(self, layers: Layers) -> Array:
+        if self.energy is None:
+            return layers[0][..., 0, 0] * 0
+        value = self.energy(_layers.product(layers))
+        if tuple(getattr(value, "shape", ())) != (layers[0].shape[0],):
+            raise ValueError(
+                f"energy returned {getattr(value, 'shape', type(value).__name__)}: it must be one "
+                f"number for each chain, ({layers[0].shape[0]},)"
+            )
+        return value
+
+    def _slope(self, layers: Layers, time: float) -> Layers:
+        """Gradient at a proposal; one that is not finite leads to a rejection."""
+        if self.energy_gradient is None:
+            return _lifted(layers, None, time)
+        m, n, W = layers[-1].shape[-2], layers[0].shape[-1], _layers.product(layers)
+        value = _covectors.to_dense(checked_covector(self.energy_gradient(W), m, n, layers[0]))
+        return _lifted(layers, value, time)
+
+
+def _lifted(layers: Layers, covector: Any, time: float) -> Layers:
+    """Gradient of the layers times the time, which is tangent."""
+    if covector is None:
+        return tuple(0 * x for x in layers)
+    return tuple(time * x for x in _layers.lift(layers, covector))
+
+
+class _Place:
+    """A balanced network and the drift there."""
+
+    def __init__(self, layers: Layers, rank: int, drift: Layers) -> None:
+        self.layers, self.drift = layers, drift
+        self.frames = nearby_frames(layers, rank)
+
+    def tangent(self, X: Layers) -> Layers:
+        """Tangent projection of an ambient vector."""
+        return assemble(self.frames, tangent_part(self.frames, resolve(self.frames, X)))
+
+    def moved(self, V: Layers) -> tuple[Layers, Any]:
+        """Balanced layers at ``x + V + normal``, by Newton's method, and where they were found."""
+        layers = combine(1.0, self.layers, 1.0, V)
+        size = _size(layers) ** 2
+        error = _size(_gaps(layers))
+        limit = _ROUNDINGS * eps(layers[0]) * size
+        for _ in range(_ITERATIONS):
+            active = np.flatnonzero((error > limit) & (error < _LOST * size))
+            if len(active) == 0:
+                break
+            chosen = tuple(x[active] for x in layers)
+            change = self._newton(chosen, active)
+            for x, y in zip(layers, change, strict=True):
+                x[active] += y
+            error = _size(_gaps(layers))
+        return layers, error <= limit
+
+    def _newton(self, layers: Layers, active: np.ndarray) -> Layers:
+        """Find the normal vector at ``x`` that removes the gaps at ``y`` to first order."""
+        normals = balance_normals(tuple(x[active] for x in self.layers))
+        changes = []
+        for p, (lower, upper) in enumerate(pairwise(layers)):
+            turned = normals[p] @ lower[:, None].mT
+            bent = normals[p + 1].mT @ upper[:, None]
+            changes.append(_upper(turned + turned.mT - bent - bent.mT))
+        gaps = np.concatenate([_upper(gap) for gap in _gaps(layers)], axis=-1)
+        matrix = np.concatenate(changes, axis=-1).mT
+        try:
+            weights = np.linalg.solve(matrix, -gaps[..., None])
+        except np.linalg.LinAlgError:
+            weights = np.linalg.pinv(matrix) @ -gaps[..., None]
+        return tuple((x * weights[..., None]).sum(axis=1) for x in normals)
+
+
+def _upper(matrices: Array) -> Array:
+    """Entries of symmetric matrices on and above the diagonal."""
+    rows, columns = _triangle(matrices.shape[-1])
+    return matrices[..., rows, columns]
+
+
+@cache
+def _triangle(size: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.triu_indices(size)
+
+
+def _gaps(layers: Layers) -> list[Array]:
+    return [x @ x.mT - y.mT @ y for x, y in pairwise(layers)]
+
+
+def _size(matrices: Sequence[Array]) -> Any:
+    """Frobenius norm ``(chain,)`` of several matrices together."""
+    return np.sqrt(sum((x * x).sum(axis=(-2, -1)) for x in matrices))
+
+
+def _log_ratio(drift: Layers, V: Layers, back_drift: Layers, back: Layers, deviation: Any) -> Any:
+    """Logarithm of the densities of the way back and the way there, both Gaussian."""
+    there = _size(combine(1.0, V, 1.0, drift)) ** 2
+    return (there - _size(combine(1.0, back, 1.0, back_drift)) ** 2) / (2 * deviation**2)
+
+
+def _chosen(accept: Any, state: AdjustedState, proposed: Layers, energy: Array) -> AdjustedState:
+    return AdjustedState(
+        _where(accept, proposed, state.layers),
+        np.where(accept, energy, state.energy),
+        state.tried + 1.0,
+        state.accepted + accept,
+    )
+
+
+def _where(chosen: Any, new: Layers, old: Layers) -> Layers:
+    pairs = zip(new, old, strict=True)
+    return tuple(np.where(chosen[:, None, None], x, y) for x, y in pairs)

@@ -1,0 +1,392 @@
+r"""Brownian motion and the Riemannian Langevin equation (RLE), on networks and any quotient.
+
+All of them are limits of geodesic random walks: a Gaussian tangent vector, then a second-order
+retraction.  Times and inverse temperatures are those of generators: Brownian motion at ``beta``
+has the generator ``1/beta`` times the Laplace-Beltrami operator.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from dlngeom._lib.arrays import Array, Seed
+from dlngeom._lib.trajectory import Trajectory
+from dlngeom._lib.vectors import Vector
+from dlngeom.dln import DeepLinearNetwork
+from dlngeom.langevin._engine._runs import (
+    LangevinError,
+    Observe,
+    Options,
+    sample,
+    walk_on,
+    with_chains,
+)
+from dlngeom.langevin._metropolis import AdjustedWalk
+from dlngeom.langevin._unbalanced import UnbalancedWalk
+from dlngeom.network import _observables
+from dlngeom.points import SVD, Frames
+from dlngeom.points._checks import check_factors
+from dlngeom.submersion import Base, RiemannianSubmersion
+from dlngeom.submersion._spaces import Point, floor
+from dlngeom.submersion._walks import walk_of
+
+__all__ = [
+    "LangevinError",
+    "Trajectory",
+    "brownian_motion",
+    "network_langevin",
+    "riemannian_langevin",
+    "step",
+]
+
+
+def brownian_motion(
+    space: Base | RiemannianSubmersion,
+    point: Point,
+    *,
+    duration: float,
+    n_steps: int,
+    beta: float = 1.0,
+    upstairs: bool = False,
+    rng: Seed,
+    n_chains: int | None = None,
+    save_every: int = 1,
+    observe: Observe | None = None,
+    pool: Any = None,
+    progress: bool = False,
+    checkpoint: Any = None,
+) -> Trajectory:
+    r"""Simulate Brownian motion downstairs or upstairs.
+
+    .. math:: \text{generator } \tfrac1\beta \Delta, \qquad
+              x_{k+1} = R_2\big(\sqrt{2\,\mathrm{d}t/\beta}\; P \xi_k\big)
+
+    Parameters
+    ----------
+    space : DeepLinearNetwork, InfinitelyDeepNetwork, or any base or Riemannian submersion
+        Without ``upstairs``, a submersion means its base.
+    point : array (m, n) or SVD downstairs; Frames or balanced layers upstairs
+        Initial point, with one leading axis for many chains.
+    duration : float
+        Time to simulate, in ``n_steps`` equal steps.
+    n_steps : int
+        Steps; a chain near a singularity divides them for itself.
+    beta : float
+        Inverse temperature.
+    upstairs : bool
+        Whether the networks move, rather than the end-to-end matrices.
+    rng : numpy.random.Generator or seed
+        Each block of 64 chains has a random stream of its own.  A generator gives new streams
+        each time it is used: give a seed if a run is to be resumed or repeated.
+    n_chains : int, optional
+        Number of chains that start from one point.
+    save_every : int
+        Steps from one saved state to the next; the start and the end are always saved.
+    observe : dict, optional
+        Name to function of the batched point; by default the ``end_to_end`` matrix, dense, and
+        nothing in a space of one's own.
+    pool : object with ``map``, optional
+        Executor for blocks of 64 chains.  It does not change the result.
+    progress : bool
+        Whether to show a progress bar, with the rate in steps of single chains.
+    checkpoint : path, optional
+        Folder, made if it does not exist, from which the same call resumes after an interruption
+        and gives the same result to the bit.  Functions count as the same if they give the same
+        values at the start and in one trial step.  It needs the extra ``dlngeom[xarray]``.
+
+    Returns
+    -------
+    Trajectory
+        ``points`` and ``observed`` are ``(chain, draw, ...)``.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, the point is not one of the space, or the checkpoint is
+        that of another call, or damaged.
+    LangevinError
+        If a chain diverges or the pool dies.
+
+    Notes
+    -----
+    Theorem 18 of Menon, *The geometry of the deep linear network*.  Downstairs the smallest
+    singular value of square matrices is reflected at zero.  What lies under a Brownian motion
+    upstairs is not one downstairs: it has the drift ``grad S / beta`` of the entropy.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import DeepLinearNetwork
+    >>> from dlngeom.langevin import brownian_motion
+    >>> space = DeepLinearNetwork((2, 2, 2))
+    >>> run = brownian_motion(space, np.eye(2), duration=1.0, n_steps=10, rng=0, n_chains=5)
+    >>> run.points.shape
+    (5, 11, 2, 2)
+    """
+    place = floor(space, upstairs)
+    vertical = 2 / _positive("beta", beta)
+    options = Options(
+        duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
+    )
+    call = {"function": "brownian_motion", "beta": float(beta), "upstairs": bool(upstairs)}
+    return sample(place, point, options, vertical, vertical, call)
+
+
+def riemannian_langevin(
+    space: RiemannianSubmersion | Base,
+    point: Point,
+    *,
+    energy_gradient: Callable[[Any], Any] | None = None,
+    beta: float,
+    kappa: float = 1.0,
+    duration: float,
+    n_steps: int,
+    rng: Seed,
+    n_chains: int | None = None,
+    save_every: int = 1,
+    observe: Observe | None = None,
+    pool: Any = None,
+    progress: bool = False,
+    checkpoint: Any = None,
+    adjust: bool = False,
+    energy: Callable[[Any], Any] | None = None,
+) -> Trajectory:
+    r"""Simulate stochastic gradient descent by the Riemannian Langevin equation.
+
+    .. math:: \text{generator } -\mathrm{grad}\,L + \tfrac1\beta
+              \big[\mathrm{tr}(P_v \mathrm{Hess}) + \kappa\,\mathrm{tr}(P_h \mathrm{Hess})\big]
+
+    Downstairs this is ``dW = -grad F dt`` plus Brownian motion at ``beta / kappa``, with the free
+    energy ``F = E - S / beta``; its invariant density is ``exp(-(beta / kappa) F)``.
+
+    Parameters
+    ----------
+    space : DeepLinearNetwork or any Riemannian submersion
+        A base is taken for what it is: there is no gauge noise, and ``kappa`` scales all of it.
+    point : Frames or balanced layers
+        Initial point, with one leading axis for many chains.
+    energy_gradient : callable, optional
+        ``E'`` downstairs, of a dense ``W`` with shape ``(chain, m, n)``; it returns a covector of
+        that shape.  In a space of one's own it sees batched points of the base.  It is picklable
+        if ``pool`` uses processes.
+    beta : float
+        Inverse temperature.
+    kappa : float
+        Ratio of the noise of the observable to that of the gauge; for 0 the end-to-end matrix
+        follows the gradient flow of the free energy, without noise as ``n_steps`` grows.
+    duration, n_steps, rng, n_chains, save_every, observe, pool, progress, checkpoint
+        As for :func:`brownian_motion`.
+    adjust : bool
+        Whether to accept or reject each step, so that ``exp(-beta L)`` times the Riemannian
+        volume upstairs is invariant exactly, at every size of the step.  It needs ``kappa = 1``,
+        ``energy``, and a network whose rank is the width of all its inner layers;
+        ``observed["acceptance"]`` is the share of steps accepted so far.
+    energy : callable, optional
+        ``E`` for ``adjust``, of the same argument as ``energy_gradient``; ``(chain,)`` numbers.
+
+    Returns
+    -------
+    Trajectory
+        ``points`` and ``observed`` are ``(chain, draw, ...)``.
+
+    Raises
+    ------
+    ValueError
+        As for :func:`brownian_motion`, and if ``adjust`` is not possible, with the reason.
+    LangevinError
+        If the energy gradient is not finite, a chain diverges or the pool dies; it names the
+        chain and the step, and carries the last finite state.
+
+    Notes
+    -----
+    (12.3) and (12.11) of Menon, *The geometry of the deep linear network*; ``adjust`` is the
+    algorithm of Zappa, Holmes-Cerfon and Goodman, *Monte Carlo on manifolds*, Comm. Pure Appl.
+    Math. 71 (2018), with the gradient in its proposals.
+
+    Examples
+    --------
+    >>> from dlngeom import DeepLinearNetwork
+    >>> from dlngeom.langevin import riemannian_langevin
+    >>> space = DeepLinearNetwork((2, 3, 2))
+    >>> start = space.random_point(0)
+    >>> run = riemannian_langevin(space, start, beta=2.0, duration=1.0, n_steps=10, rng=0)
+    >>> run.observed["end_to_end"].shape
+    (1, 11, 2, 2)
+    """
+    place = floor(space, isinstance(space, RiemannianSubmersion))
+    beta, kappa = _positive("beta", beta), _positive("kappa", kappa, zero=True)
+    options = Options(
+        duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
+    )
+    vertical = 2 / beta
+    call: Mapping[str, Any] = {
+        "function": "riemannian_langevin",
+        "beta": beta,
+        "kappa": kappa,
+        "adjust": bool(adjust),
+    }
+    if adjust:
+        walk = _adjusted(place, kappa, energy, energy_gradient)
+        call = {**call, "energy": getattr(energy, "__qualname__", type(energy).__qualname__)}
+        return sample(place, point, options, vertical, vertical, call, energy_gradient, walk)
+    if energy is not None:
+        raise ValueError("energy is given without adjust=True: only that compares energies")
+    return sample(place, point, options, vertical, kappa * vertical, call, energy_gradient)
+
+
+def network_langevin(
+    factors: Sequence[Array],
+    *,
+    energy_gradient: Callable[[Any], Any] | None = None,
+    beta: float,
+    kappa: float = 1.0,
+    duration: float,
+    n_steps: int,
+    rng: Seed,
+    n_chains: int | None = None,
+    save_every: int = 1,
+    observe: Observe | None = None,
+    pool: Any = None,
+    progress: bool = False,
+    checkpoint: Any = None,
+) -> Trajectory:
+    r"""Simulate noise on the layers of any network, balanced or not.
+
+    .. math:: dW = -\nabla L\, dt + \sqrt{2/\beta}\,\big(P_v + \sqrt\kappa\,P_h\big)\, dB
+              \quad \text{(It\^o)}
+
+    ``P_v + P_h`` projects on the tangent space of the variety ``M_G`` of the invariants
+    ``G_p = W_p W_p^T - W_{p+1}^T W_{p+1}``, and ``P_v`` on those tangent vectors that leave the
+    end-to-end matrix where it is.  The noise is tangent, but the Ito correction is not: it moves
+    the network to other leaves, by curvature, at a rate that has no noise.
+
+    Parameters
+    ----------
+    factors : sequence of N arrays (d_p, d_{p-1})
+        Layers, input layer first, with one leading axis for many chains.
+    energy_gradient, beta, kappa
+        As for :func:`riemannian_langevin`.
+    duration, n_steps, rng, n_chains, save_every, observe, pool, progress, checkpoint
+        As for :func:`brownian_motion`; by default the ``end_to_end`` matrix and the
+        ``invariants`` are observed.
+
+    Returns
+    -------
+    Trajectory
+        ``points`` is a tuple of N arrays ``(chain, draw, d_p, d_{p-1})``.
+
+    Raises
+    ------
+    ValueError, LangevinError
+        As for :func:`riemannian_langevin`.
+
+    Notes
+    -----
+    Section 13.4 of Menon, *The geometry of the deep linear network*; the matrix version of
+    (11.10).  Each step factorises dense matrices of the size of all layers together.
+    """
+    beta, kappa = _positive("beta", beta), _positive("kappa", kappa, zero=True)
+    if isinstance(factors, (Frames, SVD)):
+        raise ValueError(f"factors is of type {type(factors).__name__}: it must be layers")
+    start = with_chains(check_factors(factors), factors[0].ndim - 2, n_chains)
+    options = Options(
+        duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
+    )
+    if observe is None:
+        names = ("end_to_end", "invariants")
+        options = replace(options, observe={name: getattr(_observables, name) for name in names})
+    call = {"function": "network_langevin", "beta": beta, "kappa": kappa}
+    vertical = 2 / beta
+    return walk_on(
+        UnbalancedWalk(), start, None, options, vertical, kappa * vertical, call, energy_gradient
+    )
+
+
+def step(
+    space: Base | RiemannianSubmersion,
+    point: Point,
+    noise: Vector,
+    *,
+    duration: float,
+    beta: float,
+    kappa: float = 1.0,
+    covector: Any = None,
+) -> Point:
+    r"""One step of the walk, a pure function of its arguments.  Nothing is checked.
+
+    .. math:: x' = R_2\big(-\mathrm{d}\phi^*(E')\,\mathrm{d}t
+              + \sqrt{2\,\mathrm{d}t/\beta}\,(P_v + \sqrt\kappa\,P_h)\,\xi\big)
+
+    Parameters
+    ----------
+    space : Base or RiemannianSubmersion
+        Upstairs for a submersion, downstairs for its ``base``.
+    point : Point
+        With any leading axes; Frames, not layers, for a network.
+    noise : Vector
+        Standard Gaussian ambient vector: layers upstairs, a matrix downstairs.
+    duration : float
+        Time of the step.
+    beta, kappa : float
+        As for :func:`riemannian_langevin`.
+    covector : array, optional
+        ``E'`` at the point below.
+
+    Returns
+    -------
+    Point
+        Of the kind of ``point``.
+
+    Notes
+    -----
+    Array operations only, without branches on values: with Frames, or an SVD at finite depth, it
+    can be compiled.  It does not divide steps near a singularity as the drivers do.
+    """
+    walk = walk_of(space, point)
+    vertical = (2 * duration / beta) ** 0.5
+    horizontal = vertical if kappa == 1 else vertical * kappa**0.5
+    moved = walk.step(walk.start(point), noise, covector, duration, vertical, horizontal)
+    return walk.point(moved)
+
+
+def _adjusted(
+    space: Any,
+    kappa: float,
+    energy: Callable[[Any], Any] | None,
+    energy_gradient: Callable[[Any], Any] | None,
+) -> AdjustedWalk:
+    """Walk for ``adjust``, or the reason why there is none."""
+    if not isinstance(space, DeepLinearNetwork):
+        raise ValueError(f"adjust=True: it needs a DeepLinearNetwork, not {space}")
+    if kappa != 1:
+        raise ValueError(
+            f"adjust=True with kappa={kappa:g}: only kappa=1 has the invariant law "
+            "exp(-beta L) times the Riemannian volume"
+        )
+    inner = space.widths[1:-1]
+    if any(d != space.rank for d in inner):
+        raise ValueError(
+            f"adjust=True with inner widths {inner} and rank {space.rank}: where they differ, the "
+            "balance equations are not regular equations of the manifold"
+        )
+    if not inner and space.rank < min(space.widths):
+        raise ValueError(
+            f"adjust=True with one layer of rank {space.rank}: the rank is no balance equation"
+        )
+    if energy is None and energy_gradient is not None:
+        raise ValueError("adjust=True: it compares energies, give energy as well as its gradient")
+    return AdjustedWalk(space.rank, energy, energy_gradient)
+
+
+def _positive(name: str, value: float, *, zero: bool = False) -> float:
+    if not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}={value!r}: it must be a number")
+    bound = ">= 0" if zero else "positive"
+    fits = value >= 0 if zero else value > 0
+    if not fits or not math.isfinite(value):
+        raise ValueError(f"{name}={value!r}: it must be {bound} and finite")
+    return float(value)

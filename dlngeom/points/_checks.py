@@ -1,0 +1,128 @@
+"""Checks of points: shapes always, values if asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from dlngeom._lib import checks
+from dlngeom._lib.arrays import Array, eps, namespace
+from dlngeom.points._tuples import SVD, Frames
+
+__all__ = [
+    "check_factors",
+    "check_frames",
+    "check_svd",
+    "require_positive",
+    "require_rank",
+    "require_weights",
+]
+
+
+def require_positive(name: str, s: Array, limit: float = 0.0) -> None:
+    """Require the smallest singular value to exceed ``limit`` times the largest."""
+    xp = namespace(s)
+    largest, smallest = xp.max(s, axis=-1), xp.min(s, axis=-1)
+    if bool(xp.any(smallest <= limit * largest)):
+        raise ValueError(
+            f"{name} has a smallest singular value {float(xp.min(smallest)):.3g}, its rank is "
+            f"below {s.shape[-1]}: give the rank, or an SVD of that rank"
+        )
+
+
+def require_rank(name: str, s: Array, rank: int, size: int) -> None:
+    """Require all singular values ``s`` of a matrix beyond ``rank`` to vanish, and no other.
+
+    ``size`` is the larger side of the matrix: smaller values are only its rounding error.
+    """
+    xp = namespace(s)
+    largest = xp.where(s[..., 0] == 0, xp.ones_like(s[..., 0]), s[..., 0])
+    tail = float(xp.max(s[..., rank] / largest)) if s.shape[-1] > rank else 0.0
+    if tail > checks.relative_tolerance(s):
+        raise ValueError(
+            f"rank={rank}: {name} has a larger one, sigma_{rank + 1}/sigma_1 = {tail:.2g}"
+        )
+    require_positive(name, s[..., :rank], size * eps(s))
+
+
+def require_weights(name: str, s: Array, depth: float) -> None:
+    """Require singular values whose weight ``s^(2-2/N)`` can be divided by."""
+    xp = namespace(s)
+    smallest = float(xp.min(s))
+    tiny = float(xp.finfo(s.dtype).smallest_normal)
+    if not smallest > 0 or (2 - 2 / depth) * math.log(smallest) < math.log(tiny):
+        raise ValueError(
+            f"{name} has an entry {smallest:.3g}: it must be positive, and its weight in the "
+            f"metric of depth {depth} must not underflow; lower the rank"
+        )
+
+
+def check_svd(point: SVD, *, check_finite: bool = True) -> SVD:
+    """Return ``point`` as an SVD after checking its shapes and, if asked, its values."""
+    u, s, vt = point
+    checks.matrix("u", u)
+    checks.same_dtype("SVD", u, s, vt)
+    r = u.shape[-1]
+    checks.shape("s", s, (r,))
+    checks.shape("vt", vt, (r, vt.shape[-1]))
+    checks.batches_agree("SVD", (u, 2), (s, 1), (vt, 2))
+    checks.rank(r, u.shape[-2], vt.shape[-1])
+    if check_finite:
+        for name, x in zip(["u", "s", "vt"], (u, s, vt), strict=True):
+            checks.finite(name, x)
+        checks.orthonormal("u", u)
+        checks.orthonormal("vt^T", vt.mT)
+        _require_nonnegative("s", s)
+    return SVD(u, s, vt)
+
+
+def _require_nonnegative(name: str, s: Array) -> None:
+    smallest = float(namespace(s).min(s))
+    if smallest < 0:
+        raise ValueError(f"{name} has an entry {smallest:.3g}: singular values must be >= 0")
+
+
+def check_factors(factors: Sequence[Array], *, check_finite: bool = True) -> tuple[Array, ...]:
+    """Return the layers as a tuple after checking that their product is defined."""
+    factors = tuple(factors)
+    if not factors:
+        raise ValueError("factors=(): a network needs at least one layer")
+    namespace(*factors)
+    for p, factor in enumerate(factors, start=1):
+        checks.matrix(f"W_{p}", factor)
+    checks.same_dtype("factors", *factors)
+    checks.batches_agree("factors", *((factor, 2) for factor in factors))
+    for p, (lower, upper) in enumerate(pairwise(factors), start=1):
+        if lower.shape[-2] != upper.shape[-1]:
+            raise ValueError(
+                f"W_{p + 1} W_{p} is not defined: "
+                f"shapes {tuple(upper.shape)} and {tuple(lower.shape)}"
+            )
+    if check_finite:
+        for p, factor in enumerate(factors, start=1):
+            checks.finite(f"W_{p}", factor)
+    return factors
+
+
+def check_frames(point: Frames, *, check_finite: bool = True) -> Frames:
+    """Return ``point`` as Frames after checking its shapes and, if asked, its values."""
+    lam, q = point[0], tuple(point[1])
+    if len(q) < 2:
+        raise ValueError(f"Frames has {len(q)} frames: a network has N + 1 >= 2")
+    namespace(lam, *q)
+    r = lam.shape[-1]
+    for p, frame in enumerate(q):
+        checks.matrix(f"Q_{p}", frame)
+        checks.shape(f"Q_{p}", frame, (frame.shape[-2], r))
+        checks.rank(r, frame.shape[-2])
+    checks.same_dtype("Frames", lam, *q)
+    checks.batches_agree("Frames", (lam, 1), *((frame, 2) for frame in q))
+    if check_finite:
+        checks.finite("lam", lam)
+        _require_nonnegative("lam", lam)
+        require_positive("lam", lam)
+        for p, frame in enumerate(q):
+            checks.finite(f"Q_{p}", frame)
+            checks.orthonormal(f"Q_{p}", frame)
+    return Frames(lam, q)

@@ -1,0 +1,239 @@
+"""Covectors ``E'(W)`` in every form users have: dense, sparse, ``LinearOperator``, ``LowRank``.
+
+A covector is only ever applied to thin matrices, so nothing of size ``m x n`` is formed
+unless the caller passed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import LinearOperator
+
+from dlngeom._lib import checks
+from dlngeom._lib.arrays import (
+    Array,
+    is_square,
+    namespace,
+    remainder,
+)
+from dlngeom.points._tuples import SVD, LowRank, Tangent, dense
+
+__all__ = [
+    "Covector",
+    "apply",
+    "apply_transpose",
+    "as_covector",
+    "check_batch",
+    "checked_covector",
+    "checked_gradient",
+    "components",
+    "energy_at",
+    "is_operator",
+    "to_dense",
+]
+
+
+Covector: TypeAlias = Any
+
+
+def as_covector(
+    name: str,
+    value: Covector,
+    rows: int,
+    columns: int,
+    *,
+    like: Array | None = None,
+    check_finite: bool = True,
+) -> Covector:
+    """Check a covector of shape ``(rows, columns)`` and return it.
+
+    Raises
+    ------
+    ValueError
+        If its shape is another one, its dtype not that of ``like``, or an entry not finite.
+    TypeError
+        If it belongs to another array library than ``like``.
+    """
+    if isinstance(value, LowRank):
+        _check_low_rank(name, value, rows, columns, check_finite)
+    elif sparse.issparse(value) or isinstance(value, LinearOperator):
+        _check_operator(name, value, rows, columns, check_finite)
+    else:
+        checks.matrix(name, value)
+        checks.shape(name, value, (rows, columns))
+        if check_finite:
+            checks.finite(name, value)
+    if like is not None:
+        _check_library(name, value, like)
+    return value
+
+
+def check_batch(name: str, value: Covector, batch: tuple[int, ...]) -> None:
+    """Require the leading axes of a covector to broadcast with those of a point.
+
+    Raises
+    ------
+    ValueError
+        If they do not, or if a sparse matrix or operator meets a batch.
+    """
+    if sparse.issparse(value) or isinstance(value, LinearOperator):
+        if batch:
+            raise ValueError(f"{name} is one operator and the point a batch {batch}: make it dense")
+        return
+    own = tuple((value.S if isinstance(value, LowRank) else value).shape[:-2])
+    try:
+        np.broadcast_shapes(own, batch)
+    except ValueError:
+        raise ValueError(f"{name} has batch {own} and the point {batch}: they must agree") from None
+
+
+def _check_operator(
+    name: str, value: Covector, rows: int, columns: int, check_finite: bool
+) -> None:
+    if tuple(value.shape) != (rows, columns):
+        raise ValueError(f"{name} has shape {tuple(value.shape)}: it must be ({rows}, {columns})")
+    if value.dtype is not None and np.dtype(value.dtype).kind == "c":
+        raise ValueError(f"{name} has dtype {value.dtype}: it must be real")
+    if check_finite and sparse.issparse(value):
+        checks.finite(f"{name}.data", value.tocoo().data)
+
+
+def _check_library(name: str, value: Covector, like: Array) -> None:
+    if sparse.issparse(value) or isinstance(value, LinearOperator):
+        # SciPy's operators multiply numpy arrays only.
+        namespace(like, np.empty(0))
+        return
+    arrays = value if isinstance(value, LowRank) else (value,)
+    namespace(like, *arrays)
+    checks.same_dtype(f"{name} and the point", like, *arrays)
+
+
+def _check_low_rank(name: str, value: LowRank, rows: int, columns: int, check_finite: bool) -> None:
+    U, S, V = value
+    checks.matrix(f"{name}.S", S)
+    checks.shape(f"{name}.U", U, (rows, S.shape[-2]))
+    checks.shape(f"{name}.V", V, (columns, S.shape[-1]))
+    if check_finite:
+        for field, x in zip("USV", value, strict=True):
+            checks.finite(f"{name}.{field}", x)
+
+
+def apply(covector: Covector, x: Array) -> Array:
+    """Product ``G x`` with a thin matrix ``x`` of shape ``(..., n, k)``."""
+    if isinstance(covector, LowRank):
+        return covector.U @ (covector.S @ (covector.V.mT @ x))
+    if isinstance(covector, LinearOperator) or sparse.issparse(covector):
+        return (covector @ x).astype(x.dtype, copy=False)
+    return covector @ x
+
+
+def apply_transpose(covector: Covector, x: Array) -> Array:
+    """Product ``G^T x`` with a thin matrix ``x`` of shape ``(..., m, k)``."""
+    if isinstance(covector, LowRank):
+        return covector.V @ (covector.S.mT @ (covector.U.mT @ x))
+    if isinstance(covector, LinearOperator):
+        return _adjoint_product(covector, x)
+    if sparse.issparse(covector):
+        return (covector.T @ x).astype(x.dtype, copy=False)
+    return covector.mT @ x
+
+
+def _adjoint_product(operator: LinearOperator, x: Array) -> Array:
+    try:
+        return operator.rmatmat(x).astype(x.dtype, copy=False)
+    except (TypeError, NotImplementedError):
+        raise ValueError("a LinearOperator covector must define rmatvec or rmatmat") from None
+
+
+def is_operator(covector: Covector) -> bool:
+    """Whether a covector is a sparse matrix or an operator, which have no batch axes."""
+    return bool(sparse.issparse(covector)) or isinstance(covector, LinearOperator)
+
+
+def to_dense(covector: Covector) -> Array:
+    """Dense matrix of a covector, where the result has that size anyway."""
+    if isinstance(covector, LowRank):
+        return dense(covector)
+    if sparse.issparse(covector):
+        return covector.toarray()
+    if isinstance(covector, LinearOperator):
+        return covector @ np.eye(covector.shape[1], dtype=covector.dtype)
+    return covector
+
+
+def components(point: SVD, covector: Covector) -> Tangent:
+    r"""Orthogonal projection of a covector on the tangent space, in factored form.
+
+    .. math:: M = u^T G v, \qquad U_p = (I - u u^T)\, G v, \qquad V_p = (I - v v^T)\, G^T u
+    """
+    v = point.vt.mT
+    if is_square(point.u) and is_square(v):
+        M = point.u.mT @ apply(covector, v)
+        none = namespace(M).broadcast_to(M[..., :1, :1] * 0, M.shape)
+        return Tangent(none, M, none)
+    return components_of_actions(point, apply(covector, v), apply_transpose(covector, point.u))
+
+
+def components_of_actions(point: SVD, Gv: Array, Gtu: Array) -> Tangent:
+    """Tangent components from the two thin products ``G v`` and ``G^T u``."""
+    u, v = point.u, point.vt.mT
+    M = u.mT @ Gv
+    return Tangent(remainder(u, Gv, M), M, remainder(v, Gtu, M.mT))
+
+
+Gradient = Callable[[Any], Covector]
+
+
+def energy_at(energy_gradient: Callable[[Any], Any], single: bool) -> Gradient:
+    """Wrap a caller's gradient: a dense matrix always gets a chain axis, its result loses it."""
+
+    def gradient(point: Any) -> Covector:
+        dense_point = not isinstance(point, SVD)
+        value = energy_gradient(point[None, ...] if single and dense_point else point)
+        return _first(value) if single else value
+
+    return gradient
+
+
+def _first(value: Covector) -> Covector:
+    """Drop a chain axis of length one, where there is one."""
+    if isinstance(value, LowRank):
+        return LowRank(*(_first(x) for x in value))
+    extra = getattr(value, "ndim", 2) == 3 and value.shape[0] == 1
+    return value[0, ...] if extra else value
+
+
+def checked_gradient(
+    value: Covector, m: int, n: int, like: Array, batch: tuple[int, ...]
+) -> Covector:
+    """Check what an energy gradient returned for a batch of matrices."""
+    name = "energy_gradient"
+    if not (isinstance(value, LowRank) or hasattr(value, "shape")):
+        raise TypeError(f"{name} returned {type(value).__name__}: it must be a matrix ({m}, {n})")
+    value = as_covector(name, value, m, n, like=like, check_finite=False)
+    check_batch(name, value, batch)
+    own = tuple((value.S if isinstance(value, LowRank) else value).shape[:-2])
+    if len(own) > len(batch) or (own and own[0] > batch[0]):
+        raise ValueError(f"{name} has batch {own} and the point {batch}: they must agree")
+    return value
+
+
+def checked_covector(value: Any, m: int, n: int, like: Array) -> Covector:
+    """Require a covector for each chain; for one chain alone it may lack their axis."""
+    chains = like.shape[0]
+    if chains == 1 and is_operator(value):
+        value = to_dense(value)
+    value = checked_gradient(value, m, n, like, (chains,))
+    own = tuple((value.S if isinstance(value, LowRank) else value).shape[:-2])
+    if own != (chains,) and (own or chains > 1):
+        raise ValueError(
+            f"energy_gradient has shape ({', '.join(map(str, (*own, m, n)))}): it must be "
+            f"({chains}, {m}, {n}), a covector for each chain"
+        )
+    if own or isinstance(value, LowRank):
+        return value
+    return value[None, ...]

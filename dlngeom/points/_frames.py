@@ -1,0 +1,181 @@
+r"""Points and tangent vectors as named tuples, and the charts between them.
+
+An end-to-end matrix is dense or an :class:`SVD`; a balanced network is a tuple of factors,
+input layer first, or its :class:`Frames`.  Networks with other invariants have the two polar
+charts.  Leading axes are a batch everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from dlngeom._lib import checks
+from dlngeom._lib.arrays import Array, namespace
+from dlngeom.points._charts import (
+    left_polar_chart,
+    left_polar_coordinates,
+    polar_chart,
+    polar_coordinates,
+)
+from dlngeom.points._checks import check_factors, check_frames, require_rank
+from dlngeom.points._nearest import nearest_balanced
+from dlngeom.points._tuples import SVD, Frames, LowRank, Tangent, dense
+
+__all__ = [
+    "SVD",
+    "Frames",
+    "LowRank",
+    "Tangent",
+    "dense",
+    "factors",
+    "frames",
+    "left_polar_chart",
+    "left_polar_coordinates",
+    "nearest_balanced",
+    "polar_chart",
+    "polar_coordinates",
+    "svd",
+]
+
+
+def svd(W: Array, rank: int | None = None) -> SVD:
+    r"""Leading ``rank`` singular triples of a matrix.
+
+    .. math:: W \approx u\,\mathrm{diag}(s)\,v^T
+
+    Parameters
+    ----------
+    W : array (..., m, n)
+        Matrices.
+    rank : int, optional
+        How many triples to keep; ``min(m, n)`` by default.
+
+    Returns
+    -------
+    SVD
+        The best approximation of rank ``rank``, equal to ``W`` if that is its rank.
+
+    Raises
+    ------
+    ValueError
+        If ``W`` is not a finite matrix or ``rank`` is not in ``1..min(m, n)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dlngeom
+    >>> dlngeom.svd(np.diag([3.0, 2.0, 0.0]), rank=2).s
+    array([3., 2.])
+    """
+    checks.matrix("W", W)
+    kept = checks.rank(rank, *W.shape[-2:])
+    checks.finite("W", W)
+    linalg: Any = namespace(W).linalg
+    u, s, vt = linalg.svd(W, full_matrices=False)
+    return SVD(u[..., :kept], s[..., :kept], vt[..., :kept, :])
+
+
+def factors(point: Frames) -> tuple[Array, ...]:
+    r"""Layers of a balanced network, input layer first.
+
+    .. math:: W_p = Q_p \Lambda Q_{p-1}^T, \qquad p = 1, \dots, N
+
+    Parameters
+    ----------
+    point : Frames
+
+    Returns
+    -------
+    tuple of N arrays (..., d_p, d_{p-1})
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit together.
+    """
+    check_frames(point, check_finite=False)
+    lam = point.lam[..., None, :]
+    return tuple((upper * lam) @ lower.mT for lower, upper in _neighbours(point.q))
+
+
+def frames(factors: Sequence[Array], rank: int | None = None) -> Frames:
+    r"""Frames of a balanced network, the inverse of :func:`factors`.
+
+    .. math:: W_1 = Q_1 \Lambda Q_0^T, \qquad W_p Q_{p-1} = Q_p \Lambda
+
+    Parameters
+    ----------
+    factors : sequence of N arrays (..., d_p, d_{p-1})
+        Layers with ``W_p W_p^T = W_{p+1}^T W_{p+1}``, input layer first.
+    rank : int, optional
+        Rank of every layer; the smallest width by default.
+
+    Returns
+    -------
+    Frames
+
+    Raises
+    ------
+    ValueError
+        If the layers are not balanced to 1e-8 relative (1e-3 in float32), or have another rank.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dlngeom
+    >>> point = dlngeom.frames([2 * np.eye(3), 2 * np.eye(4, 3)])
+    >>> point.lam, [q.shape for q in point.q]
+    (array([2., 2., 2.]), [(3, 3), (3, 3), (4, 3)])
+    """
+    factors = check_factors(factors)
+    kept = checks.rank(rank, *_widths(factors))
+    _require_balanced(factors)
+    xp = namespace(*factors)
+    u, s, vt = xp.linalg.svd(factors[0], full_matrices=False)
+    require_rank("layer 1", s, kept, max(factors[0].shape[-2:]))
+    q = [vt[..., :kept, :].mT, u[..., :kept]]
+    for factor in factors[1:]:
+        q.append(_next_frame(factor, q[-1]))
+    diagonals = [
+        xp.sum(hi * (W @ lo), axis=-2) for W, (lo, hi) in zip(factors, _neighbours(q), strict=True)
+    ]
+    return Frames(sum(diagonals[1:], diagonals[0]) / len(factors), tuple(q))
+
+
+def _next_frame(factor: Array, frame: Array) -> Array:
+    """Orthonormalise ``W Q``, large singular values first so that small ones inherit no error."""
+    xp = namespace(factor)
+    linalg: Any = xp.linalg
+    image = factor @ frame
+    q, _ = linalg.qr(image)
+    overlap = xp.sum(q * image, axis=-2)
+    return q * xp.where(overlap < 0, -xp.ones_like(overlap), xp.ones_like(overlap))[..., None, :]
+
+
+def _neighbours(q: Sequence[Array]) -> list[tuple[Array, Array]]:
+    """Pairs ``(Q_{p-1}, Q_p)`` for ``p = 1, ..., N``."""
+    return list(pairwise(q))
+
+
+def _widths(factors: Sequence[Array]) -> tuple[int, ...]:
+    return (factors[0].shape[-1], *(factor.shape[-2] for factor in factors))
+
+
+def _require_balanced(factors: Sequence[Array]) -> None:
+    xp = namespace(*factors)
+    limit = checks.relative_tolerance(factors[0])
+    # Balance is a matter of ratios; fourth powers of the entries must not under- or overflow.
+    largest = max(float(xp.max(xp.abs(factor))) for factor in factors) or 1.0
+    factors = [factor / largest for factor in factors]
+    for p, (lower, upper) in enumerate(pairwise(factors), start=1):
+        left, right = lower @ lower.mT, upper.mT @ upper
+        scale = xp.sqrt(xp.sum(left * left, axis=(-2, -1)) + xp.sum(right * right, axis=(-2, -1)))
+        gap = xp.sqrt(xp.sum((left - right) ** 2, axis=(-2, -1)))
+        worst = float(xp.max(gap / xp.where(scale == 0, xp.ones_like(scale), scale)))
+        if not worst <= limit:
+            raise ValueError(
+                f"layers {p} and {p + 1} are not balanced: |W_{p} W_{p}^T - W_{p + 1}^T W_{p + 1}| "
+                f"is {worst:.2g} relative, allowed {limit:g}"
+            )

@@ -1,0 +1,204 @@
+"""Balanced networks as a Riemannian submanifold for pymanopt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from pymanopt.manifolds.manifold import Manifold
+from pymanopt.tools import ndarraySequenceMixin
+
+from dlngeom import balanced
+from dlngeom._lib import checks
+from dlngeom._lib.arrays import Array, Seed, as_generator
+from dlngeom._lib.stiefel import random_frame, random_spectrum
+from dlngeom.points import Frames, factors, frames
+
+__all__ = ["Balanced", "Layers", "Network"]
+
+
+class Layers(ndarraySequenceMixin, tuple[Array, ...]):  # type: ignore[misc]
+    """Vector ``(V_1, ..., V_N)`` with arithmetic layer by layer."""
+
+    __slots__ = ()
+
+    def __add__(self, other: Any) -> Layers:
+        return Layers(x + y for x, y in zip(self, other, strict=True))
+
+    def __sub__(self, other: Any) -> Layers:
+        return Layers(x - y for x, y in zip(self, other, strict=True))
+
+    def __mul__(self, other: float) -> Layers:  # type: ignore[override]
+        return Layers(other * x for x in self)
+
+    __rmul__ = __mul__  # type: ignore[assignment]
+
+    def __truediv__(self, other: float) -> Layers:
+        return Layers(x / other for x in self)
+
+    def __neg__(self) -> Layers:
+        return Layers(-x for x in self)
+
+
+class Network(tuple[Array, ...]):
+    """Point ``(W_1, ..., W_N)`` that carries the frames it was made from."""
+
+    frames: Frames
+
+    @classmethod
+    def of(cls, point: Frames) -> Network:
+        """Network with given frames."""
+        network = cls(factors(point))
+        network.frames = point
+        return network
+
+
+class Balanced(Manifold):  # type: ignore[misc]
+    r"""Balanced networks of given widths and rank with the Frobenius metric.
+
+    .. math:: W_p W_p^T = W_{p+1}^T W_{p+1}, \qquad \iota(V, V) = \sum_p \mathrm{tr}(V_p^T V_p)
+
+    A point is a tuple of ``N`` arrays ``(d_p, d_{p-1})``, input layer first, and so is a tangent
+    vector; both are bare arrays when ``N = 1``.  Points that this class returns carry their
+    frames, so that the many Hessians of a truncated conjugate-gradient loop factorise once.
+
+    Parameters
+    ----------
+    widths : sequence of N+1 int
+        Layer widths ``(d_0, ..., d_N)``.
+    rank : int, optional
+        Rank of every layer; the smallest width by default.
+    retraction : {"second-order", "first-order"}
+    rng : numpy.random.Generator or seed, optional
+        Source of :meth:`random_point` and :meth:`random_tangent_vector`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        rank: int | None = None,
+        *,
+        retraction: str = "second-order",
+        rng: Seed = None,
+    ) -> None:
+        self._widths = checks.widths(widths)
+        self._rank = checks.rank(rank, *self._widths)
+        if retraction not in ("second-order", "first-order"):
+            raise ValueError(f"retraction={retraction!r}: 'second-order' or 'first-order'")
+        self._order = 2 if retraction == "second-order" else 1
+        self._rng = as_generator(rng)
+        name = f"Balanced networks of widths {self._widths} and rank {self._rank}"
+        dimension = balanced.dimension(self._widths, self._rank)
+        super().__init__(name, dimension, point_layout=self.depth)
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self._widths) - 1
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Layer widths ``(d_0, ..., d_N)``."""
+        return self._widths
+
+    @property
+    def rank(self) -> int:
+        """Rank of every layer."""
+        return self._rank
+
+    @property
+    def typical_dist(self) -> float:
+        r"""Distance from zero of a network with unit singular values, ``sqrt(N r)``."""
+        return math.sqrt(self.depth * self._rank)
+
+    def inner_product(self, point: Any, tangent_vector_a: Any, tangent_vector_b: Any) -> float:
+        """Frobenius inner product."""
+        pairs = zip(self._layers(tangent_vector_a), self._layers(tangent_vector_b), strict=True)
+        return sum(float(np.vdot(x, y)) for x, y in pairs)
+
+    def norm(self, point: Any, tangent_vector: Any) -> float:
+        """Frobenius norm."""
+        return math.sqrt(self.inner_product(point, tangent_vector, tangent_vector))
+
+    def projection(self, point: Any, vector: Any) -> Any:
+        """Orthogonal projection of an ambient vector on the tangent space."""
+        layers = balanced.tangent_projection(
+            self._frames(point), self._layers(vector), check_finite=False
+        )
+        return self._vector(layers)
+
+    to_tangent_space = projection
+    euclidean_to_riemannian_gradient = projection
+
+    def weingarten(self, point: Any, tangent_vector: Any, normal_vector: Any) -> Any:
+        """Weingarten map of the manifold in the space of all layers."""
+        V, nu = self._layers(tangent_vector), self._layers(normal_vector)
+        return self._vector(balanced.weingarten(self._frames(point), V, nu, check_finite=False))
+
+    def euclidean_to_riemannian_hessian(
+        self, point: Any, euclidean_gradient: Any, euclidean_hessian: Any, tangent_vector: Any
+    ) -> Any:
+        """Riemannian Hessian along a tangent vector, for any cost of the layers."""
+        gradient = self._vector(self._layers(euclidean_gradient))
+        normal = gradient - self.projection(point, gradient)
+        flat = self.projection(point, euclidean_hessian)
+        return flat + self.weingarten(point, tangent_vector, normal)
+
+    def retraction(self, point: Any, tangent_vector: Any) -> Any:
+        """Move along a tangent vector and stay exactly balanced."""
+        V = self._layers(tangent_vector)
+        frames = balanced.retraction(self._frames(point), V, order=self._order, check_finite=False)
+        return self._point(frames)
+
+    def transport(self, point_a: Any, point_b: Any, tangent_vector_a: Any) -> Any:
+        """Orthogonal projection on the tangent space at the other point."""
+        return self.projection(point_b, tangent_vector_a)
+
+    def log(self, point_a: Any, point_b: Any) -> Any:
+        """Tangent part of the difference: not the logarithm, but equal to first order."""
+        pairs = zip(self._layers(point_b), self._layers(point_a), strict=True)
+        return self.projection(point_a, self._vector(b - a for b, a in pairs))
+
+    def dist(self, point_a: Any, point_b: Any) -> float:
+        """Length of :meth:`log`, the Riemannian distance to first order."""
+        return self.norm(point_a, self.log(point_a, point_b))
+
+    def pair_mean(self, point_a: Any, point_b: Any) -> Any:
+        """Retraction of half of :meth:`log`."""
+        return self.retraction(point_a, self.log(point_a, point_b) / 2)
+
+    def random_point(self) -> Any:
+        """Uniform frames, singular values of the layers uniform in (0, 1) and sorted."""
+        q = tuple(random_frame(self._rng, width, self._rank) for width in self._widths)
+        return self._point(Frames(random_spectrum(self._rng, self._rank), q))
+
+    def random_tangent_vector(self, point: Any) -> Any:
+        """Tangent vector of length one, uniform on the unit sphere."""
+        noise = self._vector(self._rng.standard_normal(x.shape) for x in self._layers(point))
+        vector = self.projection(point, noise)
+        return vector / self.norm(point, vector)
+
+    def zero_vector(self, point: Any) -> Any:
+        """Zero of the tangent space."""
+        return self._vector(np.zeros_like(x) for x in self._layers(point))
+
+    def _layers(self, value: Any) -> tuple[Array, ...]:
+        return (value,) if self.depth == 1 else tuple(value)
+
+    def _vector(self, layers: Iterable[Array]) -> Any:
+        return next(iter(layers)) if self.depth == 1 else Layers(layers)
+
+    def _frames(self, point: Any) -> Frames:
+        if isinstance(point, Network):
+            return point.frames
+        return frames(self._layers(point), self._rank)
+
+    def _point(self, point: Frames) -> Any:
+        return factors(point)[0] if self.depth == 1 else Network.of(point)

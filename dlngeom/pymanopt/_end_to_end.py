@@ -1,0 +1,351 @@
+"""End-to-end matrices with the depth-N metric as a manifold for pymanopt."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pymanopt.manifolds.manifold import Manifold
+from pymanopt.tools import ndarraySequenceMixin
+
+from dlngeom._lib import checks
+from dlngeom._lib.arrays import Array, Seed, as_generator, project_out
+from dlngeom._lib.stiefel import random_frame, random_spectrum
+from dlngeom.endtoend import _kernels, _lifts
+from dlngeom.endtoend._kernels import Metric
+from dlngeom.points import SVD, LowRank, Tangent, _covectors
+from dlngeom.points._checks import require_weights
+from dlngeom.points._covectors import Covector
+from dlngeom.pymanopt import _factor_derivatives
+from dlngeom.pymanopt._factor_derivatives import FactorTriple
+
+__all__ = ["EndToEnd", "Point", "TangentVector", "ambient_direction"]
+
+
+class _Scalable(ndarraySequenceMixin):  # type: ignore[misc]
+    """Arithmetic entry by entry, as on the points of pymanopt's own manifolds."""
+
+    _make: Any
+
+    def __mul__(self, other: float) -> Any:
+        return self._make(other * x for x in self)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: float) -> Any:
+        return self._make(x / other for x in self)
+
+    def __neg__(self) -> Any:
+        return self._make(-x for x in self)
+
+
+class Point(_Scalable, SVD):  # type: ignore[misc]
+    """Point ``(u, s, vt)`` of :class:`EndToEnd`; carries the weights of the metric once known."""
+
+    _weights: tuple[float, Metric | None] | None = None
+
+    def metric(self, depth: float) -> Metric | None:
+        """Weights of the metric of a given depth here, computed when first asked for."""
+        if self._weights is None or self._weights[0] != depth:
+            require_weights("s", self.s, depth)
+            self._weights = (depth, _kernels.metric(self.s, depth))
+        return self._weights[1]
+
+
+class TangentVector(_Scalable, Tangent):  # type: ignore[misc]
+    """Tangent vector ``(Up, M, Vp)`` of :class:`EndToEnd`."""
+
+    def __add__(self, other: Any) -> Any:
+        return TangentVector(*(x + y for x, y in zip(self, other, strict=True)))
+
+    def __sub__(self, other: Any) -> Any:
+        return TangentVector(*(x - y for x, y in zip(self, other, strict=True)))
+
+
+def ambient_direction(point: Sequence[Array], direction: Sequence[Array]) -> LowRank:
+    r"""Ambient matrix of a direction in the factors, for hand-written Hessians.
+
+    .. math:: Z = (u' \Sigma + u \Sigma')\, v^T + u \Sigma\, v'^T
+
+    Parameters
+    ----------
+    point : (u, s, vt)
+        Arrays ``(m, r)``, ``(r,)``, ``(r, n)``.
+    direction : (u', s', vt')
+        Arrays of the same shapes, as pymanopt passes them to a Euclidean Hessian.
+
+    Returns
+    -------
+    LowRank
+        ``Z`` with factors of ``2 r`` columns; ``dlngeom.dense`` forms the matrix.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+    """
+    x = SVD(*point)
+    du, ds, dvt = _factor_derivatives.check_triple("direction", x, FactorTriple(*direction))
+    U = np.concatenate([du * x.s + x.u * ds, x.u * x.s], axis=-1)
+    V = np.concatenate([x.vt.T, dvt.T], axis=-1)
+    return LowRank(U, np.eye(U.shape[-1], dtype=U.dtype), V)
+
+
+class EndToEnd(Manifold):  # type: ignore[misc]
+    r"""Matrices of fixed rank with the metric of the deep linear network of a given depth.
+
+    .. math:: g^N(W)(Z, Z) = \mathrm{tr}(Z^T \mathcal{A}_{N,W}^{-1} Z)
+
+    A drop-in for ``pymanopt.manifolds.FixedRankEmbedded``: a point is ``(u, s, vt)``, a tangent
+    vector ``(Up, M, Vp)`` stands for ``u M vt + Up vt + u Vp^T``.  ``depth=1`` is the embedded
+    geometry of that class.
+
+    Parameters
+    ----------
+    m, n : int
+        Shape of the matrices.
+    rank : int
+        Rank ``1 <= r <= min(m, n)``.
+    depth : int or inf
+        Number of layers; ``inf`` needs ``m = n = rank``.
+    retraction : {"second-order", "projection"}
+        A second-order retraction for ``g^N``, needed by TrustRegions for its fast local
+        convergence, or the cheaper truncated SVD of ``W + Z``.
+    rng : numpy.random.Generator or seed, optional
+        Source of :meth:`random_point` and :meth:`random_tangent_vector`.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range.
+
+    Notes
+    -----
+    In a product with other manifolds use :class:`Product` of this module if the optimizer is
+    TrustRegions; pymanopt's own serves the others.
+
+    Euclidean gradients and Hessians may be factor triples ``(g_u, g_s, g_vt)`` from automatic
+    differentiation, dense ``(m, n)`` arrays, scipy sparse arrays, ``LinearOperator`` or a
+    low-rank tuple ``(U, S, V)`` with two-dimensional ``S``.  Nothing of size ``m x n`` is formed.
+
+    The one difference from ``FixedRankEmbedded`` is :meth:`embedding`: a Euclidean Hessian
+    receives ``(u, s, vt, u', s', vt')``, see :func:`ambient_direction`.
+    """
+
+    def __init__(
+        self,
+        m: int,
+        n: int,
+        rank: int,
+        depth: float,
+        *,
+        retraction: str = "second-order",
+        rng: Seed = None,
+    ) -> None:
+        self._m, self._n = _size("m", m), _size("n", n)
+        self._rank = checks.rank(rank, self._m, self._n)
+        self._depth = checks.depth(depth)
+        if self._depth == math.inf and not self._m == self._n == self._rank:
+            raise ValueError(f"depth=inf needs m = n = rank, got {m}, {n}, {rank}")
+        if retraction not in ("second-order", "projection"):
+            raise ValueError(f"retraction={retraction!r}: 'second-order' or 'projection'")
+        self._retraction = retraction
+        self._rng = as_generator(rng)
+        name = f"End-to-end {m}x{n} matrices of rank {rank} with the metric of depth {depth}"
+        dimension = (self._m + self._n - self._rank) * self._rank
+        super().__init__(name, dimension, point_layout=3)
+
+    @property
+    def depth(self) -> float:
+        """Number of layers."""
+        return self._depth
+
+    @property
+    def rank(self) -> int:
+        """Rank of the matrices."""
+        return self._rank
+
+    @property
+    def typical_dist(self) -> float:
+        r"""Scale of the manifold, from which TrustRegions takes its radii.
+
+        .. math:: \sqrt{N r}
+
+        the distance from zero of a matrix with ``r`` singular values one; at ``depth=1`` the
+        dimension, as in ``FixedRankEmbedded``.
+        """
+        if self._depth == 1:
+            return float(self.dim)
+        layers = 1.0 if self._depth == math.inf else self._depth
+        return math.sqrt(layers * self._rank)
+
+    def inner_product(
+        self, point: Sequence[Array], tangent_vector_a: Any, tangent_vector_b: Any
+    ) -> float:
+        """Inner product of two tangent vectors, the metric ``g^N`` of (4.17)."""
+        at = self._metric(point)
+        (Up, M, Vp), (other_Up, other_M, other_Vp) = tangent_vector_a, tangent_vector_b
+        if at is None:
+            return float(np.vdot(Up, other_Up) + np.vdot(M, other_M) + np.vdot(Vp, other_Vp))
+        # Optimizers ask for this ten times a step, so no array as large as a vector is formed.
+        columns = np.einsum("ij,ij->j", Up, other_Up) + np.einsum("ij,ij->j", Vp, other_Vp)
+        return float(np.sum(M * other_M / at.core) + np.sum(columns / at.perpendicular))
+
+    def norm(self, point: Sequence[Array], tangent_vector: Any) -> float:
+        """Length of a tangent vector."""
+        return math.sqrt(self.inner_product(point, tangent_vector, tangent_vector))
+
+    def projection(self, point: Sequence[Array], vector: Covector) -> TangentVector:
+        """Orthogonal (Frobenius) projection of an ambient matrix on the tangent space."""
+        ambient = self._covector("vector", vector)
+        return TangentVector(*_covectors.components(SVD(*point), ambient))
+
+    def to_tangent_space(self, point: Sequence[Array], vector: Any) -> TangentVector:
+        """Remove what rounding left of ``u`` in ``Up`` and of ``v`` in ``Vp``."""
+        x, (Up, M, Vp) = SVD(*point), vector
+        return TangentVector(project_out(x.u, Up), M, project_out(x.vt.T, Vp))
+
+    def embedding(self, point: Sequence[Array], tangent_vector: Any) -> FactorTriple:
+        r"""Direction in the factors that moves ``(u * s) @ vt`` along a tangent vector.
+
+        .. math:: u' = (u M + U_p) \Sigma^{-1}, \qquad s' = 0, \qquad v' = V_p \Sigma^{-1}
+        """
+        x, (Up, M, Vp) = SVD(*point), tangent_vector
+        return FactorTriple((x.u @ M + Up) / x.s, np.zeros_like(x.s), (Vp / x.s).T)
+
+    def euclidean_to_riemannian_gradient(
+        self, point: Sequence[Array], euclidean_gradient: Any
+    ) -> TangentVector:
+        """Riemannian gradient ``A(E'(W))`` of a Euclidean gradient in any accepted form."""
+        x, derivative = SVD(*point), self._derivative("gradient", point, euclidean_gradient)
+        if isinstance(derivative, FactorTriple):
+            flat = _factor_derivatives.euclidean_gradient(x, derivative)
+        else:
+            flat = _covectors.components(x, derivative)
+        _require_finite("gradient", flat)
+        return TangentVector(*_kernels.scaled(flat, self._metric(point), 1.0))
+
+    def euclidean_to_riemannian_hessian(
+        self,
+        point: Sequence[Array],
+        euclidean_gradient: Any,
+        euclidean_hessian: Any,
+        tangent_vector: Any,
+    ) -> TangentVector:
+        """Riemannian Hessian along a tangent vector, from derivatives in any accepted form."""
+        x, Z = SVD(*point), Tangent(*tangent_vector)
+        G = self._derivative("gradient", point, euclidean_gradient)
+        H = self._derivative("Hessian", point, euclidean_hessian)
+        if isinstance(H, FactorTriple):
+            if not isinstance(G, FactorTriple):
+                G = (_covectors.apply(G, x.vt.T), _covectors.apply_transpose(G, x.u))
+            return TangentVector(*_factor_derivatives.riemannian_hessian(x, Z, G, H, self._depth))
+        if isinstance(G, FactorTriple):
+            raise ValueError(
+                "an ambient Euclidean Hessian needs an ambient Euclidean gradient: "
+                "the factor gradient does not determine its derivative across the frames"
+            )
+        return TangentVector(*_kernels.hessian_of_covectors(x, Z, G, H, self._depth))
+
+    def retraction(self, point: Sequence[Array], tangent_vector: Any) -> Point:
+        """Move along a tangent vector and stay on the manifold."""
+        x, Z = SVD(*point), Tangent(*tangent_vector)
+        require_weights("s", x.s, self._depth)
+        if self._retraction == "projection":
+            u, s, vt = _kernels.truncated_svd(x, Z)
+        else:
+            u, s, vt = _lifts.second_order_retraction(x, Z, self._depth)
+        return _keep_rank(u, s, vt)
+
+    def transport(
+        self, point_a: Sequence[Array], point_b: Sequence[Array], tangent_vector_a: Any
+    ) -> TangentVector:
+        """Vector transport that never lengthens a vector; projection at ``depth=1``."""
+        a, b = SVD(*point_a), SVD(*point_b)
+        here, there = self._metric(point_a), self._metric(point_b)
+        return TangentVector(*_kernels.transport(a, b, Tangent(*tangent_vector_a), here, there))
+
+    def log(self, point_a: Sequence[Array], point_b: Sequence[Array]) -> TangentVector:
+        """Tangent vector ``P_a(b - a)``: inverse of the projection retraction to first order.
+
+        Not the Riemannian logarithm; it serves derivative-free optimizers.
+        """
+        a, b = SVD(*point_a), SVD(*point_b)
+        low_rank = LowRank(b.u * b.s, np.eye(len(b.s), dtype=b.s.dtype), b.vt.T)
+        Up, M, Vp = _covectors.components(a, low_rank)
+        return TangentVector(Up, M - np.diag(a.s), Vp)
+
+    def dist(self, point_a: Sequence[Array], point_b: Sequence[Array]) -> float:
+        """Length of :meth:`log`: the Riemannian distance to first order, not symmetric."""
+        return self.norm(point_a, self.log(point_a, point_b))
+
+    def pair_mean(self, point_a: Sequence[Array], point_b: Sequence[Array]) -> Point:
+        """Best approximation of rank ``r`` of ``a`` plus half of :meth:`log`."""
+        half = Tangent(*(self.log(point_a, point_b) / 2))
+        return _keep_rank(*_kernels.truncated_svd(SVD(*point_a), half))
+
+    def random_point(self) -> Point:
+        """Uniform singular vectors, singular values uniform in (0, 1) and sorted."""
+        u, v = (random_frame(self._rng, size, self._rank) for size in (self._m, self._n))
+        return Point(u, random_spectrum(self._rng, self._rank), v.T)
+
+    def random_tangent_vector(self, point: Sequence[Array]) -> TangentVector:
+        """Tangent vector of length one, uniform on the unit sphere of ``g^N``."""
+        x = SVD(*point)
+        sizes = ((self._m, self._rank), (self._rank, self._rank), (self._n, self._rank))
+        noise = TangentVector(*(self._rng.standard_normal(size) for size in sizes))
+        flat = self.to_tangent_space(x, noise)
+        vector = TangentVector(*_kernels.scaled(flat, self._metric(point), 0.5))
+        return vector / self.norm(x, vector)  # type: ignore[no-any-return]
+
+    def zero_vector(self, point: Sequence[Array]) -> TangentVector:
+        """Zero of the tangent space."""
+        x = SVD(*point)
+        return TangentVector(np.zeros_like(x.u), np.zeros((self._rank,) * 2), np.zeros_like(x.vt.T))
+
+    def _metric(self, point: Sequence[Array]) -> Metric | None:
+        known = point if isinstance(point, Point) else Point(*point)
+        return known.metric(self._depth)
+
+    def _covector(self, name: str, value: Any) -> Covector:
+        if isinstance(value, (tuple, list)):
+            value = LowRank(*value)
+        if not isinstance(value, LowRank) and getattr(value, "ndim", 2) != 2:
+            raise ValueError(f"the {name} has shape {np.shape(value)}: it must be a matrix")
+        return _covectors.as_covector(name, value, self._m, self._n, check_finite=False)
+
+    def _derivative(self, name: str, point: Sequence[Array], value: Any) -> Covector | FactorTriple:
+        """Tell a factor triple from an ambient covector by its middle entry."""
+        if isinstance(value, (tuple, list)) and not isinstance(value, LowRank):
+            if len(value) != 3:
+                raise ValueError(f"the Euclidean {name} has {len(value)} parts: it must have 3")
+            if np.ndim(value[1]) != 2:
+                triple = FactorTriple(*(np.asarray(x) for x in value))
+                return _factor_derivatives.check_triple(name, SVD(*point), triple)
+        return self._covector(name, value)
+
+
+def _require_finite(name: str, Z: Tangent) -> None:
+    """Reject derivatives that are not finite, by what they leave in the tangent space."""
+    if not all(np.isfinite(np.sum(x)) for x in Z):
+        raise ValueError(f"the Euclidean {name} has entries that are not finite")
+
+
+def _keep_rank(u: Array, s: Array, vt: Array) -> Point:
+    """Point whose singular values stay far enough from zero to divide by their squares."""
+    # Rank r is open and dense: a singular value of zero is an accident of rounding.
+    floor = max(np.finfo(s.dtype).eps ** 2 * s[0], np.finfo(s.dtype).tiny ** 0.5)
+    return Point(u, np.maximum(s, floor), vt)
+
+
+def _size(name: str, value: int) -> int:
+    try:
+        size = operator.index(value)
+    except TypeError:
+        size = 0
+    if size < 1:
+        raise ValueError(f"{name}={value!r}: it must be an integer >= 1")
+    return size

@@ -1,0 +1,102 @@
+"""Factors over positive semidefinite matrices: the Bures-Wasserstein geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dlngeom._lib import checks
+from dlngeom._lib.arrays import (
+    Array,
+    Seed,
+    antisymmetric,
+    as_generator,
+    constant,
+    namespace,
+    symmetric,
+)
+from dlngeom._lib.stiefel import log_orthogonal_volume, random_frame
+from dlngeom.submersion import RiemannianSubmersion
+
+__all__ = ["BuresWasserstein"]
+
+
+@dataclass(frozen=True)
+class BuresWasserstein(RiemannianSubmersion):
+    r"""Matrices of full column rank over their Gram matrices; the group is ``O_k``.
+
+    .. math:: \phi(X) = X X^T, \qquad S = \tfrac12 \sum_{i<j} \log \frac{s_i^2 + s_j^2}{2}
+              + \log \mathrm{vol}\, O_k
+
+    Points upstairs are arrays ``(..., n, k)``, points downstairs matrices ``(..., n, n)`` of rank
+    ``k``; ``s_i`` are the singular values of ``X``.  The metric downstairs is that of
+    Bures and Wasserstein, ``1/2 tr(L Z)`` with ``L P + P L = Z``.
+
+    Parameters
+    ----------
+    size, rank : int
+        ``n >= k >= 1``; a ValueError if they are not.
+    """
+
+    size: int
+    rank: int
+
+    def __post_init__(self) -> None:
+        checks.rank(self.rank, *checks.widths((self.size, self.size)))
+
+    @property
+    def dim(self) -> int:
+        """Dimension ``n k``."""
+        return self.size * self.rank
+
+    @property
+    def dim_base(self) -> int:
+        """Dimension ``n k - k (k - 1) / 2``."""
+        return self.dim - self.dim_orbit
+
+    @property
+    def dim_orbit(self) -> int:
+        """Dimension ``k (k - 1) / 2`` of the group."""
+        return self.rank * (self.rank - 1) // 2
+
+    def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Array:
+        """Gaussian matrices."""
+        return as_generator(rng).standard_normal((*batch, self.size, self.rank))
+
+    def project(self, point: Array) -> Array:
+        """Gram matrix ``X X^T``."""
+        return point @ point.mT
+
+    def differential(self, point: Array, vector: Array) -> Array:
+        """Symmetric ``V X^T + X V^T``."""
+        return 2 * symmetric(vector @ point.mT)
+
+    def codifferential(self, point: Array, covector: Array) -> Array:
+        """Adjoint ``(G + G^T) X``."""
+        return 2 * symmetric(covector) @ point
+
+    def tangent_projection(self, point: Array, vector: Array) -> Array:
+        """Every vector is tangent."""
+        return vector
+
+    def vertical_projection(self, point: Array, vector: Array) -> Array:
+        """Rotation ``X A`` with ``A X^T X + X^T X A = X^T V - V^T X``."""
+        values, q = namespace(point).linalg.eigh(point.mT @ point)
+        right = q.mT @ (2 * antisymmetric(point.mT @ vector)) @ q
+        return point @ q @ (right / (values[..., :, None] + values[..., None, :])) @ q.mT
+
+    def retraction(self, point: Array, vector: Array, *, order: int = 2) -> Array:
+        """Straight line, which is the geodesic."""
+        return point + vector
+
+    def log_orbit_volume(self, point: Array) -> Array:
+        """Entropy of a matrix of rank ``k``."""
+        xp, values = namespace(point), namespace(point).linalg.eigh(point)[0][..., -self.rank :]
+        pairs = xp.triu(xp.log((values[..., :, None] + values[..., None, :]) / 2), k=1)
+        return xp.sum(pairs, axis=(-2, -1)) / 2 + log_orthogonal_volume(self.rank)
+
+    def orbit_point(self, point: Array, rng: Seed) -> Array:
+        """Uniform random factor of a matrix of rank ``k``."""
+        values, q = namespace(point).linalg.eigh(point)
+        root = q[..., -self.rank :] * values[..., None, -self.rank :] ** 0.5
+        turn = random_frame(rng, self.rank, self.rank, tuple(point.shape[:-2]))
+        return root @ constant(turn, point)

@@ -1,0 +1,324 @@
+"""Riemannian submersions: two small abstract classes, and what follows from them.
+
+A :class:`Base` is a Riemannian manifold downstairs.  A :class:`RiemannianSubmersion` is a
+manifold upstairs over a base, a submanifold of a Euclidean space with the metric of that space.
+Points and vectors are arrays or tuples of arrays, with leading batch axes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from dlngeom._lib.arrays import Array, Seed, namespace, to_numpy
+from dlngeom._lib.vectors import (
+    Vector,
+    batch_axes,
+    combine,
+    coordinates,
+    from_coordinates,
+    norm,
+    parts,
+    rebuild,
+    unit_vector,
+)
+
+__all__ = [
+    "Base",
+    "LiftedBase",
+    "OwnEmbedding",
+    "OwnInverse",
+    "RiemannianSubmersion",
+    "cometric",
+    "embedding",
+    "floor",
+    "gradient",
+    "horizontal_projection",
+    "inverse_cometric",
+    "lift",
+    "mean_curvature",
+]
+
+Point: TypeAlias = Any
+
+# Step of the fourth-order differences, relative to the point: their error is about 1e-11.
+_STEP = 1e-3
+
+
+class Base(ABC):
+    """A Riemannian manifold downstairs, given by its cometric."""
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Dimension."""
+
+    @abstractmethod
+    def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Point:
+        """Random points."""
+
+    @abstractmethod
+    def cometric(self, point: Point, covector: Any) -> Vector:
+        """Tangent vector of a covector: a Euclidean gradient becomes the Riemannian one."""
+
+    @abstractmethod
+    def inner(self, point: Point, first: Vector, second: Vector) -> Array:
+        """Inner product of tangent vectors."""
+
+    @abstractmethod
+    def retraction(self, point: Point, vector: Vector, *, order: int = 2) -> Point:
+        """Retraction, of second order by default."""
+
+
+class RiemannianSubmersion(ABC):
+    r"""A manifold over a base whose differential is isometric on horizontal vectors.
+
+    .. math:: \mathrm{d}\phi\, \mathrm{d}\phi^* = \text{cometric of the base}
+
+    Subclasses implement the abstract methods below, for points with leading batch axes;
+    :func:`dlngeom.check_submersion` tells whether they are right.
+
+    Notes
+    -----
+    Section 12.1 of Menon, *The geometry of the deep linear network*.
+    """
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Dimension upstairs."""
+
+    @property
+    @abstractmethod
+    def dim_base(self) -> int:
+        """Dimension of the base."""
+
+    @property
+    @abstractmethod
+    def dim_orbit(self) -> int:
+        """Dimension of the fibres."""
+
+    @property
+    def base(self) -> Base:
+        """Geometry downstairs: computed by lifting, where no closed form is given."""
+        return LiftedBase(self)
+
+    @abstractmethod
+    def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Point:
+        """Random points upstairs."""
+
+    @abstractmethod
+    def project(self, point: Point) -> Point:
+        """Point downstairs below a point."""
+
+    @abstractmethod
+    def differential(self, point: Point, vector: Vector) -> Vector:
+        """Push a tangent vector down."""
+
+    @abstractmethod
+    def codifferential(self, point: Point, covector: Any) -> Vector:
+        """Pull a covector up: the adjoint of the differential, a horizontal vector."""
+
+    @abstractmethod
+    def tangent_projection(self, point: Point, vector: Vector) -> Vector:
+        """Orthogonal projection of an ambient vector on the tangent space."""
+
+    @abstractmethod
+    def vertical_projection(self, point: Point, vector: Vector) -> Vector:
+        """Orthogonal projection of an ambient vector on the tangent space of the fibre."""
+
+    @abstractmethod
+    def retraction(self, point: Point, vector: Vector, *, order: int = 2) -> Point:
+        """Retraction upstairs, of second order by default."""
+
+    @abstractmethod
+    def orbit_point(self, point: Point, rng: Seed) -> Point:
+        """Random point upstairs over a point downstairs."""
+
+    def log_orbit_volume(self, point: Point) -> Array:
+        """Entropy: logarithm of the volume of the fibre over a point downstairs.
+
+        Raises
+        ------
+        NotImplementedError
+            If no formula is given.
+        """
+        raise NotImplementedError(f"{type(self).__name__} gives no volume of its orbits")
+
+
+@runtime_checkable
+class OwnEmbedding(Protocol):
+    """A submersion whose points are not the ambient vectors that they stand for."""
+
+    def embedding(self, point: Point) -> Vector:
+        """Ambient position of a point."""
+
+
+@runtime_checkable
+class OwnInverse(Protocol):
+    """A base that knows the inverse of its cometric."""
+
+    def inverse_cometric(self, point: Point, vector: Vector) -> Vector:
+        """Covector of a tangent vector."""
+
+
+@dataclass(frozen=True)
+class LiftedBase(Base):
+    r"""Geometry downstairs of a submersion, computed upstairs.
+
+    .. math:: A = \mathrm{d}\phi\, \mathrm{d}\phi^*, \qquad g(Z, Z) = \langle Z, A^{-1} Z \rangle
+
+    Parameters
+    ----------
+    space : RiemannianSubmersion
+    """
+
+    space: RiemannianSubmersion
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the base."""
+        return self.space.dim_base
+
+    def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Point:
+        """Points below random points upstairs."""
+        return self.space.project(self.space.random_point(rng, batch))
+
+    def cometric(self, point: Point, covector: Any) -> Vector:
+        """Push the lifted covector down."""
+        return cometric(self.space, self.space.orbit_point(point, 0), covector)
+
+    def inner(self, point: Point, first: Vector, second: Vector) -> Array:
+        """Pair the covector of the first vector with the second."""
+        batch = batch_axes(point, self.random_point(0))
+        covector = coordinates(inverse_cometric(self, point, first), batch)
+        values = covector * coordinates(second, batch)
+        return namespace(values).sum(values, axis=-1)
+
+    def retraction(self, point: Point, vector: Vector, *, order: int = 2) -> Point:
+        """Push down the retraction of the horizontal lift."""
+        above = self.space.orbit_point(point, 0)
+        lifted = lift(self.space, above, vector)
+        return self.space.project(self.space.retraction(above, lifted, order=order))
+
+
+def floor(space: Any, upstairs: bool) -> Base | RiemannianSubmersion:
+    """Geometry upstairs or downstairs; a base is always downstairs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the space is none, or nothing lies upstairs of it.
+    """
+    if not isinstance(space, (Base, RiemannianSubmersion)):
+        raise TypeError(f"space={space!r}: it must be a Base or a RiemannianSubmersion")
+    if upstairs and isinstance(space, Base):
+        raise ValueError(f"{space} is a base, nothing lies upstairs of it: upstairs=False")
+    return space if upstairs or isinstance(space, Base) else space.base
+
+
+def embedding(space: RiemannianSubmersion, point: Point) -> Vector:
+    """Ambient position of a point: the point itself, unless the space says otherwise."""
+    return space.embedding(point) if isinstance(space, OwnEmbedding) else point
+
+
+def horizontal_projection(space: RiemannianSubmersion, point: Point, vector: Vector) -> Vector:
+    r"""Orthogonal projection of an ambient vector on the horizontal space.
+
+    .. math:: P_h = P - P_v
+    """
+    tangent = space.tangent_projection(point, vector)
+    vertical = space.vertical_projection(point, vector)
+    return combine(1.0, tangent, -1.0, vertical)
+
+
+def cometric(space: RiemannianSubmersion, point: Point, covector: Any) -> Vector:
+    r"""Cometric of the base, at a point upstairs.
+
+    .. math:: A = \mathrm{d}\phi\, \mathrm{d}\phi^*
+    """
+    return space.differential(point, space.codifferential(point, covector))
+
+
+def inverse_cometric(base: Base, point: Point, vector: Vector) -> Vector:
+    r"""Covector of a tangent vector downstairs, in closed form or from the matrix of ``A``.
+
+    .. math:: Y = A^{-1} Z
+    """
+    if isinstance(base, OwnInverse):
+        return base.inverse_cometric(point, vector)
+    batch = batch_axes(point, base.random_point(0))
+    flat = coordinates(vector, batch)
+    xp: Any = namespace(flat)
+    columns = [
+        coordinates(base.cometric(point, unit_vector(i, vector, batch)), batch)
+        for i in range(flat.shape[-1])
+    ]
+    values, axes = xp.linalg.eigh(xp.stack(columns, axis=-1))
+    kept = xp.arange(flat.shape[-1]) >= flat.shape[-1] - base.dim
+    inverse = xp.where(kept, 1 / xp.where(kept, values, xp.ones_like(values)), 0 * values)
+    solution = axes @ (inverse[..., None] * (axes.mT @ flat[..., None]))
+    return from_coordinates(solution[..., 0], vector, batch)
+
+
+def lift(space: RiemannianSubmersion, point: Point, vector: Vector) -> Vector:
+    r"""Horizontal lift of a tangent vector downstairs.
+
+    .. math:: V = \mathrm{d}\phi^* (\mathrm{d}\phi\, \mathrm{d}\phi^*)^{-1} Z
+    """
+    covector = inverse_cometric(space.base, space.project(point), vector)
+    return space.codifferential(point, covector)
+
+
+def gradient(space: RiemannianSubmersion, point: Point, egrad: Any) -> Vector:
+    r"""Riemannian gradient upstairs of a lifted energy ``L(x) = E(phi(x))``.
+
+    .. math:: \mathrm{grad}\, L(x) = \mathrm{d}\phi^*(E'(\phi(x)))
+    """
+    return space.codifferential(point, egrad)
+
+
+def mean_curvature(space: RiemannianSubmersion, point: Point) -> Vector:
+    r"""Mean curvature vector of the orbit of a point, as a submanifold of the space upstairs.
+
+    .. math:: H = P_h \sum_i D P_v[e_i]\, e_i = -\mathrm{grad}\,(S \circ \phi)
+
+    Parameters
+    ----------
+    space : RiemannianSubmersion
+    point : Point
+        One point, without batch axes.
+
+    Returns
+    -------
+    Vector
+        Horizontal; the sum over an orthonormal basis ``e_i`` of the vertical space, without
+        division by the dimension.
+
+    Notes
+    -----
+    Section 12.1 (2) of Menon, *The geometry of the deep linear network*, with the sign corrected.
+    Derivatives along the orbit are fourth-order differences.
+    """
+    position = embedding(space, point)
+    total = coordinates(position) * 0
+    size = _STEP * float(to_numpy(norm(position)))
+    for i in range(total.shape[-1]):
+        # A sum over projections of any orthonormal basis is one over a basis of the image.
+        vector = space.vertical_projection(point, unit_vector(i, position))
+        length = float(to_numpy(norm(vector)))
+        if length > 0:
+            total = total + _turning(space, point, vector, size / length)
+    return horizontal_projection(space, point, from_coordinates(total, position))
+
+
+def _turning(space: RiemannianSubmersion, point: Point, vector: Vector, step: float) -> Array:
+    """Differentiate ``P_v(x) V`` as ``x`` moves along ``V``, in coordinates."""
+
+    def along(t: float) -> Array:
+        moved = space.retraction(point, rebuild(vector, [t * x for x in parts(vector)]))
+        return coordinates(space.vertical_projection(moved, vector))
+
+    near, far = (along(k * step) - along(-k * step) for k in (1, 2))
+    return (8 * near - far) / (12 * step)

@@ -1,0 +1,191 @@
+"""Random walks whose limit is a diffusion on a manifold: one step as a pure function.
+
+A walk has a state, a nested tuple of arrays with a leading chain axis, and moves it by noise
+that is given.  Walks are small, frozen and picklable; they hold no random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from dlngeom._lib.arrays import Array, constant
+from dlngeom._lib.vectors import Vector, combine, parts, rebuild, scale
+from dlngeom.submersion._spaces import (
+    Base,
+    Point,
+    RiemannianSubmersion,
+    embedding,
+    horizontal_projection,
+)
+
+__all__ = ["AmbientWalk", "BaseWalk", "Draw", "OwnExtras", "OwnWalk", "State", "Walk", "walk_of"]
+
+State: TypeAlias = Any
+Draw: TypeAlias = Callable[[tuple[int, ...]], Array]
+
+
+class Walk(Protocol):
+    r"""A geodesic random walk, with noise of two sizes.
+
+    .. math:: V = -\mathrm{grad}\,L\,\mathrm{d}t + (a\,P_v + b\,P_h)\,\xi, \qquad x' = R_2(V)
+    """
+
+    def start(self, point: Point) -> State:
+        """State of a point."""
+
+    def point(self, state: State) -> Point:
+        """Point of a state."""
+
+    def below(self, state: State) -> Any:
+        """Return what an energy sees of a state."""
+
+    def covector(self, state: State, value: Any) -> Any:
+        """Check the shape of what an energy gradient returned."""
+
+    def noise(self, state: State, draw: Draw) -> Vector:
+        """Draw a standard Gaussian ambient vector, by a function from shapes to arrays."""
+
+    def step(
+        self, state: State, noise: Vector, covector: Any, time: Any, vertical: Any, horizontal: Any
+    ) -> State:
+        """Move by noise of standard deviation ``a``, ``b``, and along a gradient for a time."""
+
+    def reach(self, state: State) -> Array | None:
+        """Largest standard deviation ``(chain,)`` of the noise of one step, if there is a limit."""
+
+
+@runtime_checkable
+class OwnWalk(Protocol):
+    """A geometry that knows good coordinates for its random walks."""
+
+    def random_walk(self, point: Point) -> Walk:
+        """Walk for points of the kind of ``point``."""
+
+
+@runtime_checkable
+class OwnExtras(Protocol):
+    """A walk that keeps account of more than its point."""
+
+    def extras(self, state: State) -> dict[str, Array]:
+        """Quantities ``(chain, ...)`` to observe."""
+
+
+def walk_of(space: Base | RiemannianSubmersion, point: Point) -> Walk:
+    """Walk of a space, its own or one in the ambient space."""
+    if isinstance(space, OwnWalk):
+        return space.random_walk(point)
+    return BaseWalk(space) if isinstance(space, Base) else AmbientWalk(space)
+
+
+@dataclass(frozen=True)
+class AmbientWalk:
+    """Walk on any submersion, whose state is the point."""
+
+    space: RiemannianSubmersion
+
+    def start(self, point: Point) -> State:
+        """Return the point itself."""
+        return point
+
+    def point(self, state: State) -> Point:
+        """Return the state itself."""
+        return state
+
+    def below(self, state: State) -> Any:
+        """Point downstairs."""
+        return self.space.project(state)
+
+    def covector(self, state: State, value: Any) -> Any:
+        """Require the shapes of a point downstairs."""
+        return _like(self.below(state), value)
+
+    def noise(self, state: State, draw: Draw) -> Vector:
+        """Gaussian vector in the ambient space."""
+        return gaussian(embedding(self.space, state), draw)
+
+    def step(
+        self, state: State, noise: Vector, covector: Any, time: Any, vertical: Any, horizontal: Any
+    ) -> State:
+        """Step with the projections and the retraction of the space."""
+        up = scale(vertical, self.space.vertical_projection(state, noise))
+        along = scale(horizontal, horizontal_projection(self.space, state, noise))
+        V = combine(1.0, up, 1.0, along)
+        if covector is not None:
+            V = combine(1.0, V, -1.0, scale(time, self.space.codifferential(state, covector)))
+        return self.space.retraction(state, V)
+
+    def reach(self, state: State) -> None:
+        """No limit is known."""
+        return
+
+
+@dataclass(frozen=True)
+class BaseWalk:
+    """Walk downstairs in any submersion, along horizontal vectors upstairs."""
+
+    base: Base
+
+    def start(self, point: Point) -> State:
+        """Return some point of the orbit."""
+        return self._space.orbit_point(point, 0)
+
+    @property
+    def _space(self) -> RiemannianSubmersion:
+        space: RiemannianSubmersion | None = getattr(self.base, "space", None)
+        if space is None:
+            raise TypeError(
+                f"{self.base} has no random_walk and no submersion whose horizontal vectors would "
+                "make one"
+            )
+        return space
+
+    def point(self, state: State) -> Point:
+        """Point below."""
+        return self._space.project(state)
+
+    def below(self, state: State) -> Any:
+        """Point below."""
+        return self._space.project(state)
+
+    def covector(self, state: State, value: Any) -> Any:
+        """Require the shapes of a point downstairs."""
+        return _like(self.below(state), value)
+
+    def noise(self, state: State, draw: Draw) -> Vector:
+        """Gaussian vector upstairs."""
+        return gaussian(embedding(self._space, state), draw)
+
+    def step(
+        self, state: State, noise: Vector, covector: Any, time: Any, vertical: Any, horizontal: Any
+    ) -> State:
+        """Step upstairs along the horizontal part of the noise alone."""
+        walk = AmbientWalk(self._space)
+        return walk.step(state, noise, covector, time, 0.0, horizontal)
+
+    def reach(self, state: State) -> None:
+        """No limit is known."""
+        return
+
+
+def gaussian(like: Vector, draw: Draw) -> Vector:
+    """Gaussian vector with the shapes of ``like``, a real and an imaginary one where complex."""
+
+    def part(x: Array) -> Array:
+        real = draw(tuple(x.shape))
+        complex_valued = "complex" in str(x.dtype)
+        return real + 1j * draw(tuple(x.shape)) if complex_valued else constant(real, x)
+
+    return rebuild(like, [part(x) for x in parts(like)])
+
+
+def _like(point: Point, value: Any) -> Any:
+    pairs = zip(parts(point), parts(value), strict=True)
+    for x, y in pairs:
+        if tuple(x.shape) != tuple(getattr(y, "shape", ())):
+            raise ValueError(
+                f"energy_gradient returned shape {getattr(y, 'shape', type(y).__name__)}: it must "
+                f"be {tuple(x.shape)}"
+            )
+    return value

@@ -1,0 +1,37 @@
+"""Thermodynamics of a deep linear network: entropy, free energy, volume forms.
+
+Begin with :func:`entropy` and :func:`free_energy`; :mod:`~dlngeom.thermodynamics.landscape` finds
+minima and saddles, :mod:`~dlngeom.thermodynamics.equilibrium` the laws of many singular values.
+"""
+
+from __future__ import annotations
+
+from dlngeom._lib.lazy import lazy_face
+from dlngeom.thermodynamics._entropy import entropy, entropy_egrad, entropy_ehess, entropy_gradient
+from dlngeom.thermodynamics._free_energy import (
+    free_energy,
+    free_energy_gradient,
+    free_energy_hessian,
+)
+from dlngeom.thermodynamics._volume_forms import (
+    log_network_density,
+    log_singular_value_density,
+    log_svd_density,
+)
+
+__all__ = [
+    "entropy",
+    "entropy_egrad",
+    "entropy_ehess",
+    "entropy_gradient",
+    "equilibrium",
+    "free_energy",
+    "free_energy_gradient",
+    "free_energy_hessian",
+    "landscape",
+    "log_network_density",
+    "log_singular_value_density",
+    "log_svd_density",
+]
+
+__getattr__, __dir__ = lazy_face(__name__, dict.fromkeys(["equilibrium", "landscape"]))

@@ -1,0 +1,306 @@
+r"""Equilibrium of a deep linear network in a potential of its singular values.
+
+The Riemannian Langevin equation at inverse temperature ``beta`` has the invariant density
+``exp(-(beta / kappa)(E - S / beta))`` against the volume of ``g^N``.  For ``E = sum_k V(sigma_k)``,
+such as ``1/2 tr W^T W``, the singular values are a gas of particles with two repulsions, of
+``lam^2`` and of ``sigma^2``.  At infinite depth the rescaled metric changes times by a factor, and
+no temperature; there the density has no finite integral: the smallest singular value runs to zero,
+and the others have the law to which those of finite networks converge.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dlngeom._lib import checks
+from dlngeom._lib.arrays import Seed, as_generator
+from dlngeom.thermodynamics.equilibrium import _gas
+from dlngeom.thermodynamics.equilibrium._gas import Gas, Potential, quadratic
+from dlngeom.thermodynamics.equilibrium._gas_sampler import effective_size, walk
+from dlngeom.thermodynamics.equilibrium._limit_laws import (
+    ClosedLaw,
+    MinimiserLaw,
+    exponents,
+    hard_edge_exponent,
+    limit_law,
+)
+
+__all__ = [
+    "ClosedLaw",
+    "MinimiserLaw",
+    "Potential",
+    "Sample",
+    "hard_edge_exponent",
+    "limit_law",
+    "log_density",
+    "log_density_gradient",
+    "mean_virial",
+    "quadratic",
+    "sample",
+]
+
+
+class Sample(NamedTuple):
+    """Singular values at equilibrium, and how well the chains moved.
+
+    Attributes
+    ----------
+    sigma : array (chain, draw, d)
+        Descending.
+    acceptance : dict
+        Shares of ``"collective"`` and ``"single"`` steps that were accepted.
+    effective : dict
+        Effective sample sizes of the ``"virial"``, ``sum_k sigma_k V'(sigma_k)``, and of the
+        logarithms of the ``"largest"`` and the ``"smallest"`` singular value that is not zero.
+    """
+
+    sigma: np.ndarray
+    acceptance: dict[str, float]
+    effective: dict[str, float]
+
+
+def log_density(
+    lam: Any,
+    depth: float,
+    beta: float,
+    kappa: float = 1.0,
+    *,
+    widths: Sequence[int] | None = None,
+    potential: Potential = quadratic,
+) -> np.ndarray:
+    r"""Logarithm of the equilibrium density of singular values, up to a constant.
+
+    .. math:: -\frac\beta\kappa \sum_k V(\lambda_k^N) + \sum_{k<l} \Big[ a \log|\lambda_k^2
+              - \lambda_l^2| + b \log|\sigma_k^2 - \sigma_l^2| \Big] + c \sum_k \log \lambda_k
+
+    with ``b = 1/(2 kappa)``, ``a = 1 - b`` and ``c = m + n - 2r + sum_p (d_p - r) / kappa``.
+
+    Parameters
+    ----------
+    lam : array (..., r)
+        ``sigma^(1/N)``, > 0, in any order; ``sigma`` for ``depth=inf``.
+    depth : int or inf
+        For ``inf`` the density, which has no finite integral, is against ``d sigma``.
+    beta, kappa : float
+        Inverse temperature, and ratio of the noise of the observable to that of the gauge.
+    widths : sequence of N+1 int, optional
+        ``(d_0, ..., d_N)``, all ``r`` by default.
+    potential : Potential
+
+    Returns
+    -------
+    array (...)
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range or the shapes do not fit.
+
+    Notes
+    -----
+    (12.12) with Theorems 10 and 11 of Menon, *The geometry of the deep linear network*.
+    """
+    gas, x, power = _at(lam, depth, beta, kappa, widths, potential)
+    return np.asarray(_gas.log_density(gas, x) - power * np.sum(x, axis=-1))
+
+
+def log_density_gradient(
+    lam: Any,
+    depth: float,
+    beta: float,
+    kappa: float = 1.0,
+    *,
+    widths: Sequence[int] | None = None,
+    potential: Potential = quadratic,
+) -> np.ndarray:
+    r"""Gradient of :func:`log_density` by ``lam``, ``(..., r)``.
+
+    .. math:: \partial \log p / \partial \lambda_k
+
+    Parameters
+    ----------
+    lam, depth, beta, kappa, widths, potential
+        As for :func:`log_density`.
+
+    Returns
+    -------
+    array (..., r)
+
+    Raises
+    ------
+    ValueError
+        As for :func:`log_density`.
+    """
+    gas, x, power = _at(lam, depth, beta, kappa, widths, potential)
+    slope = (_gas.gradient(gas, x) - power) / power
+    return np.asarray(slope / np.asarray(lam, dtype=np.float64))
+
+
+def mean_virial(
+    d: int, depth: float, beta: float, kappa: float = 1.0, *, widths: Sequence[int] | None = None
+) -> float:
+    r"""Exact mean of the virial ``sum_k sigma_k V'(sigma_k)`` at equilibrium.
+
+    .. math:: \frac{\kappa}{\beta N} \big[ d + d(d-1)(a + Nb) + c d \big]
+              \;\longrightarrow\; \frac{d(d-1)}{2\beta}
+
+    For the quadratic potential it is the mean of ``tr W^T W``.
+
+    Parameters
+    ----------
+    d : int
+        Number of singular values.
+    depth, beta, kappa, widths
+        As for :func:`log_density`.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        As for :func:`log_density`.
+
+    Notes
+    -----
+    Without the potential the density is homogeneous in ``lam``.
+    """
+    gas = _particles(d, depth, beta, kappa, widths, quadratic, escaped=True)
+    return len(gas.mass) * gas.tilt / gas.strength
+
+
+def sample(
+    d: int,
+    depth: float,
+    *,
+    beta: float,
+    kappa: float = 1.0,
+    widths: Sequence[int] | None = None,
+    potential: Potential = quadratic,
+    n_chains: int = 4,
+    n_draws: int = 250,
+    n_warm: int = 100,
+    thin: int = 1,
+    rng: Seed,
+) -> Sample:
+    r"""Sample the singular values at equilibrium by a Markov chain, exact in law.
+
+    .. math:: \sigma \sim \exp\big(-\tfrac\beta\kappa F_\beta\big)\, d\mathrm{vol}_{g^N}
+
+    Each round has a Hamiltonian step along soft modes and two Metropolis sweeps over all
+    particles, ``O(d^2)`` operations.  All chains start at the most likely configuration.
+
+    Parameters
+    ----------
+    d : int
+        Number of singular values.
+    depth, beta, kappa, widths, potential
+        As for :func:`log_density`.  For ``depth=inf`` the law is the limit of large depths: the
+        smallest value is zero.
+    n_chains, n_draws : int
+        Chains, and draws of each that are kept.
+    n_warm, thin : int
+        Rounds before the first draw, which tune the steps, and rounds for each draw.
+    rng : numpy.random.Generator or seed
+
+    Returns
+    -------
+    Sample
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or no most likely configuration is found.
+    """
+    counts = {"n_chains": n_chains, "n_draws": n_draws, "thin": thin, "n_warm": n_warm}
+    for name, value in counts.items():
+        _count(name, value, 0 if name == "n_warm" else 1)
+    gas = _particles(d, depth, beta, kappa, widths, potential, escaped=True)
+    r = len(gas.mass)
+    if r == 0:
+        raise ValueError(f"d={d}: for depth=inf it must be at least 2, the smallest value is zero")
+    law = ClosedLaw(1 if kappa < 0.75 else depth)
+    start = law.log_quantile((np.arange(r) + 0.5) / r) + math.log(r / gas.strength) / 2
+    run = walk(gas, start, **counts, rng=as_generator(rng))
+    s = np.exp(run.x[..., ::-1])
+    statistics = {
+        "virial": np.sum(s * potential.slope(s), axis=-1),
+        "largest": run.x[..., -1],
+        "smallest": run.x[..., 0],
+    }
+    sigma = np.concatenate([s, np.zeros((*s.shape[:-1], d - r))], axis=-1)
+    shares = dict(zip(("collective", "single"), run.acceptance.tolist(), strict=True))
+    return Sample(sigma, shares, {k: effective_size(v) for k, v in statistics.items()})
+
+
+def _at(
+    lam: Any,
+    depth: float,
+    beta: float,
+    kappa: float,
+    widths: Sequence[int] | None,
+    potential: Potential,
+) -> tuple[Gas, np.ndarray, float]:
+    """Gas, logarithms of the singular values, and ``1/N``, or one for infinite depth."""
+    lam = np.asarray(lam, dtype=np.float64)
+    if lam.ndim == 0 or lam.shape[-1] == 0:
+        raise ValueError(f"lam has shape {lam.shape}: it must be (..., r)")
+    checks.finite("lam", lam)
+    if np.min(lam) <= 0:
+        raise ValueError(f"lam has the entry {np.min(lam)}: all entries must be positive")
+    gas = _particles(lam.shape[-1], depth, beta, kappa, widths, potential, escaped=False)
+    power = 1.0 if depth == math.inf else 1 / depth
+    return gas, np.log(lam) / power, power
+
+
+def _particles(
+    d: int,
+    depth: float,
+    beta: float,
+    kappa: float,
+    widths: Sequence[int] | None,
+    potential: Potential,
+    *,
+    escaped: bool,
+) -> Gas:
+    """Gas of ``d`` particles; at infinite depth without the one at zero, if it has escaped."""
+    d, depth = _count("d", d, 1), checks.depth(depth)
+    for name, value in {"beta": beta, "kappa": kappa}.items():
+        checks.positive(name, value)
+    excess = _excess(d, depth, kappa, widths)
+    a, b = exponents(depth, kappa)
+    if depth == math.inf:
+        r = d - 1 if escaped else d
+        # Each pair with a particle that has gone to zero leaves the factor sigma^(2b).
+        tilt = (r - 1) * b + (2 * b if escaped else 0.0)
+    else:
+        r = d
+        tilt = (1 + excess) / depth + (r - 1) * (a / depth + b)
+    return Gas(depth, a, b, beta / kappa, tilt, np.ones(r), False, potential)
+
+
+def _excess(d: int, depth: float, kappa: float, widths: Sequence[int] | None) -> float:
+    """Exponent of ``prod_k lam_k`` that rectangular layers and lower ranks bring."""
+    if widths is None:
+        return 0.0
+    sizes = checks.widths(widths)
+    if depth != len(sizes) - 1:
+        raise ValueError(f"widths={sizes} are those of {len(sizes) - 1} layers, not depth={depth}")
+    checks.rank(d, *sizes)
+    return sizes[0] + sizes[-1] - 2 * d + sum(size - d for size in sizes[1:-1]) / kappa
+
+
+def _count(name: str, value: int, least: int) -> int:
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = -1
+    if number < least:
+        raise ValueError(f"{name}={value!r}: it must be an integer >= {least}")
+    return number

@@ -1,0 +1,10 @@
+"""Landscape of the free energy: its critical points and local minima, by search from many starts.
+
+References are to Menon, *The geometry of the deep linear network*.
+"""
+
+from __future__ import annotations
+
+from dlngeom.thermodynamics.landscape._search import Landscape, critical_points, local_minima
+
+__all__ = ["Landscape", "critical_points", "local_minima"]
