@@ -18,7 +18,7 @@ slow: .venv/installed-test
 # The test cases of geomstats on its pytorch backend, at all sizes.
 conformance: .venv/installed-test
 	GEOMSTATS_BACKEND=pytorch OMP_NUM_THREADS=1 ALL_SIZES=1 \
-	  $(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/conformance
+	  $(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/geomstats/test_conformance.py
 
 lint: .venv/installed-test
 	$(BIN)/ruff format --check .

@@ -1,58 +1,14 @@
 """Fixtures of the whole suite: array namespaces, a seeded generator, a derandomized profile."""
 
-import importlib
-
 import numpy as np
 import pytest
-from downstairs import CASES, DENSE, build, name
 from hypothesis import settings
+
+from tests.helpers.downstairs import CASES, DENSE, build, name
+from tests.helpers.namespaces import NAMESPACES, Namespace
 
 settings.register_profile("derandomized", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("derandomized")
-
-NAMESPACES = ("numpy", "array_api_strict", "torch", "jax")
-
-
-class Namespace:
-    """Carries nested tuples of numpy arrays into an array library and back."""
-
-    def __init__(self, name):
-        self.name = name
-        self.module = importlib.import_module("jax.numpy" if name == "jax" else name)
-        if name == "jax":
-            config = importlib.import_module("jax").config
-            config.update("jax_enable_x64", True)
-            # Compiling is nearly all of the time here, and speed of the code does not matter.
-            config.update("jax_disable_most_optimizations", True)
-
-    def array(self, value, dtype=None):
-        """Array of this library, read-only where the library has such a thing."""
-        if isinstance(value, tuple):
-            return _rebuild(value, [self.array(x, dtype) for x in value])
-        copy = np.array(value, dtype=dtype)
-        if self.name == "torch":
-            return self.module.from_numpy(copy)
-        if self.name == "numpy":
-            copy.flags.writeable = False
-            return copy
-        return self.module.asarray(copy)
-
-    def numpy(self, value):
-        """Back to numpy, after checking that the array belongs to this library."""
-        if isinstance(value, tuple):
-            return _rebuild(value, [self.numpy(x) for x in value])
-        assert type(value) is type(self.array(0.0)) or isinstance(value, np.generic), type(value)
-        return np.asarray(value if self.name != "array_api_strict" else value._array)
-
-    def dtypes(self, value):
-        """Names of the dtypes of all arrays in a nested tuple."""
-        if isinstance(value, tuple):
-            return set().union(*(self.dtypes(x) for x in value))
-        return {str(value.dtype).rpartition(".")[2]}
-
-
-def _rebuild(like, items):
-    return type(like)(*items) if hasattr(like, "_fields") else tuple(items)
 
 
 @pytest.fixture(params=NAMESPACES)

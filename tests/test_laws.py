@@ -4,10 +4,10 @@ import re
 
 import numpy as np
 import pytest
-from laws_cases import ALPHA, SEED, one_sample, two_sample
 from scipy import stats
 
 from dlngeom import DeepLinearNetwork, laws
+from tests.helpers.laws_cases import ALPHA, SEED, one_sample, two_sample
 
 NETWORK = DeepLinearNetwork((2, 3, 4, 2))
 MANY = 20_000

@@ -10,12 +10,12 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
-import reference
 from numpy.testing import assert_allclose
 from scipy.linalg import polar, solve_sylvester
 
 from dlngeom import DeepLinearNetwork, balanced, endtoend, network, points, spectral, thermodynamics
 from dlngeom.submersion import mean_curvature
+from tests.helpers import reference
 
 DEPTHS = (2, 3, 4)
 

@@ -4,12 +4,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import reference as ref
-from conftest import NAMESPACES, Namespace
 
 import dlngeom
 from dlngeom import Frames, LowRank, balanced, endtoend, network, spectral
 from dlngeom._lib.arrays import namespace
+from tests.helpers import reference as ref
+from tests.helpers.namespaces import NAMESPACES, Namespace
 
 # One shape for all, since jax compiles every operation anew for each shape it meets.
 WIDTHS, RANK = (3, 3, 3), 2

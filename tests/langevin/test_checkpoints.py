@@ -1,0 +1,265 @@
+"""Checkpoints: what a run leaves on disk, and that no kill, damage or mix-up changes a result."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dlngeom
+from dlngeom import DeepLinearNetwork
+from dlngeom.langevin import LangevinError, brownian_motion, network_langevin, riemannian_langevin
+from dlngeom.langevin._engine import _checkpoints
+from tests.helpers import langevin_cases as cases
+
+pytest.importorskip("zarr")
+
+SPACE = DeepLinearNetwork((2, 3, 2))
+POINT = SPACE.random_point(1)
+RUN = {"energy_gradient": cases.quadratic, "beta": 2.0, "kappa": 0.5, "duration": 0.4}
+RUN |= {"n_steps": 40, "save_every": 3, "n_chains": 130, "rng": 3}
+
+
+def same(first, second):
+    values = [
+        (*dlngeom._lib.vectors.parts(run.points), *run.observed.values()) for run in (first, second)
+    ]
+    return all(np.array_equal(x, y) for x, y in zip(*values, strict=True))
+
+
+def test_a_checkpoint_changes_nothing(tmp_path):
+    plain = riemannian_langevin(SPACE, POINT, **RUN)
+    folder = tmp_path / "deep" / "run"
+    kept = riemannian_langevin(SPACE, POINT, checkpoint=folder, **RUN)
+    assert same(plain, kept)
+    names = {"run.json", "lock", "draws.zarr", "chains-00000000.state", "chains-00000064.state"}
+    assert {x.name for x in folder.iterdir()} == names | {"chains-00000128.state"}
+    # The same call again computes nothing.
+    options = {**RUN, "energy_gradient": cases.quadratic}
+    assert same(plain, riemannian_langevin(SPACE, POINT, checkpoint=str(folder), **options))
+    with ThreadPoolExecutor(2) as pool:
+        run = riemannian_langevin(SPACE, POINT, checkpoint=tmp_path / "pool", pool=pool, **RUN)
+    assert same(plain, run)
+
+
+def test_other_samplers_have_checkpoints_too(tmp_path):
+    options = {"duration": 0.1, "n_steps": 5, "rng": 2, "n_chains": 3}
+    W = dlngeom.dense(POINT)
+    calls = [
+        lambda **more: brownian_motion(SPACE, W, **options, **more),
+        lambda **more: network_langevin(dlngeom.factors(POINT), beta=2.0, **options, **more),
+        lambda **more: riemannian_langevin(
+            DeepLinearNetwork((2, 2, 2)), DeepLinearNetwork((2, 2, 2)).random_point(0),
+            beta=2.0, adjust=True, **options, **more,
+        ),
+    ]  # fmt: skip
+    for i, call in enumerate(calls):
+        for _ in range(2):
+            assert same(call(), call(checkpoint=tmp_path / str(i)))
+
+
+def stop_after(count):
+    """Gradient that fails after some calls, as an interruption would."""
+    calls = []
+
+    def quadratic(W):
+        calls.append(1)
+        if len(calls) > count:
+            raise KeyboardInterrupt
+        return cases.quadratic(W)
+
+    quadratic.__qualname__ = cases.quadratic.__qualname__
+    return quadratic
+
+
+@pytest.mark.parametrize("interval", [0.0, 100.0])
+@pytest.mark.parametrize("chunk", [1, 2**24])
+def test_interrupted_runs_resume_to_the_bit(interval, chunk, tmp_path, monkeypatch):
+    monkeypatch.setattr(_checkpoints, "_INTERVAL", interval)
+    monkeypatch.setattr(_checkpoints, "_CHUNK", chunk)
+    for count in (0, 7, 33, 60):
+        options = {**RUN, "energy_gradient": stop_after(count), "checkpoint": tmp_path / "run"}
+        with pytest.raises(KeyboardInterrupt):
+            riemannian_langevin(SPACE, POINT, **options)
+    run = riemannian_langevin(SPACE, POINT, checkpoint=tmp_path / "run", **RUN)
+    assert same(run, riemannian_langevin(SPACE, POINT, **RUN))
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.helpers import langevin_cases as cases
+from dlngeom import DeepLinearNetwork
+from dlngeom.langevin import riemannian_langevin
+space = DeepLinearNetwork((2, 3, 2))
+run = riemannian_langevin(
+    space, space.random_point(1), energy_gradient=cases.quadratic, beta=2.0, kappa=0.5,
+    duration=4.0, n_steps={steps}, save_every=7, n_chains=130, rng=3, checkpoint={folder!r},
+)
+run.points.lam.tofile({result!r})
+"""
+
+
+@pytest.mark.slow
+def test_a_process_killed_twenty_times_loses_nothing(tmp_path):
+    folder, result, steps = tmp_path / "run", tmp_path / "lam", 12_000
+    script = SCRIPT.format(
+        root=str(Path(__file__).parents[2]), steps=steps, folder=str(folder), result=str(result)
+    )
+    rng, progress = np.random.default_rng(0), []
+    for _ in range(20):
+        process = subprocess.Popen([sys.executable, "-c", script])
+        # From before the folder exists to the middle of a write.
+        time.sleep(rng.uniform(0.3, 3.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not result.exists(), "the run is too short to be killed twenty times"
+        progress.append(len(list(folder.glob("*.state"))))
+    assert progress[-1] > 0
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=900)
+    options = {**RUN, "duration": 4.0, "n_steps": steps, "save_every": 7}
+    plain = riemannian_langevin(SPACE, POINT, **options)
+    assert np.array_equal(np.fromfile(result), plain.points.lam.ravel())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    riemannian_langevin(SPACE, POINT, checkpoint=tmp_path / "run", **RUN)
+    return tmp_path / "run"
+
+
+def resume(folder, **changes):
+    return riemannian_langevin(SPACE, POINT, checkpoint=folder, **{**RUN, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"n_steps": 41}, "n_steps=40, this one has 41"),
+        ({"rng": 4}, "rng="),
+        ({"beta": 3.0}, "beta=2.0, this one has 3.0"),
+        ({"kappa": 1.0}, "kappa=0.5"),
+        ({"save_every": 1}, "chunk=|draws=|save_every="),
+        ({"observe": {"R2": cases.layer_norms}}, "observe="),
+        ({"energy_gradient": cases.identity}, "energy_gradient='quadratic'"),
+        ({"n_chains": 200}, "point="),
+    ],
+)
+def test_checkpoints_of_other_calls_are_refused(folder, changes, name):
+    with pytest.raises(ValueError, match=f"run.json belongs to a call with ({name})"):
+        resume(folder, **changes)
+
+
+def scaled(factor):
+    """Functions that differ in what they hold, and not by name."""
+    return lambda x: factor * (x.lam if hasattr(x, "lam") else x)
+
+
+@pytest.mark.parametrize("adjust", [False, True])
+def test_functions_of_one_name_are_told_apart(adjust, tmp_path):
+    space = DeepLinearNetwork((2, 2, 2))
+    options = {"beta": 2.0, "duration": 0.1, "n_steps": 4, "rng": 1, "n_chains": 5}
+    options |= {"checkpoint": tmp_path / "run", "adjust": adjust}
+    if adjust:
+        options["energy"] = cases.half_squared
+    start = space.random_point(0)
+
+    def run(gradient, observe):
+        return riemannian_langevin(
+            space, start, energy_gradient=gradient, observe={"lam": observe}, **options
+        )
+
+    first = run(scaled(1.0), scaled(1.0))
+    assert same(first, run(scaled(1.0), scaled(1.0)))
+    with pytest.raises(ValueError, match="trial step="):
+        run(scaled(3.0), scaled(1.0))
+    with pytest.raises(ValueError, match="first draw="):
+        run(scaled(1.0), scaled(2.0))
+
+
+def test_a_folder_may_be_left_and_is_locked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    resume("run")
+    assert (tmp_path / "run" / "run.json").is_file()
+    lock = _checkpoints._lock(tmp_path / "run")
+    with pytest.raises(ValueError, match="another process is running it"):
+        resume("run")
+    lock.close()
+    resume("run")
+
+
+def test_foreign_folders_are_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="it exists and is no checkpoint"):
+        resume(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    with pytest.raises(ValueError, match="it exists and is no checkpoint"):
+        resume(tmp_path / "notes.txt")
+    (tmp_path / "run.json").write_text(json.dumps({"format": "another"}))
+    with pytest.raises(ValueError, match=r"run\.json is no checkpoint of this version"):
+        resume(tmp_path)
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+def test_damaged_files_are_refused_by_name(folder, monkeypatch):
+    state = folder / "chains-00000064.state"
+    whole = state.read_bytes()
+    damage(state)
+    with pytest.raises(ValueError, match=r"chains-00000064\.state is damaged"):
+        resume(folder)
+    state.write_bytes(whole[: len(whole) // 3])
+    with pytest.raises(ValueError, match=r"chains-00000064\.state is damaged"):
+        resume(folder)
+    state.write_bytes(whole)
+    resume(folder)
+    (folder / "run.json").write_text("{")
+    with pytest.raises(ValueError, match=r"run\.json is damaged"):
+        resume(folder)
+
+
+def test_damaged_draws_are_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(_checkpoints, "_CHUNK", 1)
+    resume(tmp_path / "run")
+    chunks = [
+        x
+        for x in (tmp_path / "run" / "draws.zarr" / "array_0" / "c" / "1").rglob("*")
+        if x.is_file()
+    ]
+    damage(chunks[2])
+    with pytest.raises(ValueError, match=r"draws\.zarr: the chunk of chains 64 to 127, draws \d+"):
+        resume(tmp_path / "run")
+    os.remove(chunks[2])
+    with pytest.raises(ValueError, match="is damaged"):
+        resume(tmp_path / "run")
+
+
+def test_what_a_diverging_run_computed_stays(tmp_path):
+    big = POINT._replace(lam=40 * POINT.lam)
+    options = {**RUN, "energy_gradient": cases.quartic, "checkpoint": tmp_path / "run"}
+    with pytest.raises(LangevinError, match="what was computed stays in"):
+        riemannian_langevin(SPACE, big, **options)
+    with pytest.raises(LangevinError) as again:
+        riemannian_langevin(SPACE, big, **options)
+    assert again.value.trajectory.points.lam.shape[1] >= 1
+
+
+def test_a_checkpoint_needs_a_seed_and_numpy(tmp_path):
+    with pytest.raises(ValueError, match="rng=None with a checkpoint"):
+        resume(tmp_path / "run", rng=None)
+    torch = pytest.importorskip("torch")
+    point = dlngeom.Frames(torch.asarray(POINT.lam), tuple(map(torch.asarray, POINT.q)))
+    with pytest.raises(ValueError, match="it needs numpy arrays"):
+        riemannian_langevin(
+            SPACE, point, beta=1.0, duration=1.0, n_steps=2, rng=0, checkpoint=tmp_path / "run"
+        )
