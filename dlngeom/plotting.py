@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dlngeom._lib.arrays import NumpyArray
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["completion_figure", "landscape_figure", "sample_figure"]
 
-Matrix = np.ndarray
-Entry = tuple[float, float, str, Matrix | None]
+Entry = tuple[float, float, str, NumpyArray | None]
 
 MARKS = {"minimum": ("o", "C0", "full"), "saddle": ("s", "C1", "none")}
 
@@ -23,7 +24,7 @@ TRACES = 6
 
 
 def completion_figure(
-    observed: Matrix, completed: Matrix, error: Matrix, singular_values: Matrix
+    observed: NumpyArray, completed: NumpyArray, error: NumpyArray, singular_values: NumpyArray
 ) -> Figure:
     """Draw a completion: observed and completed matrix, error, and singular values in time.
 
@@ -59,7 +60,12 @@ def completion_figure(
 
 
 def _picture(
-    figure: Any, axes: Any, values: Matrix, colours: Any, limits: tuple[float, float], extend: str
+    figure: Any,
+    axes: Any,
+    values: NumpyArray,
+    colours: Any,
+    limits: tuple[float, float],
+    extend: str,
 ) -> Any:
     """Show a matrix, with square entries unless it is long, and return its colour bar."""
     low, high = limits
@@ -72,7 +78,7 @@ def _picture(
 
 
 def _masked_picture(
-    figure: Any, axes: Any, values: Matrix, title: str, colours: str, low: float, high: float
+    figure: Any, axes: Any, values: NumpyArray, title: str, colours: str, low: float, high: float
 ) -> None:
     """Show a matrix whose missing entries have a colour of their own."""
     from matplotlib import colormaps
@@ -82,7 +88,7 @@ def _masked_picture(
     axes.set(title=title, xticks=[], yticks=[])
 
 
-def _course(axes: Any, singular_values: Matrix) -> None:
+def _course(axes: Any, singular_values: NumpyArray) -> None:
     """Singular values against iterations; they leave the small start one after the other."""
     from matplotlib import colormaps
 
@@ -100,7 +106,11 @@ def _course(axes: Any, singular_values: Matrix) -> None:
 
 
 def sample_figure(
-    mean: Matrix, deviation: Matrix, levels: Matrix, steps: Matrix, energy: Matrix
+    mean: NumpyArray,
+    deviation: NumpyArray,
+    levels: NumpyArray,
+    steps: NumpyArray,
+    energy: NumpyArray,
 ) -> Figure:
     """Draw a posterior: its mean and deviation, its calibration, and the energy of some chains.
 
@@ -133,7 +143,7 @@ def sample_figure(
 
 
 def _posterior_picture(
-    figure: Any, axes: Any, values: Matrix, title: str, colours: str, low: float, high: float
+    figure: Any, axes: Any, values: NumpyArray, title: str, colours: str, low: float, high: float
 ) -> None:
     """Show a statistic of a posterior; its label says which."""
     extend = "both" if low else "max"
@@ -143,7 +153,7 @@ def _posterior_picture(
     axes.locator_params(integer=True, nbins=6)
 
 
-def _calibration(axes: Any, levels: Matrix) -> None:
+def _calibration(axes: Any, levels: NumpyArray) -> None:
     """Draw the share of the truth below each predictive quantile; a diagonal is perfect."""
     p = np.linspace(0, 1, 201)
     share = np.searchsorted(np.sort(levels), p, side="right") / len(levels)
@@ -161,7 +171,7 @@ def _calibration(axes: Any, levels: Matrix) -> None:
     axes.legend(loc="upper left", fontsize=9)
 
 
-def _traces(axes: Any, steps: Matrix, energy: Matrix) -> None:
+def _traces(axes: Any, steps: NumpyArray, energy: NumpyArray) -> None:
     from matplotlib import colormaps
 
     count = min(TRACES, len(energy))

@@ -16,7 +16,7 @@ import numpy as np
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, constant, namespace, together
 
-__all__ = ["Layers", "layers", "log_weights", "partial_weights", "root", "weights"]
+__all__ = ["_LayerNodes", "_layer_nodes", "_log_weights", "_partial_weights", "_root", "weights"]
 
 # Enough for a ratio of singular values of 1e-30 at rounding accuracy.
 _QUADRATURE_NODES = 64
@@ -68,10 +68,10 @@ def weights(a: Array, b: Array, depth: float) -> Array:
     checks.same_dtype("a and b", a, b)
     if depth == 1:
         return xp.ones_like(a * b)
-    return partial_weights(a, b, constant(1.0, a), depth)
+    return _partial_weights(a, b, constant(1.0, a), depth)
 
 
-def partial_weights(a: Array, b: Array, share: Array, depth: float) -> Array:
+def _partial_weights(a: Array, b: Array, share: Array, depth: float) -> Array:
     r"""Weight of the first ``share * N`` layers alone.
 
     .. math:: \omega_j(a, b) = \sum_{q=1}^{j} a^{2(j-q)/N}\, b^{2(q-1)/N},
@@ -135,7 +135,7 @@ def _larger_and_log_ratio(a: Array, b: Array) -> tuple[Array, Array]:
     return large, xp.where(large == 0, xp.zeros_like(log_ratio), log_ratio)
 
 
-def log_weights(a: Array, b: Array, depth: float) -> Array:
+def _log_weights(a: Array, b: Array, depth: float) -> Array:
     r"""Logarithm of :func:`weights`, without underflow; ``a`` and ``b`` positive.
 
     .. math:: \log w_N(a,b) = (2 - 2/N) \log M + \log w_N(a/M, b/M), \qquad M = \max(a, b)
@@ -157,12 +157,12 @@ def log_weights(a: Array, b: Array, depth: float) -> Array:
     return (2 - 2 / depth) * xp.log(large) + xp.log(scaled)
 
 
-def root(s: Array, depth: float) -> Array:
+def _root(s: Array, depth: float) -> Array:
     """Singular values ``s^(1/N)`` of every balanced layer."""
     return s if depth == 1 else s ** (1.0 / depth)
 
 
-class Layers(NamedTuple):
+class _LayerNodes(NamedTuple):
     r"""Exponents that turn a sum over layers into a weighted sum over ``L`` nodes.
 
     .. math:: w_N(a, b) = \sum_{p} \text{weight}_p\, a^{2\,\text{left}_p}\, b^{2\,\text{right}_p}
@@ -185,10 +185,10 @@ class Layers(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def layers(depth: float) -> Layers:
+def _layer_nodes(depth: float) -> _LayerNodes:
     """Return the nodes of sums over layers for a checked ``depth``."""
     if depth == math.inf:
         node, weight = np.polynomial.legendre.leggauss(_QUADRATURE_NODES)
-        return Layers((1 - node) / 2, (1 + node) / 2, weight / 2, 0.0)
+        return _LayerNodes((1 - node) / 2, (1 + node) / 2, weight / 2, 0.0)
     p = np.arange(1, int(depth) + 1)
-    return Layers((depth - p) / depth, (p - 1) / depth, np.ones(len(p)), 1.0 / depth)
+    return _LayerNodes((depth - p) / depth, (p - 1) / depth, np.ones(len(p)), 1.0 / depth)

@@ -111,7 +111,7 @@ def test_log_weights_agree_with_fifty_digits_where_weights_underflow(depth, rng)
     exact = [mpmath.log(exact_weight(x, y, depth)) for x, y in zip(a, b, strict=True)]
     gaps = [
         abs(float(mpmath.mpf(float(x)) - y)) / (1 + 2 * abs(math.log(m)))
-        for x, y, m in zip(spectral.log_weights(a, b, depth), exact, a, strict=True)
+        for x, y, m in zip(spectral._log_weights(a, b, depth), exact, a, strict=True)
     ]
     assert max(gaps) <= 1e-14
 
@@ -121,7 +121,7 @@ def test_partial_weights_are_sums_over_the_first_layers(depth, rng):
     a, b = pairs(rng, 3)
     for j in range(depth + 1):
         share = np.asarray(j / depth)
-        computed = spectral.partial_weights(a, b, share, depth)
+        computed = spectral._partial_weights(a, b, share, depth)
         exact = [
             exact_weight(x, y, depth, mpmath.mpf(j) / depth) if j else mpmath.mpf(0)
             for x, y in zip(a, b, strict=True)
@@ -133,19 +133,19 @@ def test_partial_weights_of_infinite_depth_are_integrals(rng):
     a, b = pairs(rng, 3)
     for share in (0.125, 0.5, 1.0):
         exact = [exact_weight(x, y, INF, share) for x, y in zip(a, b, strict=True)]
-        computed = spectral.partial_weights(a, b, np.asarray(share), INF)
+        computed = spectral._partial_weights(a, b, np.asarray(share), INF)
         assert max(relative_errors(computed, exact)) <= 2e-14
 
 
 def test_partial_weights_of_two_zeros_see_the_first_layer_alone():
     zero, shares = np.zeros(4), np.arange(4) / 3
-    np.testing.assert_array_equal(spectral.partial_weights(zero, zero, shares, 3), [0, 1, 0, 0])
+    np.testing.assert_array_equal(spectral._partial_weights(zero, zero, shares, 3), [0, 1, 0, 0])
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5, INF])
 def test_layer_nodes_sum_to_the_weights(depth):
     a, b = np.array([1.0, 1.3, 2.0, 1.0]), np.array([1.0, 0.4, 1e-3, 1e-30])
-    nodes = spectral.layers(depth)
+    nodes = spectral._layer_nodes(depth)
     terms = nodes.weight * a[:, None] ** (2 * nodes.left) * b[:, None] ** (2 * nodes.right)
     np.testing.assert_allclose(terms.sum(axis=1), spectral.weights(a, b, depth), rtol=1e-13)
     assert nodes.step == (0 if depth == INF else 1 / depth)
@@ -153,8 +153,8 @@ def test_layer_nodes_sum_to_the_weights(depth):
 
 def test_root_is_the_singular_value_of_a_layer():
     s = np.array([4.0, 1.0, 0.0])
-    np.testing.assert_array_equal(spectral.root(s, 1), s)
-    np.testing.assert_allclose(spectral.root(s, 2), [2.0, 1.0, 0.0], rtol=1e-15)
+    np.testing.assert_array_equal(spectral._root(s, 1), s)
+    np.testing.assert_allclose(spectral._root(s, 2), [2.0, 1.0, 0.0], rtol=1e-15)
 
 
 @pytest.mark.parametrize("depth", [0, 1.5, -1, True, "a", math.nan, -INF, None])

@@ -10,6 +10,7 @@ import array_api_compat
 import numpy as np
 
 Array: TypeAlias = Any
+NumpyArray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Seed: TypeAlias = Any
 
 _NUMPY: ModuleType = array_api_compat.array_namespace(np.empty(0))
@@ -20,6 +21,7 @@ _NEWTON_SCHULZ = 5
 
 __all__ = [
     "Array",
+    "NumpyArray",
     "Seed",
     "antisymmetric",
     "as_generator",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from dlngeom._lib.arrays import to_numpy
 from dlngeom._lib.vectors import stack
 
-__all__ = ["Trajectory", "observe_along"]
+__all__ = ["Observe", "Trajectory", "observe_along"]
+
+
+Observe: TypeAlias = Mapping[str, Callable[[Any], Any]]
 
 
 @dataclass(frozen=True)
@@ -121,9 +124,7 @@ def _named(name: str, value: Any) -> list[tuple[str, np.ndarray]]:
     ]
 
 
-def observe_along(
-    points: Sequence[Any], functions: Mapping[str, Callable[[Any], Any]], chains: int
-) -> dict[str, Any]:
+def observe_along(points: Sequence[Any], functions: Observe, chains: int) -> dict[str, Any]:
     """Values of functions of batched points, stacked along the draws.
 
     Raises

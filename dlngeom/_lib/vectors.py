@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from dlngeom._lib.arrays import Array, namespace
 
 __all__ = [
+    "Point",
     "Vector",
     "batch_axes",
     "combine",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 
+Point: TypeAlias = Any
 Vector: TypeAlias = Any
 
 

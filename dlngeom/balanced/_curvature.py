@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dlngeom._lib.arrays import Array, antisymmetric, constant, namespace
+from dlngeom._lib.vectors import combine
 from dlngeom.balanced import _geometry
 from dlngeom.balanced._balance import balance, balance_defect, correct, multipliers
 from dlngeom.balanced._curves import acceleration
 from dlngeom.balanced._geometry import horizontal_part, tangent_part, vertical_part
-from dlngeom.balanced._in_frames import Along, Ambient, assemble, resolve
+from dlngeom.balanced._in_frames import AmbientInFrames, TangentInFrames, assemble, resolve
 from dlngeom.points import Frames
 from dlngeom.points._checks import check_frames
+from dlngeom.points._tuples import Layers
 
 __all__ = [
     "curvature",
@@ -25,9 +27,6 @@ __all__ = [
     "second_form",
     "second_fundamental_form",
 ]
-
-
-Layers = tuple[Array, ...]
 
 
 def second_fundamental_form(frames: Frames, X: Sequence[Array], Y: Sequence[Array]) -> Layers:
@@ -52,18 +51,15 @@ def second_fundamental_form(frames: Frames, X: Sequence[Array], Y: Sequence[Arra
         If frames are not orthonormal or shapes do not fit.
     """
     frames = check_frames(frames)
-    return second_form(frames, X, Y)
+    return second_form(frames, tuple(X), tuple(Y))
 
 
 def second_form(frames: Frames, X: Sequence[Array], Y: Sequence[Array]) -> Layers:
     """Unchecked :func:`second_fundamental_form`, by polarising the acceleration of curves."""
-    both = normal_acceleration(frames, _combine(1.0, X, 1.0, Y))
-    apart = normal_acceleration(frames, _combine(1.0, X, -1.0, Y))
-    return _combine(0.25, both, -0.25, apart)
-
-
-def _combine(a: float, X: Sequence[Array], b: float, Y: Sequence[Array]) -> Layers:
-    return tuple(a * x + b * y for x, y in zip(X, Y, strict=True))
+    both = normal_acceleration(frames, combine(1.0, X, 1.0, Y))
+    apart = normal_acceleration(frames, combine(1.0, X, -1.0, Y))
+    bent: Layers = combine(0.25, both, -0.25, apart)
+    return bent
 
 
 def normal_acceleration(frames: Frames, V: Sequence[Array]) -> Layers:
@@ -119,10 +115,11 @@ def integrability(frames: Frames, X: Sequence[Array], Y: Sequence[Array]) -> Lay
     at = horizontal_part(frames, first)
     up = _from_horizontal(frames, at, horizontal_part(frames, second))
     across = _from_vertical(frames, at, vertical_part(frames, second))
-    return _combine(1.0, assemble(frames, up), 1.0, assemble(frames, across))
+    total: Layers = combine(1.0, assemble(frames, up), 1.0, assemble(frames, across))
+    return total
 
 
-def _from_horizontal(frames: Frames, X: Along, Y: Along) -> Along:
+def _from_horizontal(frames: Frames, X: TangentInFrames, Y: TangentInFrames) -> TangentInFrames:
     """Vertical ``A_X Y`` of horizontal vectors."""
     at = balance(frames.lam, len(frames.q) - 1)
     above = X.core.mT[..., 1:, :, :] @ Y.core[..., 1:, :, :]
@@ -137,10 +134,10 @@ def _from_horizontal(frames: Frames, X: Along, Y: Along) -> Along:
         turning = turning + last[:, None, None] * high - first[:, None, None] * low
     row, column = frames.lam[..., None, :, None], frames.lam[..., None, None, :]
     defect = -antisymmetric(turning) / namespace(row).maximum(row, column)
-    return Along(correct(at, multipliers(at, defect)), tuple(x * 0 for x in X.perp))
+    return TangentInFrames(correct(at, multipliers(at, defect)), tuple(x * 0 for x in X.perp))
 
 
-def _from_vertical(frames: Frames, X: Along, V: Along) -> Along:
+def _from_vertical(frames: Frames, X: TangentInFrames, V: TangentInFrames) -> TangentInFrames:
     """Horizontal ``A_X V`` of a horizontal and a vertical vector."""
     xp = namespace(frames.lam)
     at = balance(frames.lam, len(frames.q) - 1)
@@ -152,7 +149,7 @@ def _from_vertical(frames: Frames, X: Along, V: Along) -> Along:
     rest = [x * 0 for x in X.perp]
     left = (*rest[1:-1], -X.perp[-1] @ omega[..., -2, :, :])
     right = (-X.perp[0] @ omega[..., 1, :, :], *rest[1:-1])
-    return horizontal_part(frames, Ambient(core, left, right))
+    return horizontal_part(frames, AmbientInFrames(core, left, right))
 
 
 def curvature(frames: Frames, X: Sequence[Array], Y: Sequence[Array], Z: Sequence[Array]) -> Layers:
@@ -181,6 +178,8 @@ def curvature(frames: Frames, X: Sequence[Array], Y: Sequence[Array], Z: Sequenc
     The equation of Gauss, with :func:`dlngeom.balanced.weingarten`.
     """
     frames = check_frames(frames)
+    X, Y, Z = tuple(X), tuple(Y), tuple(Z)
     first = _geometry.weingarten(frames, X, second_form(frames, Y, Z))
     second = _geometry.weingarten(frames, Y, second_form(frames, X, Z))
-    return _combine(1.0, first, -1.0, second)
+    curved: Layers = combine(1.0, first, -1.0, second)
+    return curved

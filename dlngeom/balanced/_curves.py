@@ -16,7 +16,7 @@ from dlngeom.balanced._balance import (
     multipliers,
     rotations,
 )
-from dlngeom.balanced._in_frames import Along, Ambient
+from dlngeom.balanced._in_frames import AmbientInFrames, TangentInFrames
 from dlngeom.points import Frames
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
 Move = Callable[[Array, Array, Array, Array], Array]
 
 
-def retract(frames: Frames, V: Along) -> Frames:
+def retract(frames: Frames, V: TangentInFrames) -> Frames:
     """First-order retraction of a tangent vector given in frames."""
     return turned(frames, rotations(frames.lam, V.core), V.perp)
 
@@ -95,7 +95,7 @@ def signed_svd(H: Array) -> tuple[Array, Array, Array]:
     return xp.abs(values), left, left * signs[..., None, :]
 
 
-def acceleration(frames: Frames, V: Along) -> Ambient:
+def acceleration(frames: Frames, V: TangentInFrames) -> AmbientInFrames:
     """Second derivative at zero of ``t -> retract(frames, t V)``, without doubly normal parts."""
     motion = rotations(frames.lam, V.core)
     omega, h, _ = motion
@@ -105,7 +105,7 @@ def acceleration(frames: Frames, V: Along) -> Ambient:
     depth = len(frames.q) - 1
     left = tuple(2 * K[p + 1] @ (h - lower_lam * omega[..., p, :, :]) for p in range(depth))
     right = tuple(2 * K[p] @ (h - lower_lam * omega[..., p + 1, :, :]) for p in range(depth))
-    return Ambient(core, left, right)
+    return AmbientInFrames(core, left, right)
 
 
 def _core_acceleration(frames: Frames, core: Array, motion: Rotations, K: list[Array]) -> Array:
@@ -124,7 +124,7 @@ def _core_acceleration(frames: Frames, core: Array, motion: Rotations, K: list[A
 
 
 def corrected(
-    frames: Frames, V: Along, at: Balance | None = None, *, damped: bool = False
+    frames: Frames, V: TangentInFrames, at: Balance | None = None, *, damped: bool = False
 ) -> tuple[Rotations, tuple[Array, ...]]:
     """Motion of ``V`` minus half the tangential acceleration of its curve.
 
@@ -141,15 +141,15 @@ def corrected(
     if not damped:
         perp = tuple(x - y / 2 for x, y in zip(V.perp, bent, strict=True))
         return rotations(frames.lam, V.core - core / 2), perp
-    share = _damping(V, Along(core, tuple(bent)))
+    share = _damping(V, TangentInFrames(core, tuple(bent)))
     perp = tuple(x - share * y for x, y in zip(V.perp, bent, strict=True))
     return rotations(frames.lam, V.core - share[..., None] * core), perp
 
 
-def _damping(V: Along, correction: Along) -> Array:
+def _damping(V: TangentInFrames, correction: TangentInFrames) -> Array:
     """Half, and less where a correction exceeds the step that it corrects."""
 
-    def squared(x: Along) -> Array:
+    def squared(x: TangentInFrames) -> Array:
         xp = namespace(x.core)
         total = xp.sum(x.core * x.core, axis=(-3, -2, -1))
         return sum(

@@ -14,7 +14,13 @@ from dlngeom._lib.arrays import Array, antisymmetric, namespace, symmetric
 from dlngeom.balanced._balance import Balance, balance, balance_defect, correct, multipliers
 from dlngeom.balanced._basis import core_basis, turning_basis
 from dlngeom.balanced._curves import corrected, retract, turned
-from dlngeom.balanced._in_frames import Along, Ambient, assemble, resolve, tangent_perpendicular
+from dlngeom.balanced._in_frames import (
+    AmbientInFrames,
+    TangentInFrames,
+    assemble,
+    resolve,
+    tangent_perpendicular,
+)
 from dlngeom.points import Frames
 from dlngeom.points._checks import check_frames
 
@@ -178,28 +184,28 @@ def _checked_vector(
     return X
 
 
-def tangent_part(frames: Frames, X: Ambient) -> Along:
+def tangent_part(frames: Frames, X: AmbientInFrames) -> TangentInFrames:
     """Unchecked :func:`tangent_projection` in frames."""
     at = _balance(frames)
     S = multipliers(at, symmetric(balance_defect(at, X.core)))
-    return Along(X.core - correct(at, S), tangent_perpendicular(X))
+    return TangentInFrames(X.core - correct(at, S), tangent_perpendicular(X))
 
 
-def vertical_part(frames: Frames, X: Ambient) -> Along:
+def vertical_part(frames: Frames, X: AmbientInFrames) -> TangentInFrames:
     """Unchecked :func:`vertical_projection` in frames."""
     at = _balance(frames)
     omega = multipliers(at, antisymmetric(balance_defect(at, X.core)))
     perp = tangent_perpendicular(X)
-    return Along(correct(at, omega), (perp[0] * 0, *perp[1:-1], perp[-1] * 0))
+    return TangentInFrames(correct(at, omega), (perp[0] * 0, *perp[1:-1], perp[-1] * 0))
 
 
-def horizontal_part(frames: Frames, X: Ambient) -> Along:
+def horizontal_part(frames: Frames, X: AmbientInFrames) -> TangentInFrames:
     """Unchecked :func:`horizontal_projection` in frames: the solve without a symmetry."""
     at = _balance(frames)
     S = multipliers(at, balance_defect(at, X.core))
     perp = tangent_perpendicular(X)
     inner = tuple(part * 0 for part in perp[1:-1])
-    return Along(X.core - correct(at, S), (perp[0], *inner, perp[-1]))
+    return TangentInFrames(X.core - correct(at, S), (perp[0], *inner, perp[-1]))
 
 
 def _balance(frames: Frames) -> Balance:
@@ -290,7 +296,7 @@ def weingarten(
     return assemble(frames, tangent_part(frames, change))
 
 
-def _normal_change(frames: Frames, V: Along, normal: Sequence[Array]) -> Ambient:
+def _normal_change(frames: Frames, V: TangentInFrames, normal: Sequence[Array]) -> AmbientInFrames:
     """``-(V_p S_{p-1} - S_p V_p)`` and the part of ``R_p``, in frames."""
     S, s = _normal_multipliers(frames, resolve(frames, normal))
     lam = frames.lam[..., None, :]
@@ -302,10 +308,10 @@ def _normal_change(frames: Frames, V: Along, normal: Sequence[Array]) -> Ambient
         q_low, q_high = frames.q[p], frames.q[p + 1]
         left.append(s[p + 1] @ C - high @ S[p] + up - q_high @ (q_high.mT @ up))
         right.append(low @ S[p + 1] - s[p] @ C.mT + down - q_low @ (q_low.mT @ down))
-    return Ambient(namespace(frames.lam).stack(core, axis=-3), tuple(left), tuple(right))
+    return AmbientInFrames(namespace(frames.lam).stack(core, axis=-3), tuple(left), tuple(right))
 
 
-def _normal_multipliers(frames: Frames, normal: Ambient) -> tuple[list[Array], list[Array]]:
+def _normal_multipliers(frames: Frames, normal: AmbientInFrames) -> tuple[list[Array], list[Array]]:
     """Multipliers of a normal vector: cores ``S_p`` and parts ``s_p`` across the frames."""
     xp = namespace(frames.lam)
     row, column = frames.lam[..., :, None], frames.lam[..., None, :]

@@ -12,10 +12,10 @@ from typing import NamedTuple
 from dlngeom._lib.arrays import Array, namespace, project_out
 from dlngeom.points import Frames
 
-__all__ = ["Along", "Ambient", "assemble", "resolve", "tangent_perpendicular"]
+__all__ = ["AmbientInFrames", "TangentInFrames", "assemble", "resolve", "tangent_perpendicular"]
 
 
-class Ambient(NamedTuple):
+class AmbientInFrames(NamedTuple):
     """Ambient vector in frames.
 
     Attributes
@@ -33,7 +33,7 @@ class Ambient(NamedTuple):
     right: tuple[Array, ...]
 
 
-class Along(NamedTuple):
+class TangentInFrames(NamedTuple):
     """Tangent vector in frames: ``V_p = Q_p C_p Q_{p-1}^T + L_p Q_{p-1}^T + Q_p L_{p-1}^T``.
 
     Attributes
@@ -47,7 +47,7 @@ class Along(NamedTuple):
     perp: tuple[Array, ...]
 
 
-def resolve(point: Frames, X: Sequence[Array]) -> Ambient:
+def resolve(point: Frames, X: Sequence[Array]) -> AmbientInFrames:
     """Write an ambient vector in the frames of ``point``."""
     xp = namespace(point.lam, *X)
     cores, lefts, rights = [], [], []
@@ -56,10 +56,10 @@ def resolve(point: Frames, X: Sequence[Array]) -> Ambient:
         cores.append(upper.mT @ image)
         lefts.append(project_out(upper, image))
         rights.append(project_out(lower, x.mT @ upper))
-    return Ambient(xp.stack(cores, axis=-3), tuple(lefts), tuple(rights))
+    return AmbientInFrames(xp.stack(cores, axis=-3), tuple(lefts), tuple(rights))
 
 
-def assemble(point: Frames, vector: Along) -> tuple[Array, ...]:
+def assemble(point: Frames, vector: TangentInFrames) -> tuple[Array, ...]:
     """Dense layers of a vector given in frames."""
     layers = []
     for p, (lower, upper) in enumerate(zip(point.q[:-1], point.q[1:], strict=True)):
@@ -68,7 +68,7 @@ def assemble(point: Frames, vector: Along) -> tuple[Array, ...]:
     return tuple(layers)
 
 
-def tangent_perpendicular(vector: Ambient) -> tuple[Array, ...]:
+def tangent_perpendicular(vector: AmbientInFrames) -> tuple[Array, ...]:
     """``L_p``: the mean over the one or two layers that frame ``p`` serves."""
     inner = [(lo + hi) / 2 for lo, hi in zip(vector.left[:-1], vector.right[1:], strict=True)]
     return (vector.right[0], *inner, vector.left[-1])

@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dlngeom import plotting
+from dlngeom._lib.arrays import NumpyArray
 from dlngeom.cli import _files, _tasks
 from dlngeom.cli._tasks import Task
 from dlngeom.completion import Completion
@@ -27,10 +28,8 @@ TABLE_DEPTHS = (1, 2, 3)
 MAX_ITERATIONS = 500
 MAX_SECONDS = 60
 
-Matrix = np.ndarray
 
-
-class Row(NamedTuple):
+class CompletionRow(NamedTuple):
     """A line of the table."""
 
     method: str
@@ -87,16 +86,18 @@ def _describe(task: Task, options: argparse.Namespace, cap: int) -> str:
     )
 
 
-def _compare(task: Task, problem: Problem, cap: int, depths: list[int], solver: str) -> list[Row]:
+def _compare(
+    task: Task, problem: Problem, cap: int, depths: list[int], solver: str
+) -> list[CompletionRow]:
     """Run every method of the table on the same entries."""
     truth, test = np.where(task.test, task.truth, 0.0), task.test
 
-    def judge(predicted: Matrix) -> float:
+    def judge(predicted: NumpyArray) -> float:
         return rmse(predicted - truth, test)
 
     rows = [
-        Row("mean", judge(np.full_like(truth, problem.biases.mean))),
-        Row("row + column biases", judge(problem.biases.matrix())),
+        CompletionRow("mean", judge(np.full_like(truth, problem.biases.mean))),
+        CompletionRow("row + column biases", judge(problem.biases.matrix())),
     ]
     ranks = sorted({min(rank, *truth.shape) for rank in BASELINE_RANKS})
     with tqdm(total=len(ranks) + len(depths), unit="run", file=sys.stderr) as bar:
@@ -114,14 +115,14 @@ def _compare(task: Task, problem: Problem, cap: int, depths: list[int], solver: 
 
 
 def _baseline(
-    problem: Problem, judge: Callable[[Matrix], float], rank: int, report: Callable[[int], None]
-) -> Row:
+    problem: Problem, judge: Callable[[NumpyArray], float], rank: int, report: Callable[[int], None]
+) -> CompletionRow:
     """Row of ``FixedRankEmbedded``, which gives up on some matrices, constant ones for example."""
     method, start = f"FixedRankEmbedded, rank {rank}", time.perf_counter()
     try:
         result = completion.fixed_rank(problem, rank, MAX_ITERATIONS, MAX_SECONDS, report)
     except np.linalg.LinAlgError:
-        return Row(method, np.nan)
+        return CompletionRow(method, np.nan)
     return _row(method, judge, rank, result, start)
 
 
@@ -137,24 +138,24 @@ def _reporter(bar: Any, label: str) -> Callable[[int], None]:
 
 def _row(
     method: str,
-    judge: Callable[[Matrix], float],
+    judge: Callable[[NumpyArray], float],
     rank: int | None,
     result: Completion,
     start: float,
-) -> Row:
+) -> CompletionRow:
     seconds = time.perf_counter() - start
     rank = _tasks.effective_rank(result.point.s) if rank is None else rank
-    return Row(method, judge(result.predicted), rank, result.iterations, seconds, result)
+    return CompletionRow(method, judge(result.predicted), rank, result.iterations, seconds, result)
 
 
-def _chosen(rows: list[Row], depths: tuple[int, ...]) -> Row:
+def _chosen(rows: list[CompletionRow], depths: tuple[int, ...]) -> CompletionRow:
     """Row with the best error on the entries held out for that choice, never on the test."""
     candidates = [row for row in rows if row.result is not None and row.result.depth in depths]
     candidates = [row for row in candidates if row.method.startswith("depth")]
     return min(candidates, key=lambda row: row.result.held_out if row.result else np.inf)
 
 
-def _table(rows: list[Row], chosen: Row) -> str:
+def _table(rows: list[CompletionRow], chosen: CompletionRow) -> str:
     lines = [f"{'method':28}{'held-out RMSE':>15}{'rank':>7}{'iterations':>12}{'seconds':>9}"]
     lines.append("-" * len(lines[0]))
     for row in rows:
@@ -172,7 +173,7 @@ def _table(rows: list[Row], chosen: Row) -> str:
     return "\n".join(lines)
 
 
-def _final(task: Task, chosen: Row, cap: int, options: argparse.Namespace) -> Completion:
+def _final(task: Task, chosen: CompletionRow, cap: int, options: argparse.Namespace) -> Completion:
     """Completion to write: that of the table, or one that also learns from the test entries."""
     if chosen.result is None:
         raise ValueError("no method was chosen")
@@ -184,7 +185,7 @@ def _final(task: Task, chosen: Row, cap: int, options: argparse.Namespace) -> Co
     )  # fmt: skip
 
 
-def _verdict(rows: list[Row], chosen: Row, result: Completion) -> str:
+def _verdict(rows: list[CompletionRow], chosen: CompletionRow, result: Completion) -> str:
     fixed = [row for row in rows if row.method.startswith("Fixed") and row.error > 0]
     if not fixed:
         return (
@@ -212,6 +213,6 @@ def _write(task: Task, result: Completion, folder: Any) -> None:
     print("\nWritten: " + ", ".join(str(folder / name) for name in writers))
 
 
-def _error(task: Task, result: Completion) -> Matrix:
+def _error(task: Task, result: Completion) -> NumpyArray:
     """Prediction minus truth, wherever the truth is known."""
     return np.asarray(result.predicted - task.truth)

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from dlngeom._lib.arrays import NumpyArray
+
 __all__ = ["IMAGES", "open_folder", "read_matrix", "sample_picture", "write_all", "write_matrix"]
 
 IMAGES = (".png", ".jpg", ".jpeg")
-Matrix = np.ndarray
 
 
-def read_matrix(path: Path) -> Matrix:
+def read_matrix(path: Path) -> NumpyArray:
     """Read a matrix with NaN where entries are missing; pictures in grey, 0 to 1.
 
     Raises
@@ -27,7 +28,7 @@ def read_matrix(path: Path) -> Matrix:
     OSError
         If it cannot be read.
     """
-    readers: dict[str, Callable[[Path], Matrix]] = {".csv": _read_csv, ".npy": _read_npy}
+    readers: dict[str, Callable[[Path], NumpyArray]] = {".csv": _read_csv, ".npy": _read_npy}
     readers |= dict.fromkeys(IMAGES, _read_image)
     suffix = path.suffix.lower()
     if not path.is_file():
@@ -37,7 +38,7 @@ def read_matrix(path: Path) -> Matrix:
     return readers[suffix](path)
 
 
-def _read_csv(path: Path) -> Matrix:
+def _read_csv(path: Path) -> NumpyArray:
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = [row for row in csv.reader(stream) if row]
@@ -73,7 +74,7 @@ def _cell(path: Path, row: int, column: int, text: str) -> float:
     return value
 
 
-def _read_npy(path: Path) -> Matrix:
+def _read_npy(path: Path) -> NumpyArray:
     try:
         values = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -84,7 +85,7 @@ def _read_npy(path: Path) -> Matrix:
     return values.astype(np.float64)
 
 
-def _read_image(path: Path) -> Matrix:
+def _read_image(path: Path) -> NumpyArray:
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -99,7 +100,7 @@ def _read_image(path: Path) -> Matrix:
         raise ValueError(f"{path} is a damaged picture: {error}") from None
 
 
-def sample_picture() -> Matrix:
+def sample_picture() -> NumpyArray:
     """scikit-learn's photograph of a temple, 427 x 640, in grey from 0 to 1."""
     from sklearn.datasets import load_sample_image
 
@@ -142,7 +143,7 @@ def write_all(folder: Path, writers: dict[str, Callable[[Path], None]]) -> None:
             os.replace(Path(temporary) / name, folder / name)
 
 
-def write_matrix(path: Path, values: Matrix) -> None:
+def write_matrix(path: Path, values: NumpyArray) -> None:
     """Write a matrix as CSV, .npy or grey picture, by the suffix of the path."""
     if path.suffix == ".csv":
         np.savetxt(path, values, delimiter=",", fmt="%.10g")

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dlngeom import plotting
+from dlngeom._lib.arrays import NumpyArray
 from dlngeom.cli import _files, _tasks
 from dlngeom.completion import _complete
 from dlngeom.thermodynamics.landscape import Landscape, critical_points, local_minima
@@ -28,10 +29,8 @@ SCALES = (0.1, 3.0)
 HEADER = ("depth", "beta", "kind", "F", "energy", "index", "zero", "lowest_rate", "points",
           "searches")  # fmt: skip
 
-Matrix = np.ndarray
 
-
-class Row(NamedTuple):
+class LandscapeRow(NamedTuple):
     """A family of critical points, or searches that ended at none.
 
     Attributes
@@ -50,7 +49,7 @@ class Row(NamedTuple):
     kind: str
     searches: int
     numbers: tuple[float, ...] = ()
-    point: Matrix | None = None
+    point: NumpyArray | None = None
 
 
 class Energy(NamedTuple):
@@ -62,20 +61,20 @@ class Energy(NamedTuple):
     ridge : float
     """
 
-    data: Matrix
-    seen: Matrix
+    data: NumpyArray
+    seen: NumpyArray
     ridge: float
 
-    def value(self, W: Matrix) -> Matrix:
+    def value(self, W: NumpyArray) -> NumpyArray:
         """Return ``E`` of a batch."""
         squares = self.seen * (W - self.data) ** 2 + self.ridge * W**2
         return np.asarray(np.sum(squares, axis=(-2, -1)) / 2)
 
-    def gradient(self, W: Matrix) -> Matrix:
+    def gradient(self, W: NumpyArray) -> NumpyArray:
         """Return ``E'``."""
         return np.asarray(self.seen * (W - self.data) + self.ridge * W)
 
-    def hessian(self, W: Matrix, Z: Matrix) -> Matrix:
+    def hessian(self, W: NumpyArray, Z: NumpyArray) -> NumpyArray:
         """Return ``E''`` applied to ``Z``."""
         return np.asarray(self.seen * Z + self.ridge * Z)
 
@@ -105,7 +104,7 @@ def run(options: argparse.Namespace) -> None:
         _write(rows, energy, options)
 
 
-def _values(path: Path | None) -> tuple[Matrix, str]:
+def _values(path: Path | None) -> tuple[NumpyArray, str]:
     if path is None:
         return np.where(np.eye(2) > 0, 1.0, np.nan), "unit diagonal"
     values = _files.read_matrix(path)
@@ -139,14 +138,14 @@ def _check(shape: tuple[int, ...], options: argparse.Namespace) -> None:
         raise ValueError(f"{count} pairs of depth and beta: this command takes at most {MAX_RUNS}")
 
 
-def _starts(energy: Energy, count: int, rng: np.random.Generator) -> Matrix:
+def _starts(energy: Energy, count: int, rng: np.random.Generator) -> NumpyArray:
     """Gaussian matrices of many sizes, of both orientations if they are square."""
     size = math.sqrt(np.sum(energy.data**2) / np.sum(energy.seen)) or 1.0
     scales = np.exp(rng.uniform(math.log(SCALES[0]), math.log(SCALES[1]), (count, 1, 1)))
     return np.asarray(size * scales * rng.standard_normal((count, *energy.data.shape)))
 
 
-def _search(energy: Energy, starts: Matrix, options: argparse.Namespace) -> list[Row]:
+def _search(energy: Energy, starts: NumpyArray, options: argparse.Namespace) -> list[LandscapeRow]:
     rows = []
     pairs = [(depth, beta) for depth in options.depths for beta in options.betas]
     for depth, beta in tqdm(pairs, unit="landscape", file=sys.stderr):
@@ -158,7 +157,9 @@ def _search(energy: Energy, starts: Matrix, options: argparse.Namespace) -> list
     return rows
 
 
-def _landscape(search: Any, energy: Energy, starts: Matrix, depth: float, beta: float) -> Landscape:
+def _landscape(
+    search: Any, energy: Energy, starts: NumpyArray, depth: float, beta: float
+) -> Landscape:
     m, n = energy.data.shape
     inner = () if depth == math.inf else (min(m, n),) * (int(depth) - 1)
     result: Landscape = search(
@@ -168,7 +169,9 @@ def _landscape(search: Any, energy: Energy, starts: Matrix, depth: float, beta: 
     return result
 
 
-def _rows(found: Landscape, energy: Energy, depth: float, beta: float, kind: str) -> list[Row]:
+def _rows(
+    found: Landscape, energy: Energy, depth: float, beta: float, kind: str
+) -> list[LandscapeRow]:
     rows = []
     for family in range(int(np.max(found.families, initial=-1)) + 1):
         members = np.flatnonzero(found.families == family)
@@ -180,10 +183,10 @@ def _rows(found: Landscape, energy: Energy, depth: float, beta: float, kind: str
             found.nullities[first], found.eigenvalues[first, 0], len(members),
         )  # fmt: skip
         searches, point = int(np.sum(found.counts[members])), found.points[first]
-        rows.append(Row(depth, beta, kind, searches, tuple(map(float, numbers)), point))
+        rows.append(LandscapeRow(depth, beta, kind, searches, tuple(map(float, numbers)), point))
     if kind == "minimum":
         ends = {name: getattr(found, name) for name in ("escaped", "collapsed", "unfinished")}
-        rows += [Row(depth, beta, name, count) for name, count in ends.items() if count]
+        rows += [LandscapeRow(depth, beta, name, count) for name, count in ends.items() if count]
     return rows
 
 
@@ -192,7 +195,7 @@ def _unbounded(energy: Energy, depth: float, ridge: float) -> bool:
     return depth > 1 and ridge == 0 and min(energy.data.shape) > 1 and not energy.seen.all()
 
 
-def _table(rows: list[Row], energy: Energy, options: argparse.Namespace) -> str:
+def _table(rows: list[LandscapeRow], energy: Energy, options: argparse.Namespace) -> str:
     title = f"{'depth':>5} {'beta':>8}  {'kind':10}{'F':>11}{'energy':>11}{'index':>6}{'zero':>5}"
     lines = [title + f"{'lowest rate':>13}{'points':>7}{'searches':>9}   singular values"]
     lines.append("-" * len(lines[0]))
@@ -215,7 +218,7 @@ def _table(rows: list[Row], energy: Energy, options: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
-def _explained(row: Row, energy: Energy, options: argparse.Namespace) -> str:
+def _explained(row: LandscapeRow, energy: Energy, options: argparse.Namespace) -> str:
     if row.kind == "escaped" and _unbounded(energy, row.depth, options.ridge):
         return "no minimiser: F falls without bound"
     return {
@@ -225,7 +228,7 @@ def _explained(row: Row, energy: Energy, options: argparse.Namespace) -> str:
     }[row.kind]
 
 
-def _write(rows: list[Row], energy: Energy, options: argparse.Namespace) -> None:
+def _write(rows: list[LandscapeRow], energy: Energy, options: argparse.Namespace) -> None:
     folder: Path = options.output
     figure = plotting.landscape_figure([(row.depth, row.beta, row.kind, row.point) for row in rows])
     names = [f"W{i + 1}{j + 1}" for i, j in np.ndindex(energy.data.shape)]
@@ -244,7 +247,7 @@ def _write(rows: list[Row], energy: Energy, options: argparse.Namespace) -> None
     print("\nWritten: " + ", ".join(str(folder / name) for name in writers))
 
 
-def _cells(row: Row, entries: int) -> list[str]:
+def _cells(row: LandscapeRow, entries: int) -> list[str]:
     numbers = [f"{x:.10g}" for x in row.numbers] or [""] * 6
     point = [""] * entries if row.point is None else [f"{x:.10g}" for x in row.point.ravel()]
     return [f"{row.depth:g}", f"{row.beta:g}", row.kind, *numbers, str(row.searches), *point]

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from dlngeom import network
+from dlngeom._lib.arrays import NumpyArray
 from dlngeom._lib.trajectory import Trajectory
 from dlngeom.completion._biases import Biases
 from dlngeom.completion._complete import Problem
@@ -27,8 +28,8 @@ from dlngeom.langevin import LangevinError, riemannian_langevin
 from dlngeom.points import SVD, Frames
 
 __all__ = [
-    "Model",
-    "Run",
+    "PosteriorModel",
+    "PosteriorRun",
     "Summary",
     "dense_draws",
     "flat",
@@ -49,10 +50,8 @@ SMALLEST_NOISE = 1e-6
 # Numbers in a block of rows of all draws.
 _NUMBERS = 2**24
 
-Matrix = np.ndarray
 
-
-class Model(NamedTuple):
+class PosteriorModel(NamedTuple):
     """Observed entries, and the networks that explain them.
 
     Attributes
@@ -68,8 +67,8 @@ class Model(NamedTuple):
     """
 
     space: DeepLinearNetwork
-    data: Matrix
-    mask: Matrix
+    data: NumpyArray
+    mask: NumpyArray
     noise: float
     kappa: float
 
@@ -86,7 +85,7 @@ class Model(NamedTuple):
         return float(self.noise**2 / variance * self.space.rank / max(self.data.shape))
 
 
-class Run(NamedTuple):
+class PosteriorRun(NamedTuple):
     """How to simulate.
 
     Attributes
@@ -119,11 +118,11 @@ class Summary(NamedTuple):
         Posterior predictive probability of at most the truth: the draws plus noise.
     """
 
-    mean: Matrix
-    deviation: Matrix
-    low: Matrix
-    high: Matrix
-    levels: Matrix
+    mean: NumpyArray
+    deviation: NumpyArray
+    low: NumpyArray
+    high: NumpyArray
+    levels: NumpyArray
 
 
 def with_biases(problem: Problem, biases: Biases) -> Problem:
@@ -141,7 +140,7 @@ def step_limit(point: Frames) -> float:
     return float(1 / (depth * point.lam.max() ** (2 * depth - 2)))
 
 
-def start(model: Model, point: SVD, chains: int, rng: np.random.Generator) -> Frames:
+def start(model: PosteriorModel, point: SVD, chains: int, rng: np.random.Generator) -> Frames:
     """Independent networks over a matrix, whose singular values are raised to that of the noise."""
     # A chain leaves the neighbourhood of zero only slowly.
     floor = model.noise * math.sqrt(max(model.data.shape)) / 2
@@ -150,7 +149,7 @@ def start(model: Model, point: SVD, chains: int, rng: np.random.Generator) -> Fr
     return model.space.orbit_point(batch, rng)
 
 
-def simulate(model: Model, point: Frames, run: Run) -> Trajectory:
+def simulate(model: PosteriorModel, point: Frames, run: PosteriorRun) -> Trajectory:
     """Follow the Riemannian Langevin equation.
 
     Raises
@@ -176,19 +175,21 @@ def simulate(model: Model, point: Frames, run: Run) -> Trajectory:
         raise ValueError(str(error)) from None
 
 
-def _gradient(weight: Matrix, target: Matrix, W: Matrix) -> Matrix:
-    gradient: Matrix = weight * W
+def _gradient(weight: NumpyArray, target: NumpyArray, W: NumpyArray) -> NumpyArray:
+    gradient: NumpyArray = weight * W
     gradient -= target
     return gradient
 
 
-def _energy(mask: Matrix, data: Matrix, point: Frames) -> Matrix:
+def _energy(mask: NumpyArray, data: NumpyArray, point: Frames) -> NumpyArray:
     residual = network.end_to_end(point)
     residual = (residual - data) * mask
     return np.asarray(np.einsum("cij,cij->c", residual, residual) / 2)
 
 
-def warm_up(model: Model, point: Frames, run: Run, *, estimate: bool) -> tuple[Model, Frames]:
+def warm_up(
+    model: PosteriorModel, point: Frames, run: PosteriorRun, *, estimate: bool
+) -> tuple[PosteriorModel, Frames]:
     """Burn in, and estimate the noise level on the way if asked to."""
     rounds = ROUNDS if estimate else 1
     seeds = np.random.SeedSequence(run.seed).generate_state(rounds, np.uint64)
@@ -208,7 +209,7 @@ def warm_up(model: Model, point: Frames, run: Run, *, estimate: bool) -> tuple[M
     return model, point
 
 
-def _noise(model: Model, draws: Frames, square: float) -> float:
+def _noise(model: PosteriorModel, draws: Frames, square: float) -> float:
     r"""Noise level that explains the squared residuals of the draws and of their mean.
 
     .. math:: s^2 = |P(\bar W - Y)|^2 / (n - p), \qquad
@@ -228,13 +229,13 @@ def _noise(model: Model, draws: Frames, square: float) -> float:
 def flat(points: Frames, draws: slice = slice(None)) -> Frames:
     """Put some draws of all chains into one batch."""
 
-    def together(x: Matrix) -> Matrix:
+    def together(x: NumpyArray) -> NumpyArray:
         return np.ascontiguousarray(x[:, draws]).reshape(-1, *x.shape[2:])
 
     return Frames(together(points.lam), tuple(together(q) for q in points.q))
 
 
-def dense_draws(draws: Frames, shape: tuple[int, ...]) -> Iterator[tuple[slice, Matrix]]:
+def dense_draws(draws: Frames, shape: tuple[int, ...]) -> Iterator[tuple[slice, NumpyArray]]:
     """Slices of rows, and these rows of the end-to-end matrices of all draws ``(draw, row, n)``."""
     m, n = shape
     left = draws.q[-1] * (draws.lam ** (len(draws.q) - 1))[:, None, :]
@@ -245,7 +246,7 @@ def dense_draws(draws: Frames, shape: tuple[int, ...]) -> Iterator[tuple[slice, 
         yield rows, left[:, rows] @ right
 
 
-def summary(draws: Frames, truth: Matrix, noise: float) -> Summary:
+def summary(draws: Frames, truth: NumpyArray, noise: float) -> Summary:
     """Moments and quantiles of all entries, block of rows by block of rows.
 
     Parameters

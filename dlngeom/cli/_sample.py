@@ -16,9 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from dlngeom import plotting
+from dlngeom._lib.arrays import NumpyArray
 from dlngeom._lib.trajectory import Trajectory
 from dlngeom.cli import _files, _posterior, _tasks
-from dlngeom.cli._posterior import Model, Run, Summary
+from dlngeom.cli._posterior import PosteriorModel, PosteriorRun, Summary
 from dlngeom.cli._tasks import Task
 from dlngeom.completion import Completion, _complete
 from dlngeom.completion._biases import Biases
@@ -42,8 +43,6 @@ MIXED = 1.1
 # Matrices in the file of draws, and numbers in them.
 FILED, MAX_FILED = 200, 2**23
 
-Matrix = np.ndarray
-
 
 class Outcome(NamedTuple):
     """What the command found, in the units of the problem.
@@ -65,13 +64,13 @@ class Outcome(NamedTuple):
 
     problem: Problem
     point: Completion
-    model: Model
+    model: PosteriorModel
     trajectory: Trajectory
     draws: Frames
     entries: Summary
     step: float
 
-    def in_units(self, values: Matrix) -> Matrix:
+    def in_units(self, values: NumpyArray) -> NumpyArray:
         """Undo the scaling and the biases."""
         return np.asarray(self.problem.biases.matrix() + self.problem.scale * values)
 
@@ -130,10 +129,12 @@ def _sample(
     print(_describe(task, problem, model, chains, options), flush=True)
     burn_in = round(options.burn_in * options.steps)
     seeds = [int(seed) for seed in rng.integers(2**63, size=2)]
-    before = Run(max(burn_in, 1), step, 40, seeds[0], {})
+    before = PosteriorRun(max(burn_in, 1), step, 40, seeds[0], {})
     model, frames = _posterior.warm_up(model, frames, before, estimate=options.beta is None)
     more = {} if options.checkpoint is None else {"checkpoint": options.checkpoint}
-    after = Run(max(options.steps - burn_in, 1), step, _count(frames, model), seeds[1], more)
+    after = PosteriorRun(
+        max(options.steps - burn_in, 1), step, _count(frames, model), seeds[1], more
+    )
     trajectory = _posterior.simulate(model, frames, after)
     draws = _posterior.flat(trajectory.points)
     truth = np.where(task.test, (task.truth - problem.biases.matrix()) / problem.scale, np.nan)
@@ -175,7 +176,9 @@ def _rank(point: Completion, task: Task) -> int:
     return max(1, int(np.sum(point.point.s > edge)))
 
 
-def _model(problem: Problem, point: Completion, rank: int, options: argparse.Namespace) -> Model:
+def _model(
+    problem: Problem, point: Completion, rank: int, options: argparse.Namespace
+) -> PosteriorModel:
     m, n = problem.values.shape
     space = DeepLinearNetwork((n, *(rank,) * (options.depth - 1), m), rank)
     mask = (~np.isnan(problem.values)).astype(np.float64)
@@ -184,10 +187,10 @@ def _model(problem: Problem, point: Completion, rank: int, options: argparse.Nam
     else:
         size = rmse(problem.split.data, mask > 0)
         noise = max(point.held_out / problem.scale, _posterior.SMALLEST_NOISE * size)
-    return Model(space, problem.split.data, mask, noise, options.kappa)
+    return PosteriorModel(space, problem.split.data, mask, noise, options.kappa)
 
 
-def _count(frames: Frames, model: Model) -> int:
+def _count(frames: Frames, model: PosteriorModel) -> int:
     """How many draws of each chain fit in memory, and are worth the time of their quantiles."""
     chains, size = len(frames.lam), model.data.size
     numbers = int(frames.lam.size + sum(q.size for q in frames.q))
@@ -196,7 +199,7 @@ def _count(frames: Frames, model: Model) -> int:
 
 
 def _describe(
-    task: Task, problem: Problem, model: Model, chains: int, options: argparse.Namespace
+    task: Task, problem: Problem, model: PosteriorModel, chains: int, options: argparse.Namespace
 ) -> str:
     m, n = task.values.shape
     seen = ~np.isnan(task.visible)
@@ -290,7 +293,7 @@ def _save(path: Path, arrays: dict[str, Any]) -> None:
     np.savez(path, **arrays)
 
 
-def _filed(outcome: Outcome) -> dict[str, Matrix]:
+def _filed(outcome: Outcome) -> dict[str, NumpyArray]:
     """Arrays of the file of draws, in the units of the data."""
     shape, scale = outcome.problem.values.shape, outcome.problem.scale
     total = len(outcome.draws.lam)

@@ -9,6 +9,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from dlngeom._lib import checks
+from dlngeom._lib.arrays import NumpyArray
 from dlngeom.cli import _files
 from dlngeom.completion import _complete
 
@@ -20,8 +21,6 @@ HIDDEN_BY_DEFAULT = 0.5
 TEST_PART = 0.1
 MAX_DEPTH = 100
 MANY_ENTRIES = 4_000_000
-
-Matrix = np.ndarray
 
 
 class Task(NamedTuple):
@@ -39,14 +38,14 @@ class Task(NamedTuple):
         Of the input.
     """
 
-    values: Matrix
-    truth: Matrix
-    test: Matrix
+    values: NumpyArray
+    truth: NumpyArray
+    test: NumpyArray
     name: str
     suffix: str
 
     @property
-    def visible(self) -> Matrix:
+    def visible(self) -> NumpyArray:
         """Values that a method may learn from, NaN elsewhere."""
         return np.where(self.test, np.nan, self.values)
 
@@ -105,12 +104,12 @@ def hide(task: Task, fraction: float | None, rng: np.random.Generator) -> Task:
     return task._replace(values=values, test=test)
 
 
-def empty(values: Matrix) -> tuple[int, int]:
+def empty(values: NumpyArray) -> tuple[int, int]:
     """Count rows and columns without an observed entry."""
     seen = ~np.isnan(values)
     return int(np.sum(~seen.any(axis=1))), int(np.sum(~seen.any(axis=0)))
 
 
-def effective_rank(s: Matrix) -> int:
+def effective_rank(s: NumpyArray) -> int:
     """How many singular values exceed one percent of the largest."""
     return int(np.sum(s > 0.01 * s[0]))

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, lsqr
 
-from dlngeom.completion._observed import Matrix, Observed
+from dlngeom._lib.arrays import NumpyArray
+from dlngeom.completion._observed import Observed
 
 __all__ = ["Biases", "bias_values", "fit_biases", "row_biases"]
 
@@ -17,10 +18,10 @@ class Biases(NamedTuple):
     """Additive model ``mean + rows_i + columns_j``."""
 
     mean: float
-    rows: Matrix
-    columns: Matrix
+    rows: NumpyArray
+    columns: NumpyArray
 
-    def matrix(self) -> Matrix:
+    def matrix(self) -> NumpyArray:
         """Dense matrix of the additive model."""
         return np.asarray(self.mean + self.rows[:, None] + self.columns)
 
@@ -36,11 +37,11 @@ def fit_biases(observed: Observed, ridge: float) -> Biases:
     (m, n), rows, columns = observed.shape, observed.rows, observed.columns
     mean = float(np.mean(observed.values))
 
-    def values(x: Matrix) -> Matrix:
+    def values(x: NumpyArray) -> NumpyArray:
         x = x.ravel()
         return np.asarray(x[rows] + x[m + columns])
 
-    def sums(y: Matrix) -> Matrix:
+    def sums(y: NumpyArray) -> NumpyArray:
         y = y.ravel()
         return np.concatenate([np.bincount(rows, y, m), np.bincount(columns, y, n)])
 
@@ -53,7 +54,7 @@ def fit_biases(observed: Observed, ridge: float) -> Biases:
     return biases._replace(rows=row_biases(observed, biases, ridge))
 
 
-def row_biases(observed: Observed, biases: Biases, ridge: float) -> Matrix:
+def row_biases(observed: Observed, biases: Biases, ridge: float) -> NumpyArray:
     r"""Biases of rows given those of the columns.
 
     .. math:: a_i = \frac{\sum_{j \in S_i} (x_{ij} - \mu - b_j)}{|S_i| + \text{ridge}}
@@ -65,6 +66,6 @@ def row_biases(observed: Observed, biases: Biases, ridge: float) -> Matrix:
     return np.asarray(np.bincount(observed.rows, rest, m) / np.maximum(counts + ridge, 1e-300))
 
 
-def bias_values(biases: Biases, rows: Matrix, columns: Matrix) -> Matrix:
+def bias_values(biases: Biases, rows: NumpyArray, columns: NumpyArray) -> NumpyArray:
     """Additive model at single entries."""
     return np.asarray(biases.mean + biases.rows[rows] + biases.columns[columns])

@@ -15,13 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from dlngeom._lib import checks
-from dlngeom._lib.arrays import Seed, as_generator
+from dlngeom._lib.arrays import NumpyArray, Seed, as_generator
 from dlngeom.completion import _biases, _observed
 from dlngeom.completion._biases import Biases
 from dlngeom.completion._descent import (
     STARTS,
+    DescentReport,
     Fit,
-    Report,
     Split,
     descend,
     descend_fixed_rank,
@@ -29,7 +29,6 @@ from dlngeom.completion._descent import (
     small_start,
 )
 from dlngeom.completion._estimator import DLNCompletion
-from dlngeom.completion._observed import Matrix
 from dlngeom.points import SVD, dense
 
 __all__ = [
@@ -76,14 +75,14 @@ class Completion(NamedTuple):
         How many rows and columns have no observed entry and fell back to the biases.
     """
 
-    completed: Matrix
-    predicted: Matrix
+    completed: NumpyArray
+    predicted: NumpyArray
     point: SVD
     biases: Biases
     depth: int
     iterations: int
     held_out: float
-    singular_values: Matrix
+    singular_values: NumpyArray
     empty: tuple[int, int]
 
 
@@ -102,7 +101,7 @@ class Problem(NamedTuple):
         Of the randomised singular value decomposition.
     """
 
-    values: Matrix
+    values: NumpyArray
     biases: Biases
     scale: float
     split: Split
@@ -110,7 +109,7 @@ class Problem(NamedTuple):
 
 
 def complete(
-    values: Matrix,
+    values: NumpyArray,
     *,
     rank: int | None = None,
     depth: int | Sequence[int] = (2, 3),
@@ -118,7 +117,7 @@ def complete(
     holdout: float = HOLDOUT,
     max_iterations: int = 500,
     rng: Seed = 0,
-    report: Report | None = None,
+    report: DescentReport | None = None,
 ) -> Completion:
     r"""Complete a matrix without tuning its rank.
 
@@ -176,7 +175,7 @@ def rank_cap(rank: int | None, shape: tuple[int, ...]) -> int:
     return min(DEFAULT_RANK, *shape) if rank is None else checks.rank(rank, *shape)
 
 
-def check_values(values: Matrix) -> Matrix:
+def check_values(values: NumpyArray) -> NumpyArray:
     """Return the mask of observed entries of a matrix with NaN where entries are missing.
 
     Raises
@@ -192,14 +191,14 @@ def check_values(values: Matrix) -> Matrix:
     if len(infinite):
         i, j = infinite[0]
         raise ValueError(f"entry [{i}, {j}] is {values[i, j]}: entries must be finite or missing")
-    observed: Matrix = ~np.isnan(values)
+    observed: NumpyArray = ~np.isnan(values)
     if np.count_nonzero(observed) < 2:
         raise ValueError("fewer than two entries are observed: nothing can be learned")
     _observed.require_scale(values[observed])
     return observed
 
 
-def fit_biases(values: Matrix, observed: Matrix, *, ridge: float = 1.0) -> Biases:
+def fit_biases(values: NumpyArray, observed: NumpyArray, *, ridge: float = 1.0) -> Biases:
     r"""Fit row and column biases to the observed entries.
 
     .. math:: \min_{a, b} \sum_{(i,j) \in S} (x_{ij} - \mu - a_i - b_j)^2
@@ -220,7 +219,7 @@ def fit_biases(values: Matrix, observed: Matrix, *, ridge: float = 1.0) -> Biase
     return _biases.fit_biases(_observed.observed_entries(np.where(observed, values, np.nan)), ridge)
 
 
-def prepare(values: Matrix, holdout: float, rng: np.random.Generator) -> Problem:
+def prepare(values: NumpyArray, holdout: float, rng: np.random.Generator) -> Problem:
     """Check the input, remove biases, scale, and hold some observed entries out.
 
     Raises
@@ -244,7 +243,7 @@ def prepare(values: Matrix, holdout: float, rng: np.random.Generator) -> Problem
     return Problem(values, biases, scale, split, seed)
 
 
-def choose_entries(among: Matrix, count: int, rng: np.random.Generator) -> Matrix:
+def choose_entries(among: NumpyArray, count: int, rng: np.random.Generator) -> NumpyArray:
     """Mask of ``count`` entries drawn from those of another mask, all equally likely."""
     chosen = np.zeros(among.shape, dtype=bool)
     chosen.flat[rng.choice(np.flatnonzero(among), size=count, replace=False)] = True
@@ -257,7 +256,7 @@ def at_depth(
     depth: int,
     solver: str,
     max_iterations: int,
-    report: Report | None = None,
+    report: DescentReport | None = None,
 ) -> Completion:
     """Complete at one depth: run from each start, and repeat the best run on all entries."""
     split = problem.split
@@ -287,7 +286,7 @@ def fixed_rank(
     rank: int,
     max_iterations: int,
     max_seconds: float,
-    report: Report | None = None,
+    report: DescentReport | None = None,
 ) -> Completion:
     """Complete with pymanopt's ``FixedRankEmbedded``, from the truncated SVD, on all entries."""
     everything = _everything(problem.split)
@@ -309,7 +308,8 @@ def _small(problem: Problem, split: Split, rank: int, size: float) -> SVD:
 
 def _completion(problem: Problem, depth: int, held_out: float, final: Fit) -> Completion:
     """Undo the scaling and the biases; rows and columns without entries keep the biases alone."""
-    observed, scale = ~np.isnan(problem.values), problem.scale
+    observed: NumpyArray = ~np.isnan(problem.values)
+    scale = problem.scale
     u, s, vt = final.point
     seen_rows, seen_columns = observed.any(axis=1), observed.any(axis=0)
     point = SVD(np.where(seen_rows[:, None], u, 0.0), scale * s, np.where(seen_columns, vt, 0.0))

@@ -16,17 +16,18 @@ from pymanopt.manifolds import FixedRankEmbedded
 from pymanopt.optimizers.line_search import AdaptiveLineSearcher, BackTrackingLineSearcher
 from sklearn.utils.extmath import randomized_svd
 
-from dlngeom.completion._observed import Map, Matrix, Observed, entries, factors, rms
+from dlngeom._lib.arrays import NumpyArray
+from dlngeom.completion._observed import MapFunction, Observed, entries, left_and_right, rms
 from dlngeom.points import SVD
 from dlngeom.pymanopt import EndToEnd, Point, ambient_direction
 
 __all__ = [
     "SOLVERS",
     "STARTS",
+    "DescentReport",
     "Fit",
     "LeastSquares",
     "ObservedSplit",
-    "Report",
     "Split",
     "descend",
     "descend_fixed_rank",
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 
-def rmse(error: Matrix, where: Matrix) -> float:
+def rmse(error: NumpyArray, where: NumpyArray) -> float:
     """Root mean square of the entries of ``error`` that a mask or index selects, NaN if none."""
     chosen = error[where]
     return math.sqrt(float(np.mean(chosen**2))) if chosen.size else math.nan
@@ -59,7 +60,7 @@ class LeastSquares(Protocol):
     def residual(self, point: SVD) -> Any:
         """Euclidean gradient: the residual on the training entries, zero elsewhere."""
 
-    def derivative(self, left: Matrix, right: Matrix) -> Any:
+    def derivative(self, left: NumpyArray, right: NumpyArray) -> Any:
         """Differentiate the gradient along ``left @ right.T``."""
 
     def held_out_error(self, point: SVD) -> float:
@@ -77,9 +78,9 @@ class Split:
         ``held_out`` may be empty.
     """
 
-    data: Matrix
-    training: Matrix
-    held_out: Matrix
+    data: NumpyArray
+    training: NumpyArray
+    held_out: NumpyArray
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -93,26 +94,26 @@ class Split:
         return int(np.count_nonzero(self.training))
 
     @cached_property
-    def _mask(self) -> Matrix:
+    def _mask(self) -> NumpyArray:
         return self.training.astype(self.data.dtype)
 
     @cached_property
-    def _held_out(self) -> tuple[Matrix, Matrix, Matrix]:
+    def _held_out(self) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
         rows, columns = np.nonzero(self.held_out)
         return rows, columns, self.data[rows, columns]
 
-    def residual(self, point: SVD) -> Matrix:
+    def residual(self, point: SVD) -> NumpyArray:
         """Residual on the training entries, ``(m, n)``."""
         return np.asarray(((point.u * point.s) @ point.vt - self.data) * self._mask)
 
-    def derivative(self, left: Matrix, right: Matrix) -> Matrix:
+    def derivative(self, left: NumpyArray, right: NumpyArray) -> NumpyArray:
         """Direction on the training entries, ``(m, n)``."""
         return np.asarray((left @ right.T) * self._mask)
 
     def held_out_error(self, point: SVD) -> float:
         """RMSE on the entries held out."""
         rows, columns, values = self._held_out
-        error = entries(*factors(point), rows, columns) - values
+        error = entries(*left_and_right(point), rows, columns) - values
         return rms(error) if len(values) else math.nan
 
 
@@ -130,7 +131,7 @@ class ObservedSplit:
 
     training: Observed
     held_out: Observed | None
-    apply: Map = map
+    apply: MapFunction = map
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -144,9 +145,9 @@ class ObservedSplit:
 
     def residual(self, point: SVD) -> Any:
         """Residual on the training entries, sparse."""
-        return self.training.residual(*factors(point), self.apply)
+        return self.training.residual(*left_and_right(point), self.apply)
 
-    def derivative(self, left: Matrix, right: Matrix) -> Any:
+    def derivative(self, left: NumpyArray, right: NumpyArray) -> Any:
         """Direction on the training entries, sparse."""
         return self.training.with_values(self.training.entries_of(left, right, self.apply))
 
@@ -154,7 +155,7 @@ class ObservedSplit:
         """RMSE on the entries held out."""
         if self.held_out is None:
             return math.nan
-        return rms(self.held_out.residual(*factors(point), self.apply).data)
+        return rms(self.held_out.residual(*left_and_right(point), self.apply).data)
 
 
 # Singular values of a small start, relative to the largest of the data.
@@ -185,7 +186,7 @@ PATIENCE_ON_A_PLATEAU = 150
 
 RISING = 1.02
 
-Report = Callable[[int], None]
+DescentReport = Callable[[int], None]
 
 
 def leading(matrix: Any, rank: int, seed: int) -> SVD:
@@ -199,7 +200,7 @@ def small_start(matrix: Any, rank: int, size: float, seed: int) -> SVD:
     return leading(matrix, rank, seed)._replace(s=np.full(rank, size))
 
 
-def _completed_frame(q: Matrix) -> Matrix:
+def _completed_frame(q: NumpyArray) -> NumpyArray:
     """Orthonormal columns that agree with those of ``q`` where these are orthonormal."""
     frame, triangle = np.linalg.qr(q)
     return np.asarray(frame * np.where(np.diag(triangle) < 0, -1.0, 1.0))
@@ -226,8 +227,8 @@ class Fit(NamedTuple):
     held_out: float
     training: float
     iterations: int
-    singular_values: Matrix
-    errors: Matrix
+    singular_values: NumpyArray
+    errors: NumpyArray
 
 
 def descend(
@@ -236,7 +237,7 @@ def descend(
     depth: int,
     solver: str,
     max_iterations: int,
-    report: Report | None = None,
+    report: DescentReport | None = None,
     target: float = 0.0,
 ) -> Fit:
     """Minimise the squared residual under ``g^N`` until the held-out error stops improving.
@@ -273,7 +274,7 @@ def descend_fixed_rank(
     start: SVD,
     max_iterations: int,
     max_seconds: float,
-    report: Report | None = None,
+    report: DescentReport | None = None,
 ) -> Fit:
     """Minimise the squared residual with pymanopt's ``FixedRankEmbedded`` until it converges."""
     manifold = FixedRankEmbedded(*split.shape, len(start.s))
@@ -298,28 +299,28 @@ class _Stop(Exception):  # noqa: N818
 class _Objective:
     """Cost and derivatives of one run, and its iterates: each is judged at its first gradient."""
 
-    def __init__(self, split: LeastSquares, report: Report | None, target: float) -> None:
+    def __init__(self, split: LeastSquares, report: DescentReport | None, target: float) -> None:
         self.split, self.report, self.target = split, report, target
-        self.at: Matrix | None = None
-        self.judged: Matrix | None = None
+        self.at: NumpyArray | None = None
+        self.judged: NumpyArray | None = None
         self.residual: Any = None
         self.best = (math.inf, math.inf, 0, SVD(None, None, None))
-        self.singular_values: list[Matrix] = []
+        self.singular_values: list[NumpyArray] = []
         self.errors: list[tuple[float, float]] = []
 
-    def move(self, u: Matrix, s: Matrix, vt: Matrix) -> Any:
+    def move(self, u: NumpyArray, s: NumpyArray, vt: NumpyArray) -> Any:
         """Compute the residual, which is kept for the point it belongs to."""
         if self.at is None or self.at is not u:
             self.at, self.residual = u, self.split.residual(SVD(u, s, vt))
         return self.residual
 
-    def cost(self, u: Matrix, s: Matrix, vt: Matrix) -> float:
+    def cost(self, u: NumpyArray, s: NumpyArray, vt: NumpyArray) -> float:
         """Half the squared residual on the training entries."""
         residual = self.move(u, s, vt)
         values = residual if isinstance(residual, np.ndarray) else residual.data
         return 0.5 * float(np.vdot(values, values))
 
-    def gradient(self, u: Matrix, s: Matrix, vt: Matrix) -> Any:
+    def gradient(self, u: NumpyArray, s: NumpyArray, vt: NumpyArray) -> Any:
         """Euclidean gradient: the residual on the training entries."""
         training = math.sqrt(2 * self.cost(u, s, vt) / self.split.count)
         if self.judged is not u:
@@ -327,13 +328,23 @@ class _Objective:
             self._judge(SVD(u, s, vt), training)
         return self.residual
 
-    def factor_gradient(self, u: Matrix, s: Matrix, vt: Matrix) -> tuple[Matrix, Matrix, Matrix]:
+    def factor_gradient(
+        self, u: NumpyArray, s: NumpyArray, vt: NumpyArray
+    ) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
         """Return the derivatives in the factors that ``FixedRankEmbedded`` takes."""
         G = self.gradient(u, s, vt)
         Gv = G @ vt.T
         return Gv * s, np.sum(u * Gv, axis=0), s[:, None] * (G.T @ u).T
 
-    def hessian(self, u: Matrix, s: Matrix, vt: Matrix, du: Matrix, ds: Matrix, dvt: Matrix) -> Any:
+    def hessian(
+        self,
+        u: NumpyArray,
+        s: NumpyArray,
+        vt: NumpyArray,
+        du: NumpyArray,
+        ds: NumpyArray,
+        dvt: NumpyArray,
+    ) -> Any:
         """Euclidean Hessian along a direction in the factors."""
         left, middle, right = ambient_direction((u, s, vt), (du, ds, dvt))
         return self.split.derivative(left @ middle, right)

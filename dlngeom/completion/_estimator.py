@@ -16,10 +16,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm import tqdm
 
 from dlngeom._lib import checks
+from dlngeom._lib.arrays import NumpyArray
 from dlngeom.completion import _biases, _model, _observed
 from dlngeom.completion._descent import SOLVERS
-from dlngeom.completion._observed import Map, Matrix, Observed, rms
-from dlngeom.completion._path import Path, PathStep, Schedule
+from dlngeom.completion._observed import MapFunction, Observed, rms
+from dlngeom.completion._path import PathStep, PenaltyPath, Schedule
 
 __all__ = ["DLNCompletion"]
 
@@ -182,7 +183,7 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         self.rank_, self.validation_error_ = len(fitted.s), fitted.validation_error
         return self
 
-    def transform(self, X: Any) -> Matrix:
+    def transform(self, X: Any) -> NumpyArray:
         """Complete rows: observed entries as given, the others from the learned row space.
 
         Parameters
@@ -212,7 +213,7 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         out[observed.rows, observed.columns] = observed.values
         return out
 
-    def predict(self, rows: Any, columns: Any) -> Matrix:
+    def predict(self, rows: Any, columns: Any) -> NumpyArray:
         """Predict single entries of the training matrix; nothing of its size is formed.
 
         Parameters
@@ -281,7 +282,7 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
             _observed.require_scale(observed.values)
         return observed
 
-    def _options(self, observed: Observed) -> _model.Options:
+    def _options(self, observed: Observed) -> _model.FitOptions:
         depth = int(checks.depth(self.depth, infinite=False))
         if self.rank is None:
             rank = min(DEFAULT_RANK, *observed.shape)
@@ -291,7 +292,9 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         _observed.require_memory(observed, rank, self.memory_limit, self.solver)
         schedule = Schedule(depth, rank, self.max_iter, self.tol)
         fraction = self.validation_fraction if self.early_stopping else 0.0
-        return _model.Options(self.solver, schedule, self.biases, self.ridge, fraction, self._seed)
+        return _model.FitOptions(
+            self.solver, schedule, self.biases, self.ridge, fraction, self._seed
+        )
 
     def _check_numbers(self) -> None:
         if self.solver not in (known := ("alternating", *SOLVERS)):
@@ -305,19 +308,19 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
             if not getattr(self, name) >= least:
                 raise ValueError(f"{name}={getattr(self, name)!r}: it must be at least {least}")
 
-    def _rows(self, observed: Observed) -> tuple[_biases.Biases, Matrix]:
+    def _rows(self, observed: Observed) -> tuple[_biases.Biases, NumpyArray]:
         with self._threads() as apply:
             return _model.fit_rows(self._model, observed, self.biases, self.ridge, apply)
 
-    def _kept_path(self, shape: tuple[int, int]) -> Path | None:
+    def _kept_path(self, shape: tuple[int, int]) -> PenaltyPath | None:
         """Path of the last fit, if the next one goes on from there."""
         if not self.warm_start or not hasattr(self, "_model"):
             return None
-        path: Path = self._model.path
+        path: PenaltyPath = self._model.path
         return path if (path.point.u.shape[0], path.point.vt.shape[1]) == shape else None
 
     @contextlib.contextmanager
-    def _threads(self) -> Iterator[Map]:
+    def _threads(self) -> Iterator[MapFunction]:
         count = effective_n_jobs(self.n_jobs)
         if count == 1:
             yield map
@@ -341,7 +344,7 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
             yield report
 
 
-def _index(name: str, values: Any, size: int) -> Matrix:
+def _index(name: str, values: Any, size: int) -> NumpyArray:
     index = np.atleast_1d(np.asarray(values))
     if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
         raise ValueError(f"{name} has shape {index.shape} and type {index.dtype}: give integers")

@@ -8,30 +8,38 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dlngeom._lib.arrays import NumpyArray
 from dlngeom.completion import _biases, _observed
 from dlngeom.completion._biases import Biases
 from dlngeom.completion._descent import STARTS, Fit, ObservedSplit, descend, leading, small_start
-from dlngeom.completion._observed import Map, Matrix, Observed, entries, factors, ridge_rows, rms
+from dlngeom.completion._observed import (
+    MapFunction,
+    Observed,
+    entries,
+    left_and_right,
+    ridge_rows,
+    rms,
+)
 from dlngeom.completion._path import (
-    Path,
     PathStep,
+    PenaltyPath,
     Schedule,
-    balanced,
-    empty,
-    follow,
+    empty_path,
+    follow_path,
     penalty,
     pruned,
     refit,
+    svd_of_product,
 )
 from dlngeom.points import SVD
 
 # A descent counts singular values above this part of the largest in the rank of a step.
 COUNTED = 1e-3
 
-__all__ = ["Model", "Options", "fit_rows", "learn", "values"]
+__all__ = ["FitOptions", "RowSpaceModel", "fit_rows", "learn", "values"]
 
 
-class Options(NamedTuple):
+class FitOptions(NamedTuple):
     """What a fit does beside following the path.
 
     Attributes
@@ -55,7 +63,7 @@ class Options(NamedTuple):
     seed: int
 
 
-class Model(NamedTuple):
+class RowSpaceModel(NamedTuple):
     """Biases and a low-rank matrix ``left @ components``.
 
     Attributes
@@ -74,11 +82,11 @@ class Model(NamedTuple):
     """
 
     biases: Biases
-    left: Matrix
-    components: Matrix
-    s: Matrix
-    penalty: Matrix
-    path: Path
+    left: NumpyArray
+    components: NumpyArray
+    s: NumpyArray
+    penalty: NumpyArray
+    path: PenaltyPath
     scale: float
 
     @property
@@ -90,12 +98,12 @@ class Model(NamedTuple):
 
 def learn(
     observed: Observed,
-    options: Options,
+    options: FitOptions,
     *,
-    old: Path | None = None,
-    apply: Map = map,
+    old: PenaltyPath | None = None,
+    apply: MapFunction = map,
     report: Callable[[PathStep], None] | None = None,
-) -> Model:
+) -> RowSpaceModel:
     """Fit biases, follow the path on part of the entries, and refit its best point on all.
 
     Parameters
@@ -128,23 +136,23 @@ def learn(
     return _model(rest, point, biases, threshold, path, options.schedule.depth, scale, apply)
 
 
-Solution = tuple[Path, SVD, float]
-Report = Callable[[PathStep], None]
+FitSolution = tuple[PenaltyPath, SVD, float]
+PathReport = Callable[[PathStep], None]
 
 
 def _follow(
     rest: Observed,
     training: Observed,
     held_out: Observed | None,
-    options: Options,
-    old: Path | None,
-    apply: Map,
-    report: Report | None,
-) -> Solution:
+    options: FitOptions,
+    old: PenaltyPath | None,
+    apply: MapFunction,
+    report: PathReport | None,
+) -> FitSolution:
     """Follow the path of penalised minimisers, and refit its best point on all entries."""
     start = None if old is None or not old.threshold else (old.point, old.threshold)
     rng, schedule = np.random.default_rng(options.seed), options.schedule
-    path = follow(training, held_out, schedule, rng, start=start, apply=apply, report=report)
+    path = follow_path(training, held_out, schedule, rng, start=start, apply=apply, report=report)
     # The same least singular value on more entries: the threshold grows like their number.
     threshold = path.threshold * len(rest.values) / len(training.values)
     return path, refit(rest, path.point, schedule.depth, threshold, apply), threshold
@@ -154,16 +162,16 @@ def _descend(
     rest: Observed,
     training: Observed,
     held_out: Observed | None,
-    options: Options,
-    old: Path | None,
-    apply: Map,
-    report: Report | None,
-) -> Solution:
+    options: FitOptions,
+    old: PenaltyPath | None,
+    apply: MapFunction,
+    report: PathReport | None,
+) -> FitSolution:
     """Descend from several small starts, or the old point, and repeat the best on all entries."""
     (depth, rank, steps, tol), seed = options.schedule, options.seed
     size = float(leading(training.matrix, 1, seed).s[0])
     if size == 0:
-        return Path(empty(*rest.shape), 0.0, []), empty(*rest.shape), 0.0
+        return PenaltyPath(empty_path(*rest.shape), 0.0, []), empty_path(*rest.shape), 0.0
     aside = None if held_out is None else _divided(held_out, size)
     split = ObservedSplit(_divided(training, size), aside, apply)
     everything = ObservedSplit(_divided(rest, size), None, apply)
@@ -186,17 +194,19 @@ def _descend(
     return _judged(rest, fit, final, depth, size, apply)
 
 
-def _judged(rest: Observed, fit: Fit, final: Fit, depth: int, size: float, apply: Map) -> Solution:
+def _judged(
+    rest: Observed, fit: Fit, final: Fit, depth: int, size: float, apply: MapFunction
+) -> FitSolution:
     """Path of a descent, and the penalty that no direction of its last residual overcomes."""
     point = final.point._replace(s=size * final.point.s)
-    residual = rest.residual(*factors(point), apply)
+    residual = rest.residual(*left_and_right(point), apply)
     threshold = max(float(leading(residual, 1, 0).s[0]), 1e-300)
     point = pruned(point, depth, threshold, len(rest.values) / math.prod(rest.shape))
     steps = [
         PathStep(math.nan, int(np.sum(s > COUNTED * s.max())), *(size * errors))
         for s, errors in zip(fit.singular_values, fit.errors, strict=True)
     ]
-    return Path(point, threshold, steps), point, threshold
+    return PenaltyPath(point, threshold, steps), point, threshold
 
 
 def _divided(part: Observed, size: float) -> Observed:
@@ -209,10 +219,12 @@ def _padded(point: SVD, rank: int, seed: int) -> SVD:
     m, n, more = len(u), vt.shape[1], rank - len(s)
     left = STARTS[0] * rng.standard_normal((m, more)) / math.sqrt(m)
     right = rng.standard_normal((n, more)) / math.sqrt(n)
-    return balanced(np.concatenate([u * s, left], axis=1), np.concatenate([vt.T, right], axis=1))
+    return svd_of_product(
+        np.concatenate([u * s, left], axis=1), np.concatenate([vt.T, right], axis=1)
+    )
 
 
-def _fit_biases(observed: Observed, options: Options) -> Biases:
+def _fit_biases(observed: Observed, options: FitOptions) -> Biases:
     if options.with_biases:
         return _biases.fit_biases(observed, options.ridge)
     m, n = observed.shape
@@ -237,21 +249,25 @@ def _model(
     point: SVD,
     biases: Biases,
     threshold: float,
-    path: Path,
+    path: PenaltyPath,
     depth: int,
     scale: float,
-    apply: Map,
-) -> Model:
+    apply: MapFunction,
+) -> RowSpaceModel:
     """Row coefficients by the same regression that serves new rows."""
     density = len(rest.values) / math.prod(rest.shape)
     weights = penalty(point.s, depth, threshold, density)
     left = scale * ridge_rows(rest, np.ascontiguousarray(point.vt.T), weights, apply)
-    return Model(biases, left, point.vt, scale * point.s, weights, path, scale)
+    return RowSpaceModel(biases, left, point.vt, scale * point.s, weights, path, scale)
 
 
 def fit_rows(
-    model: Model, observed: Observed, with_biases: bool, ridge: float, apply: Map = map
-) -> tuple[Biases, Matrix]:
+    model: RowSpaceModel,
+    observed: Observed,
+    with_biases: bool,
+    ridge: float,
+    apply: MapFunction = map,
+) -> tuple[Biases, NumpyArray]:
     """Biases and coefficients of rows, new or old, from their observed entries.
 
     Returns
@@ -269,8 +285,13 @@ def fit_rows(
 
 
 def values(
-    model: Model, biases: Biases, left: Matrix, rows: Matrix, columns: Matrix, apply: Map = map
-) -> Matrix:
+    model: RowSpaceModel,
+    biases: Biases,
+    left: NumpyArray,
+    rows: NumpyArray,
+    columns: NumpyArray,
+    apply: MapFunction = map,
+) -> NumpyArray:
     """Predictions at single entries."""
     right = np.ascontiguousarray(model.components.T)
     low_rank = entries(left, right, rows, columns, apply)

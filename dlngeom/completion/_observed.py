@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from dlngeom._lib.arrays import NumpyArray
 from dlngeom.points import SVD
 
 __all__ = [
-    "Map",
-    "Matrix",
+    "MapFunction",
     "Observed",
     "entries",
-    "factors",
     "held_out_mask",
+    "left_and_right",
     "observed_entries",
     "require_dense_memory",
     "require_memory",
@@ -29,10 +29,8 @@ __all__ = [
 ]
 
 
-Matrix = np.ndarray
-
 # Applies a function to independent blocks: ``map`` itself, or that of a pool of threads.
-Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+MapFunction = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 # Entries gathered at once: 2 x 1.3 MB at rank 10, which stays in the cache of one core.
 GATHERED = 2**14
@@ -61,19 +59,19 @@ class Observed:
     matrix: Any
 
     @cached_property
-    def rows(self) -> Matrix:
+    def rows(self) -> NumpyArray:
         """Row of every entry, in the order of ``matrix.data``."""
         m = self.matrix.shape[0]
         index = np.arange(m, dtype=self.matrix.indices.dtype)
         return np.repeat(index, np.diff(self.matrix.indptr))
 
     @property
-    def columns(self) -> Matrix:
+    def columns(self) -> NumpyArray:
         """Column of every entry."""
         return np.asarray(self.matrix.indices)
 
     @property
-    def values(self) -> Matrix:
+    def values(self) -> NumpyArray:
         """The entries."""
         return np.asarray(self.matrix.data)
 
@@ -84,7 +82,7 @@ class Observed:
         return int(m), int(n)
 
     @cached_property
-    def ones(self) -> Matrix:
+    def ones(self) -> NumpyArray:
         """Vector of ones, as long as there are entries."""
         return np.ones(len(self.values))
 
@@ -95,12 +93,12 @@ class Observed:
         other.__dict__["ones"] = self.ones
         return other
 
-    def with_values(self, values: Matrix) -> Any:
+    def with_values(self, values: NumpyArray) -> Any:
         """Sparse matrix with the same structure, which it shares, and other values."""
         m = self.matrix
         return sparse.csr_array((values, m.indices, m.indptr), shape=m.shape, copy=False)
 
-    def residual(self, left: Matrix, right: Matrix, apply: Map = map) -> Any:
+    def residual(self, left: NumpyArray, right: NumpyArray, apply: MapFunction = map) -> Any:
         r"""Residual, that is the gradient of half its squared norm, as a sparse matrix.
 
         .. math:: P_S(L R^T - X)
@@ -120,7 +118,9 @@ class Observed:
         values -= self.values
         return self.with_values(values)
 
-    def entries_of(self, left: Matrix, right: Matrix, apply: Map = map) -> Matrix:
+    def entries_of(
+        self, left: NumpyArray, right: NumpyArray, apply: MapFunction = map
+    ) -> NumpyArray:
         """Entries of ``left @ right.T`` where this matrix is observed, in the cheaper way."""
         if self.is_dense:
             return self._entries_of_products(left, right, apply)
@@ -132,7 +132,9 @@ class Observed:
         m, n = self.shape
         return len(self.values) > DENSE * m * n
 
-    def _entries_of_products(self, left: Matrix, right: Matrix, apply: Map) -> Matrix:
+    def _entries_of_products(
+        self, left: NumpyArray, right: NumpyArray, apply: MapFunction
+    ) -> NumpyArray:
         (m, n), ends, out = self.shape, self.matrix.indptr, np.empty(len(self.values))
         step = max(1, PRODUCT_NUMBERS // n)
 
@@ -146,7 +148,7 @@ class Observed:
             pass
         return out
 
-    def select(self, chosen: Matrix) -> Observed:
+    def select(self, chosen: NumpyArray) -> Observed:
         """Keep the entries that a mask over ``values`` chooses."""
         ends = np.concatenate([[0], np.cumsum(chosen)])[self.matrix.indptr]
         indptr = ends.astype(self.matrix.indptr.dtype)
@@ -154,17 +156,23 @@ class Observed:
         return Observed(sparse.csr_array((data, indices, indptr), shape=self.shape))
 
 
-def factors(point: SVD) -> tuple[Matrix, Matrix]:
+def left_and_right(point: SVD) -> tuple[NumpyArray, NumpyArray]:
     """Factors ``L`` and ``R`` of a matrix ``L R^T``, by rows as the kernels read them."""
     return point.u * point.s, np.ascontiguousarray(point.vt.T)
 
 
-def rms(x: Matrix) -> float:
+def rms(x: NumpyArray) -> float:
     """Root mean square, zero of nothing."""
     return math.sqrt(float(np.vdot(x, x)) / max(len(x), 1))
 
 
-def entries(left: Matrix, right: Matrix, rows: Matrix, columns: Matrix, apply: Map = map) -> Matrix:
+def entries(
+    left: NumpyArray,
+    right: NumpyArray,
+    rows: NumpyArray,
+    columns: NumpyArray,
+    apply: MapFunction = map,
+) -> NumpyArray:
     r"""Entries of a low-rank matrix.
 
     .. math:: (L R^T)_{ij} = \sum_k L_{ik} R_{jk}
@@ -201,7 +209,9 @@ def entries(left: Matrix, right: Matrix, rows: Matrix, columns: Matrix, apply: M
     return out
 
 
-def ridge_rows(observed: Observed, frame: Matrix, penalty: Matrix, apply: Map = map) -> Matrix:
+def ridge_rows(
+    observed: Observed, frame: NumpyArray, penalty: NumpyArray, apply: MapFunction = map
+) -> NumpyArray:
     r"""Fit every row by ridge regression on its observed entries.
 
     .. math:: \min_a \sum_{j \in S_i} (x_{ij} - \langle a, V_j \rangle)^2 + \sum_k c_k a_k^2
@@ -239,7 +249,7 @@ def ridge_rows(observed: Observed, frame: Matrix, penalty: Matrix, apply: Map = 
     return out
 
 
-def _normal(mask: Any, frame: Matrix) -> Matrix:
+def _normal(mask: Any, frame: NumpyArray) -> NumpyArray:
     """Add up ``V_j V_j^T`` over the entries of each row of a mask: ``(k, r, r)``."""
     n, r = frame.shape
     i, j = np.triu_indices(r)
@@ -302,7 +312,7 @@ def _require_finite(observed: Observed, otherwise: str) -> None:
     raise ValueError(f"entry [{i}, {j}] is {value} (infinity): entries must be finite or missing")
 
 
-def require_scale(values: Matrix) -> None:
+def require_scale(values: NumpyArray) -> None:
     """Refuse entries whose squares would over- or underflow.
 
     Raises
@@ -348,7 +358,7 @@ def _refuse(need: float, limit: float, what: str) -> None:
         raise ValueError(f"{what} needs {need / GIB:.3g} GiB: memory_limit={limit} allows less")
 
 
-def held_out_mask(observed: Observed, fraction: float, seed: int) -> Matrix:
+def held_out_mask(observed: Observed, fraction: float, seed: int) -> NumpyArray:
     """Entries that are held out, by a hash of their place: the same ones as the data grow.
 
     At least one entry, and one is left.

@@ -14,19 +14,26 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlngeom.completion._observed import Map, Matrix, Observed, factors, ridge_rows, rms
+from dlngeom._lib.arrays import NumpyArray
+from dlngeom.completion._observed import (
+    MapFunction,
+    Observed,
+    left_and_right,
+    ridge_rows,
+    rms,
+)
 from dlngeom.points import SVD
 
 __all__ = [
-    "Path",
     "PathStep",
+    "PenaltyPath",
     "Schedule",
-    "balanced",
-    "empty",
-    "follow",
+    "empty_path",
+    "follow_path",
     "penalty",
     "pruned",
     "refit",
+    "svd_of_product",
 ]
 
 # The threshold falls by this factor per step, by its cube while the error falls fast.
@@ -80,7 +87,7 @@ class PathStep(NamedTuple):
     held_out: float
 
 
-class Path(NamedTuple):
+class PenaltyPath(NamedTuple):
     """Best point of a path, the threshold it belongs to, and the steps."""
 
     point: SVD
@@ -88,13 +95,13 @@ class Path(NamedTuple):
     steps: list[PathStep]
 
 
-class _State(NamedTuple):
+class _PathState(NamedTuple):
     point: SVD
     # Orthonormal columns close to the leading right singular vectors of the residual.
-    probe: Matrix
+    probe: NumpyArray
 
 
-def penalty(s: Matrix, depth: int, threshold: float, density: float) -> Matrix:
+def penalty(s: NumpyArray, depth: int, threshold: float, density: float) -> NumpyArray:
     r"""Ridge penalty of the coefficients along orthonormal singular vectors.
 
     .. math:: c_k = \lambda\, s_k^{2/N - 2}
@@ -130,16 +137,16 @@ def _least(depth: int, threshold: float, density: float) -> float:
     return threshold / density * q / (1 + q)
 
 
-def follow(
+def follow_path(
     training: Observed,
     held_out: Observed | None,
     schedule: Schedule,
     rng: np.random.Generator,
     *,
     start: tuple[SVD, float] | None = None,
-    apply: Map = map,
+    apply: MapFunction = map,
     report: Callable[[PathStep], None] | None = None,
-) -> Path:
+) -> PenaltyPath:
     r"""Follow the minimisers while the threshold falls, and stop early.
 
     .. math:: \min_W \tfrac12 \sum_{(i,j) \in S} (W_{ij} - x_{ij})^2
@@ -166,7 +173,7 @@ def follow(
     """
     state, largest = _begin(training, schedule.rank, rng)
     steps: list[PathStep] = []
-    best = Path(state.point, 0.0, steps)
+    best = PenaltyPath(state.point, 0.0, steps)
     data = rms(training.values)
     if largest <= 1e-15 * math.sqrt(len(training.values)) * data or data == 0:
         return best
@@ -181,7 +188,7 @@ def follow(
             report(step)
         error = [s.training if held_out is None else s.held_out for s in steps]
         if error[-1] <= min(error):
-            best = Path(state.point, threshold, steps)
+            best = PenaltyPath(state.point, threshold, steps)
         if _ended(error) or step.training <= schedule.tol * data:
             break
         fast = len(error) > 1 and error[-1] < FAST * error[-2]
@@ -194,7 +201,7 @@ def _ended(error: list[float]) -> bool:
     return len(error) - 1 - at >= PATIENCE or error[-1] > RISING * error[at]
 
 
-def _begin(training: Observed, rank: int, rng: np.random.Generator) -> tuple[_State, float]:
+def _begin(training: Observed, rank: int, rng: np.random.Generator) -> tuple[_PathState, float]:
     """Start without directions, a probe, and the leading singular value of the data."""
     m, n = training.shape
     X = training.matrix
@@ -202,16 +209,16 @@ def _begin(training: Observed, rank: int, rng: np.random.Generator) -> tuple[_St
     for _ in range(POWER_STEPS):
         probe = np.linalg.qr(X.T @ (X @ probe))[0]
     largest = float(np.linalg.svd(X @ probe, compute_uv=False)[0])
-    return _State(empty(m, n), probe), largest
+    return _PathState(empty_path(m, n), probe), largest
 
 
-def empty(m: int, n: int) -> SVD:
+def empty_path(m: int, n: int) -> SVD:
     """Zero matrix, without any direction."""
     return SVD(np.zeros((m, 0)), np.zeros(0), np.zeros((0, n)))
 
 
 def _judge(
-    training: Observed, held_out: Observed | None, point: SVD, threshold: float, apply: Map
+    training: Observed, held_out: Observed | None, point: SVD, threshold: float, apply: MapFunction
 ) -> PathStep:
     error = [
         math.nan if part is None else _error(part, point, apply) for part in (training, held_out)
@@ -219,13 +226,13 @@ def _judge(
     return PathStep(threshold, len(point.s), *error)
 
 
-def _error(observed: Observed, point: SVD, apply: Map) -> float:
-    return rms(observed.residual(*factors(point), apply).data)
+def _error(observed: Observed, point: SVD, apply: MapFunction) -> float:
+    return rms(observed.residual(*left_and_right(point), apply).data)
 
 
 def _settle(
-    training: Observed, state: _State, threshold: float, schedule: Schedule, apply: Map
-) -> _State:
+    training: Observed, state: _PathState, threshold: float, schedule: Schedule, apply: MapFunction
+) -> _PathState:
     """Sweep until the training error is level."""
     error = math.inf
     for _ in range(SWEEPS):
@@ -237,8 +244,8 @@ def _settle(
 
 
 def _sweep(
-    training: Observed, state: _State, threshold: float, schedule: Schedule, apply: Map
-) -> _State:
+    training: Observed, state: _PathState, threshold: float, schedule: Schedule, apply: MapFunction
+) -> _PathState:
     """Let new directions in, fit columns and rows in turn, and drop what the penalty shrank."""
     density = len(training.values) / math.prod(training.shape)
     state = _emerge(training, state, threshold, schedule, apply)
@@ -254,18 +261,18 @@ def pruned(point: SVD, depth: int, threshold: float, density: float) -> SVD:
     return SVD(point.u[:, kept], point.s[kept], point.vt[kept])
 
 
-def _dropped(s: Matrix, depth: int, threshold: float, density: float) -> float:
+def _dropped(s: NumpyArray, depth: int, threshold: float, density: float) -> float:
     # The iteration shrinks a vanishing value only linearly, so a small one counts as zero.
     vanishing = 0.2 * _least(depth, threshold, density) + 1e-6 * threshold / density
     return float(max(vanishing if depth > 1 else 0.0, 1e-13 * s[0]))
 
 
 def _emerge(
-    training: Observed, state: _State, threshold: float, schedule: Schedule, apply: Map
-) -> _State:
+    training: Observed, state: _PathState, threshold: float, schedule: Schedule, apply: MapFunction
+) -> _PathState:
     """Add the singular directions of the residual beyond the threshold, the largest first."""
     (u, s, vt), density = state.point, len(training.values) / math.prod(training.shape)
-    G = training.residual(*factors(state.point), apply)
+    G = training.residual(*left_and_right(state.point), apply)
     probe = np.linalg.qr(G.T @ (G @ state.probe))[0]
     a, size, b = np.linalg.svd(G @ probe, full_matrices=False)
     beyond = size > (threshold if schedule.depth > 1 else 0.0)
@@ -275,36 +282,38 @@ def _emerge(
     excess = size[:k] - (0.999 * threshold if schedule.depth == 2 else 0.0)
     left = np.concatenate([u * s, -a[:, :k] * (excess / density)], axis=1)
     right = np.concatenate([vt.T, probe @ b[:k].T], axis=1)
-    return _State(balanced(left, right), probe)
+    return _PathState(svd_of_product(left, right), probe)
 
 
 def _columns_then_rows(
-    training: Observed, point: SVD, depth: int, threshold: float, apply: Map
+    training: Observed, point: SVD, depth: int, threshold: float, apply: MapFunction
 ) -> SVD:
     density = len(training.values) / math.prod(training.shape)
     weights = penalty(point.s, depth, threshold, density)
-    point = balanced(point.u, ridge_rows(training.transposed, point.u, weights, apply))
+    point = svd_of_product(point.u, ridge_rows(training.transposed, point.u, weights, apply))
     return _rows(training, point, penalty(_positive(point.s), depth, threshold, density), apply)
 
 
-def _rows(training: Observed, point: SVD, weights: Matrix, apply: Map) -> SVD:
+def _rows(training: Observed, point: SVD, weights: NumpyArray, apply: MapFunction) -> SVD:
     frame = np.ascontiguousarray(point.vt.T)
-    point = balanced(ridge_rows(training, frame, weights, apply), frame)
+    point = svd_of_product(ridge_rows(training, frame, weights, apply), frame)
     return point._replace(s=_positive(point.s))
 
 
-def _positive(s: Matrix) -> Matrix:
+def _positive(s: NumpyArray) -> NumpyArray:
     return np.asarray(np.maximum(s, max(1e-15 * s[0], 1e-300)))
 
 
-def balanced(left: Matrix, right: Matrix) -> SVD:
+def svd_of_product(left: NumpyArray, right: NumpyArray) -> SVD:
     """Singular value decomposition of ``left @ right.T``."""
     (q, a), (p, b) = np.linalg.qr(left), np.linalg.qr(right)
     u, s, vt = np.linalg.svd(a @ b.T)
     return SVD(q @ u, _positive(s), vt @ p.T)
 
 
-def refit(observed: Observed, point: SVD, depth: int, threshold: float, apply: Map = map) -> SVD:
+def refit(
+    observed: Observed, point: SVD, depth: int, threshold: float, apply: MapFunction = map
+) -> SVD:
     """Improve the best point of a path on all observed entries, at a given threshold."""
     if len(point.s):
         for _ in range(REFIT_SWEEPS):

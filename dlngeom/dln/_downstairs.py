@@ -17,7 +17,7 @@ from dlngeom.dln import _flows
 from dlngeom.dln._geodesics import end_to_end_geodesic
 from dlngeom.dln._shooting import end_to_end_shooting
 from dlngeom.dln._walks import EndToEndWalk, InfiniteWalk
-from dlngeom.endtoend._checks import Point, TangentVector, checked_components
+from dlngeom.endtoend._checks import EndToEndPoint, EndToEndVector, checked_components
 from dlngeom.points import SVD, Frames, Tangent, _covectors, dense, svd
 from dlngeom.points._checks import check_svd, require_positive, require_rank
 from dlngeom.points._covectors import Covector
@@ -27,7 +27,7 @@ from dlngeom.submersion._equations import Equation, Geodesic, Shooting
 __all__ = ["EndToEndGeometry", "InfinitelyDeepNetwork"]
 
 
-class _EndToEnd(Base):
+class _EndToEndSpace(Base):
     """Matrices of one shape and rank with the metric of one depth."""
 
     m: int
@@ -40,7 +40,7 @@ class _EndToEnd(Base):
         """Dimension ``r (m + n - r)``."""
         return self.rank * (self.m + self.n - self.rank)
 
-    def check_point(self, point: Point) -> Point:
+    def check_point(self, point: EndToEndPoint) -> EndToEndPoint:
         """Return a dense matrix or an :class:`SVD` of the right shape and rank.
 
         Raises
@@ -66,7 +66,7 @@ class _EndToEnd(Base):
         self._check_rank(point)
         return point
 
-    def _check_rank(self, point: Point) -> None:
+    def _check_rank(self, point: EndToEndPoint) -> None:
         if isinstance(point, SVD) or self.depth == math.inf or self.rank < min(self.m, self.n):
             s = point.s if isinstance(point, SVD) else svd(point).s
             require_rank("the point", s, self.rank, 0 if isinstance(point, SVD) else self.m)
@@ -80,44 +80,46 @@ class _EndToEnd(Base):
         u = random_frame(rng, self.m, self.rank, batch)
         return SVD(u, s, random_frame(rng, self.n, self.rank, batch).mT)
 
-    def cometric(self, point: Point, covector: Covector) -> TangentVector:
+    def cometric(self, point: EndToEndPoint, covector: Covector) -> EndToEndVector:
         """Apply :func:`dlngeom.endtoend.cometric`."""
         at = self._of_rank(point)
         vector = endtoend.cometric(at, covector, self.depth)
         return vector if at is point else dense((at, vector))
 
-    def inner(self, point: Point, first: TangentVector, second: TangentVector) -> Array:
+    def inner(self, point: EndToEndPoint, first: EndToEndVector, second: EndToEndVector) -> Array:
         """Inner product :func:`dlngeom.endtoend.inner`."""
         return endtoend.inner(self._of_rank(point), first, second, self.depth)
 
-    def inverse_cometric(self, point: Point, vector: TangentVector) -> TangentVector:
+    def inverse_cometric(self, point: EndToEndPoint, vector: EndToEndVector) -> EndToEndVector:
         """Covector :func:`dlngeom.endtoend.inverse_cometric`."""
         at = self._of_rank(point)
         covector = endtoend.inverse_cometric(at, vector, self.depth)
         return covector if at is point else dense((at, covector))
 
-    def retraction(self, point: Point, vector: TangentVector, *, order: int = 2) -> Point:
+    def retraction(
+        self, point: EndToEndPoint, vector: EndToEndVector, *, order: int = 2
+    ) -> EndToEndPoint:
         """Retraction :func:`dlngeom.endtoend.retraction`."""
         at = self._of_rank(point)
         moved = endtoend.retraction(at, vector, self.depth, order=order)
         return moved if at is point else dense(moved)
 
-    def _of_rank(self, point: Point) -> Point:
+    def _of_rank(self, point: EndToEndPoint) -> EndToEndPoint:
         """Replace a dense matrix below full rank by its SVD, since entries do not tell a rank."""
         full = self.rank == min(self.m, self.n)
         return point if full or isinstance(point, SVD) else svd(point, self.rank)
 
-    def norm(self, point: Point, vector: TangentVector) -> Array:
+    def norm(self, point: EndToEndPoint, vector: EndToEndVector) -> Array:
         """Length of a tangent vector."""
         squared = self.inner(point, vector, vector)
         return namespace(squared).sqrt(squared)
 
-    def batch_axes(self, point: Point) -> int:
+    def batch_axes(self, point: EndToEndPoint) -> int:
         """Count the batch axes of a point."""
         axes: int = point.s.ndim - 1 if isinstance(point, SVD) else point.ndim - 2
         return axes
 
-    def steps(self, curve: Point) -> Array:
+    def steps(self, curve: EndToEndPoint) -> Array:
         """Lengths of the steps of a curve, by the mean of the metrics at both ends."""
         W = network.end_to_end(self.check_point(curve))
         change = W[..., 1:, :, :] - W[..., :-1, :, :]
@@ -128,7 +130,7 @@ class _EndToEnd(Base):
             lengths.append(endtoend.inner(point, Z, Z, self.depth))
         return namespace(change).sqrt((lengths[0] + lengths[1]) / 2)
 
-    def geodesic(self, point: Point, vector: TangentVector) -> Geodesic:
+    def geodesic(self, point: EndToEndPoint, vector: EndToEndVector) -> Geodesic:
         """Geodesic of a point and a tangent vector, both dense or both in frames."""
         at = self._regular("the point", point)
         Z = checked_components("tangent", point, at, vector, True, tangent=True)
@@ -140,25 +142,25 @@ class _EndToEnd(Base):
             velocity=lambda state: dense((curve.point(state), curve.velocity(state))),
         )
 
-    def ambient(self, point: Point, vector: TangentVector) -> tuple[Array, ...]:
+    def ambient(self, point: EndToEndPoint, vector: EndToEndVector) -> tuple[Array, ...]:
         """Check a tangent vector and make it dense."""
         at = self._regular("the point", point)
         return (dense((at, checked_components("tangent", point, at, vector, True, tangent=True))),)
 
-    def tangent(self, point: Point, vector: tuple[Array, ...]) -> TangentVector:
+    def tangent(self, point: EndToEndPoint, vector: tuple[Array, ...]) -> EndToEndVector:
         """Tangent part of a dense matrix, of the kind of the point."""
         at = point if isinstance(point, SVD) else svd(point, self.rank)
         part = _covectors.components(at, vector[0])
         return part if isinstance(point, SVD) else dense((at, part))
 
-    def shooting(self, point: Point, other: Point) -> Shooting:
+    def shooting(self, point: EndToEndPoint, other: EndToEndPoint) -> Shooting:
         """Boundary value problem between two points of one kind."""
         if isinstance(point, SVD) != isinstance(other, SVD):
             raise ValueError("one point is an SVD and the other dense: both must be of one kind")
         start, end = self._regular("the point", point), self._regular("the target", other)
         problem = end_to_end_shooting(self._double(start), self._double(end), self.depth)
 
-        def vector(coefficients: Any) -> TangentVector:
+        def vector(coefficients: Any) -> EndToEndVector:
             Z = Tangent(*(constant(x, start.s) for x in problem.vector(coefficients)))
             return Z if isinstance(point, SVD) else dense((start, Z))
 
@@ -171,7 +173,7 @@ class _EndToEnd(Base):
             return exact
         return svd(dense(SVD(*(x.astype(np.float64) for x in exact))), self.rank)
 
-    def _regular(self, name: str, point: Point) -> SVD:
+    def _regular(self, name: str, point: EndToEndPoint) -> SVD:
         """Check a point that must not be singular, and factorise it."""
         at = self.check_point(point)
         dense_point = not isinstance(at, SVD)
@@ -179,7 +181,9 @@ class _EndToEnd(Base):
         require_positive(name, at.s, max(self.m, self.n) * eps(at.s) if dense_point else 0.0)
         return at
 
-    def gradient_flow(self, point: Point, energy_gradient: Callable[[Any], Any]) -> Equation:
+    def gradient_flow(
+        self, point: EndToEndPoint, energy_gradient: Callable[[Any], Any]
+    ) -> Equation:
         """Equation of the flow from a dense matrix or an :class:`SVD`."""
         point = self.check_point(point)
         single = (point.s.ndim == 1) if isinstance(point, SVD) else point.ndim == 2
@@ -194,14 +198,14 @@ class _EndToEnd(Base):
         equation = _flows.factored_flow(start, gradient, self.depth, dense_point=True)
         return equation._replace(point=lambda state: dense(equation.point(state)), initial=point)
 
-    def random_walk(self, point: Point) -> EndToEndWalk | InfiniteWalk:
+    def random_walk(self, point: EndToEndPoint) -> EndToEndWalk | InfiniteWalk:
         """Walk of the smallest network over a matrix, or of an SVD at infinite depth."""
         factored = isinstance(point, SVD)
         if self.depth == math.inf:
             return InfiniteWalk(factored)
         return EndToEndWalk(int(self.depth), self.rank, factored)
 
-    def check_start(self, point: Point) -> Point:
+    def check_start(self, point: EndToEndPoint) -> EndToEndPoint:
         """Return a point that a random walk can start from.
 
         Raises
@@ -231,7 +235,7 @@ class _EndToEnd(Base):
 
 
 @dataclass(frozen=True)
-class EndToEndGeometry(_EndToEnd):
+class EndToEndGeometry(_EndToEndSpace):
     r"""End-to-end matrices of one rank with the metric of a finite depth.
 
     .. math:: g^N(W)(Z, Z) = \mathrm{tr}(Z^T \mathcal{A}_{N,W}^{-1} Z)
@@ -266,7 +270,7 @@ class EndToEndGeometry(_EndToEnd):
 
 
 @dataclass(frozen=True)
-class InfinitelyDeepNetwork(_EndToEnd):
+class InfinitelyDeepNetwork(_EndToEndSpace):
     r"""Invertible matrices with the metric of infinite depth: a base with nothing above it.
 
     .. math:: g^\infty(W)(Z, Z) = \mathrm{tr}(Z^T \mathcal{A}_{\infty,W}^{-1} Z)

@@ -14,7 +14,7 @@ from dlngeom import endtoend, spectral
 from dlngeom._lib.arrays import Array, antisymmetric, identity, namespace, symmetric
 from dlngeom.network._layers import lift, product
 from dlngeom.points import SVD, Frames, _covectors, dense, svd
-from dlngeom.points._covectors import Covector, Gradient, checked_gradient
+from dlngeom.points._covectors import Covector, EnergyGradient, checked_gradient
 from dlngeom.points._nearest import nearby_frames
 from dlngeom.submersion._equations import Equation
 
@@ -25,7 +25,7 @@ __all__ = ["balanced_flow", "dense_flow", "factored_flow", "network_flow"]
 _WELL_CONDITIONED = 100.0
 
 
-def dense_flow(W: Array, gradient: Gradient, depth: float) -> Equation:
+def dense_flow(W: Array, gradient: EnergyGradient, depth: float) -> Equation:
     r"""Flow of a dense end-to-end matrix, singular or not.
 
     .. math:: \dot W = -\mathcal{A}_{N,W}(E'(W))
@@ -44,7 +44,7 @@ def dense_flow(W: Array, gradient: Gradient, depth: float) -> Equation:
 
 
 def factored_flow(
-    point: SVD, gradient: Gradient, depth: float, *, dense_point: bool = False
+    point: SVD, gradient: EnergyGradient, depth: float, *, dense_point: bool = False
 ) -> Equation:
     r"""Flow of an end-to-end matrix of rank ``r`` as two thin factors of equal Gram matrix.
 
@@ -74,7 +74,7 @@ def factored_flow(
     return Equation(start, rates, lambda state: _thin_svd(state[0], state[1], k), point.s.ndim == 1)
 
 
-def _flat_flow(point: SVD, gradient: Gradient, dense_point: bool) -> Equation:
+def _flat_flow(point: SVD, gradient: EnergyGradient, dense_point: bool) -> Equation:
     """Flow of one layer of full rank: straight, and blind to singular values."""
 
     def whole(X: Array) -> Covector:
@@ -161,7 +161,7 @@ def _thin_svd(L: Array, R: Array, k: int) -> SVD:
     return SVD(q_left @ u, s, vt @ q_right.mT)
 
 
-def network_flow(factors: tuple[Array, ...], gradient: Gradient) -> Equation:
+def network_flow(factors: tuple[Array, ...], gradient: EnergyGradient) -> Equation:
     r"""Flow of the layers of any network.
 
     .. math:: \dot W_p = -(W_N \cdots W_{p+1})^T\, E'(W)\, (W_{p-1} \cdots W_1)^T
@@ -179,7 +179,7 @@ def network_flow(factors: tuple[Array, ...], gradient: Gradient) -> Equation:
     return Equation(factors, rates, lambda state: state, factors[0].ndim == 2)
 
 
-def balanced_flow(point: Frames, gradient: Gradient) -> Equation:
+def balanced_flow(point: Frames, gradient: EnergyGradient) -> Equation:
     r"""Flow of a balanced network: that of the smallest network, in the inner frames of its start.
 
     .. math:: W_p = Q_p\, \hat W_p\, Q_{p-1}^T, \qquad \dot Q_p = 0 \quad (1 \le p \le N - 1)
@@ -200,7 +200,7 @@ def balanced_flow(point: Frames, gradient: Gradient) -> Equation:
     return equation._replace(point=network)
 
 
-def _single_layer_flow(point: Frames, gradient: Gradient) -> Equation:
+def _single_layer_flow(point: Frames, gradient: EnergyGradient) -> Equation:
     """Flow of one layer, on the matrices of its rank."""
     layer = SVD(point.q[1], point.lam, point.q[0].mT)
     equation = factored_flow(layer, gradient, 1, dense_point=True)

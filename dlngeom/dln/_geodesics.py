@@ -13,6 +13,7 @@ from typing import Any
 
 from dlngeom import spectral
 from dlngeom._lib.arrays import Array, constant, eps, identity, namespace, remainder
+from dlngeom._lib.ode.system import SolverState
 from dlngeom.balanced._curvature import integrability, normal_acceleration, second_form
 from dlngeom.balanced._geometry import tangent_part
 from dlngeom.balanced._in_frames import assemble, resolve
@@ -25,7 +26,6 @@ from dlngeom.submersion._equations import Geodesic
 
 __all__ = ["end_to_end_geodesic", "network_geodesic"]
 
-State = tuple[Array, ...]
 
 # Beyond this depth a sum over layers in frames is cheaper than the layers themselves.
 _LAYERS = 64
@@ -44,7 +44,7 @@ def _straight_line(point: SVD, Z: Tangent) -> Geodesic:
     """Geodesic of one layer of full rank, which the metric of Frobenius leaves straight."""
     rank = point.s.shape[-1]
 
-    def at(state: State) -> SVD:
+    def at(state: SolverState) -> SVD:
         linalg: Any = namespace(state[0]).linalg
         return SVD(*linalg.svd(state[0], full_matrices=False))
 
@@ -62,11 +62,11 @@ def _lifted_geodesic(point: SVD, Z: Tangent, depth: int) -> Geodesic:
     """Shadow of the horizontal geodesic of the smallest network."""
     curve = network_geodesic(smallest_network(point, depth), smallest_lift(point, Z, depth))
 
-    def below(state: State) -> SVD:
+    def below(state: SolverState) -> SVD:
         lam, q = curve.point(state)
         return SVD(q[-1], lam**depth, q[0].mT)
 
-    def velocity(state: State) -> Tangent:
+    def velocity(state: SolverState) -> Tangent:
         frames = curve.point(state)
         return push_down(frames, tangent_part(frames, resolve(frames, state[depth:])))
 
@@ -75,11 +75,11 @@ def _lifted_geodesic(point: SVD, Z: Tangent, depth: int) -> Geodesic:
 
 
 def _transport(
-    point: Callable[[State], SVD], velocity: Callable[[State], Tangent], depth: float
-) -> Callable[[State, State], State]:
+    point: Callable[[SolverState], SVD], velocity: Callable[[SolverState], Tangent], depth: float
+) -> Callable[[SolverState, SolverState], SolverState]:
     """Rate ``-Gamma(W', Z)`` of a parallel field of dense vectors."""
 
-    def rate(state: State, vector: State) -> State:
+    def rate(state: SolverState, vector: SolverState) -> SolverState:
         at = point(state)
         table = christoffel_table(at.s, depth)
         return (-contract(at, table, velocity(state), components(at, vector[0])),)
@@ -99,7 +99,7 @@ def _framed_geodesic(point: SVD, Z: Tangent, depth: float) -> Geodesic:
     column = s[..., None, :]
     start = (u, column * identity(s.shape[-1], s), v, Z.Up / column, Z.M, Z.Vp / column)
 
-    def rates(state: State) -> State:
+    def rates(state: SolverState) -> SolverState:
         U, S, V, dU, dS, dV = state
         return (dU, dS, dV, *_accelerations(U, S, V, dU, dS, dV, depth))
 
@@ -133,15 +133,15 @@ def _accelerations(
 
 def _products(s: Array, Y: Array, depth: float) -> Array:
     """Twice the sum over pairs of layers of the product with both replaced by their velocity."""
-    nodes = spectral.layers(depth)
+    nodes = spectral._layer_nodes(depth)
     left, right, weight = (constant(x, s)[:, None, None] for x in nodes[:3])
     row, column = s[..., None, :, None], s[..., None, None, :]
     Y = Y[..., None, :, :]
-    below = row * Y * spectral.partial_weights(row, column, right, depth)
+    below = row * Y * spectral._partial_weights(row, column, right, depth)
     return 2 * namespace(s).sum(weight * row ** (2 * left) * (Y @ below), axis=-3)
 
 
-def _point(state: State) -> SVD:
+def _point(state: SolverState) -> SVD:
     """Singular value decomposition, orthonormal to rounding."""
     U, S, V = state[:3]
     linalg: Any = namespace(S).linalg
@@ -150,7 +150,7 @@ def _point(state: State) -> SVD:
     return SVD(q_left @ u, s, vt @ q_right.mT)
 
 
-def _velocity(state: State) -> Tangent:
+def _velocity(state: SolverState) -> Tangent:
     """Velocity, in the frames of the point."""
     U, S, V, dU, dS, dV = state
     u, _, vt = _point(state)
@@ -180,18 +180,18 @@ def network_geodesic(point: Frames, V: Sequence[Array]) -> Geodesic:
     layers = ((high * column) @ low.mT for low, high in pairwise(point.q))
     start = (*layers, *V)
 
-    def rates(state: State) -> State:
+    def rates(state: SolverState) -> SolverState:
         W, dW = state[:depth], state[depth:]
         return (*dW, *normal_acceleration(carried_frames(W, r), dW))
 
-    def velocity(state: State) -> tuple[Array, ...]:
+    def velocity(state: SolverState) -> tuple[Array, ...]:
         frames = nearby_frames(state[:depth], r)
         return assemble(frames, tangent_part(frames, resolve(frames, state[depth:])))
 
-    def transport(state: State, vector: State) -> State:
+    def transport(state: SolverState, vector: SolverState) -> SolverState:
         return second_form(carried_frames(state[:depth], r), state[depth:], vector)
 
-    def lifted(state: State, vector: State) -> State:
+    def lifted(state: SolverState, vector: SolverState) -> SolverState:
         frames, dW = carried_frames(state[:depth], r), state[depth:]
         pairs = zip(second_form(frames, dW, vector), integrability(frames, dW, vector), strict=True)
         return tuple(x + y for x, y in pairs)

@@ -15,7 +15,7 @@ from dlngeom.dln._downstairs import EndToEndGeometry, InfinitelyDeepNetwork
 from dlngeom.dln._geodesics import network_geodesic
 from dlngeom.dln._shooting import network_shooting
 from dlngeom.dln._walks import NetworkWalk
-from dlngeom.endtoend._checks import Point
+from dlngeom.endtoend._checks import EndToEndPoint
 from dlngeom.points import SVD, Frames, _covectors, dense, factors, frames, svd
 from dlngeom.points._checks import check_frames
 from dlngeom.points._covectors import Covector
@@ -136,7 +136,7 @@ class DeepLinearNetwork(RiemannianSubmersion):
         """Retraction :func:`dlngeom.balanced.retraction`."""
         return balanced.retraction(point, vector, order=order)
 
-    def orbit_point(self, point: Point, rng: Seed) -> Frames:
+    def orbit_point(self, point: EndToEndPoint, rng: Seed) -> Frames:
         """Uniform random network over an end-to-end matrix, dense or an SVD."""
         u, s, vt = point if isinstance(point, SVD) else svd(point, self.rank)
         rng, batch = as_generator(rng), tuple(s.shape[:-1])
@@ -144,7 +144,7 @@ class DeepLinearNetwork(RiemannianSubmersion):
         q = (vt.mT, *(constant(frame, u) for frame in inner), u)
         return Frames(s ** (1 / self.depth), q)
 
-    def log_orbit_volume(self, point: Point) -> Array:
+    def log_orbit_volume(self, point: EndToEndPoint) -> Array:
         """Entropy :func:`dlngeom.thermodynamics.entropy` of an end-to-end matrix."""
         s = point.s if isinstance(point, SVD) else svd(point, self.rank).s
         return thermodynamics.entropy(s, self.widths)

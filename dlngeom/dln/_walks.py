@@ -26,11 +26,11 @@ from dlngeom._lib.arrays import (
 )
 from dlngeom.balanced._balance import Balance, balance, balance_defect, correct, multipliers, pair
 from dlngeom.balanced._curves import corrected, fast_move, turned
-from dlngeom.balanced._in_frames import Along
+from dlngeom.balanced._in_frames import TangentInFrames
 from dlngeom.endtoend import _lifts
 from dlngeom.points import SVD, Frames, Tangent, _covectors, dense, svd
 from dlngeom.points._covectors import Covector, checked_covector
-from dlngeom.submersion._walks import Draw, State
+from dlngeom.submersion._walks import Draw, WalkState
 
 __all__ = ["EndToEndWalk", "InfiniteWalk", "NetworkWalk", "lifted"]
 
@@ -41,31 +41,31 @@ class NetworkWalk:
 
     compiles: ClassVar[bool] = True
 
-    def start(self, point: Frames) -> State:
+    def start(self, point: Frames) -> WalkState:
         """Return the frames themselves."""
         return point
 
-    def point(self, state: State) -> Frames:
+    def point(self, state: WalkState) -> Frames:
         """Return the frames themselves."""
         return Frames(*state)
 
-    def below(self, state: State) -> Array:
+    def below(self, state: WalkState) -> Array:
         """Dense end-to-end matrix."""
         return dense(state)
 
-    def covector(self, state: State, value: Any) -> Covector:
+    def covector(self, state: WalkState, value: Any) -> Covector:
         """Check a covector."""
         q = state.q
         return checked_covector(value, q[-1].shape[-2], q[0].shape[-2], state.lam)
 
-    def noise(self, state: State, draw: Draw) -> tuple[Array, ...]:
+    def noise(self, state: WalkState, draw: Draw) -> tuple[Array, ...]:
         """Gaussian layers."""
         widths, chains = [q.shape[-2] for q in state.q], state.lam.shape[0]
         return tuple(draw((chains, up, low)) for low, up in pairwise(widths))
 
     def step(
-        self, state: State, noise: Any, covector: Any, time: Any, vertical: Any, horizontal: Any
-    ) -> State:
+        self, state: WalkState, noise: Any, covector: Any, time: Any, vertical: Any, horizontal: Any
+    ) -> WalkState:
         """Step with the second-order retraction."""
         at = balance(state.lam, len(state.q) - 1)
         V = anisotropic(state, at, noise, vertical, horizontal)
@@ -73,12 +73,14 @@ class NetworkWalk:
             V = _minus(V, time, lifted(state, covector))
         return turned(state, *corrected(state, V, at, damped=True), fast_move)
 
-    def reach(self, state: State) -> Array | None:
+    def reach(self, state: WalkState) -> Array | None:
         """Return the size of noise up to which the frames turn by small angles."""
         return _reach(state)
 
 
-def anisotropic(frames: Frames, at: Balance, noise: Any, vertical: Any, horizontal: Any) -> Along:
+def anisotropic(
+    frames: Frames, at: Balance, noise: Any, vertical: Any, horizontal: Any
+) -> TangentInFrames:
     """Vector ``(a P_v + b P_h) xi`` in frames."""
     core, perp = _in_frames(frames, noise)
     a, b = (_columns(x, 3) for x in (vertical, horizontal))
@@ -91,7 +93,7 @@ def anisotropic(frames: Frames, at: Balance, noise: Any, vertical: Any, horizont
         core = b * core - correct(at, b * S - a * antisymmetric(S))
     a, b = (_columns(x, 2) for x in (vertical, horizontal))
     sizes = (b, *(a for _ in perp[1:-1]), b)
-    return Along(core, tuple(_times(x, L) for x, L in zip(sizes, perp, strict=True)))
+    return TangentInFrames(core, tuple(_times(x, L) for x, L in zip(sizes, perp, strict=True)))
 
 
 def _times(size: Any, perp: Any) -> Any:
@@ -114,7 +116,7 @@ def _in_frames(frames: Frames, X: Any) -> tuple[Array, list[Any]]:
     return namespace(core[0]).stack(core, axis=-3), perp
 
 
-def lifted(frames: Frames, covector: Covector) -> Along:
+def lifted(frames: Frames, covector: Covector) -> TangentInFrames:
     """Lifted gradient (3.6) in frames."""
     first, last, lam = frames.q[0], frames.q[-1], frames.lam
     depth = len(frames.q) - 1
@@ -125,7 +127,7 @@ def lifted(frames: Frames, covector: Covector) -> Along:
         0.0 if is_square(q) else project_out(q, image) * tip
         for q, image in ((first, GU), (last, GV))
     ]
-    return Along(_spread(lam, core, depth), (ends[0], *(0.0,) * (depth - 1), ends[1]))
+    return TangentInFrames(_spread(lam, core, depth), (ends[0], *(0.0,) * (depth - 1), ends[1]))
 
 
 def _spread(lam: Array, core: Array, depth: int) -> Array:
@@ -140,10 +142,10 @@ def _exponents(depth: int) -> tuple[np.ndarray, np.ndarray]:
     return depth - p, p - 1
 
 
-def _minus(V: Along, time: Any, gradient: Along) -> Along:
+def _minus(V: TangentInFrames, time: Any, gradient: TangentInFrames) -> TangentInFrames:
     core = V.core - _columns(time, 3) * gradient.core
     perp = zip(V.perp, gradient.perp, strict=True)
-    return Along(core, tuple(x - _times(_columns(time, 2), y) for x, y in perp))
+    return TangentInFrames(core, tuple(x - _times(_columns(time, 2), y) for x, y in perp))
 
 
 def _columns(value: Any, axes: int) -> Any:
@@ -186,33 +188,39 @@ class EndToEndWalk:
     rank: int
     factored: bool
 
-    def start(self, point: Array | SVD) -> State:
+    def start(self, point: Array | SVD) -> WalkState:
         """Singular values of the layers, and outer frames."""
         point = point if isinstance(point, SVD) else svd(point, self.rank)
-        return Frames(spectral.root(point.s, self.depth), (point.vt.mT, point.u))
+        return Frames(spectral._root(point.s, self.depth), (point.vt.mT, point.u))
 
-    def point(self, state: State) -> Any:
+    def point(self, state: WalkState) -> Any:
         """SVD or dense matrix."""
         W = SVD(state.q[-1], state.lam**self.depth, state.q[0].mT)
         return W if self.factored else dense(W)
 
-    def below(self, state: State) -> Any:
+    def below(self, state: WalkState) -> Any:
         """SVD or dense matrix."""
         return self.point(state)
 
-    def covector(self, state: State, value: Any) -> Covector:
+    def covector(self, state: WalkState, value: Any) -> Covector:
         """Check a covector."""
         q = state.q
         return checked_covector(value, q[-1].shape[-2], q[0].shape[-2], state.lam)
 
-    def noise(self, state: State, draw: Draw) -> Array:
+    def noise(self, state: WalkState, draw: Draw) -> Array:
         """Gaussian matrix."""
         q = state.q
         return draw((state.lam.shape[0], q[-1].shape[-2], q[0].shape[-2]))
 
     def step(
-        self, state: State, noise: Array, covector: Any, time: Any, vertical: Any, horizontal: Any
-    ) -> State:
+        self,
+        state: WalkState,
+        noise: Array,
+        covector: Any,
+        time: Any,
+        vertical: Any,
+        horizontal: Any,
+    ) -> WalkState:
         """Step along the horizontal lift ``dphi^* A^(-1/2) xi`` of the noise."""
         (first, last), b = state.q, _columns(horizontal, 2)
         inner_frames = (identity(self.rank, state.lam),) * (self.depth - 1)
@@ -224,14 +232,14 @@ class EndToEndWalk:
             0.0 if is_square(q) else b * project_out(q, x)
             for q, x in ((first, noise.mT @ last), (last, image))
         ]
-        V = Along(_columns(horizontal, 3) * core, (ends[0], *inner, ends[1]))
+        V = TangentInFrames(_columns(horizontal, 3) * core, (ends[0], *inner, ends[1]))
         if covector is not None:
             V = _minus(V, time, lifted(frames, covector))
         motion, perp = corrected(frames, V, damped=True)
         moved = turned(frames, motion, perp, fast_move, ends_only=True)
         return Frames(moved.lam, (moved.q[0], moved.q[-1]))
 
-    def reach(self, state: State) -> Array | None:
+    def reach(self, state: WalkState) -> Array | None:
         """Return the size of noise up to which the frames turn by small angles."""
         return _reach(state)
 
@@ -252,29 +260,35 @@ class InfiniteWalk:
 
     factored: bool
 
-    def start(self, point: Array | SVD) -> State:
+    def start(self, point: Array | SVD) -> WalkState:
         """SVD of a matrix."""
         return point if isinstance(point, SVD) else svd(point)
 
-    def point(self, state: State) -> Any:
+    def point(self, state: WalkState) -> Any:
         """SVD or dense matrix."""
         return SVD(*state) if self.factored else dense(SVD(*state))
 
-    def below(self, state: State) -> Any:
+    def below(self, state: WalkState) -> Any:
         """SVD or dense matrix."""
         return self.point(state)
 
-    def covector(self, state: State, value: Any) -> Covector:
+    def covector(self, state: WalkState, value: Any) -> Covector:
         """Check a covector."""
         return checked_covector(value, state.u.shape[-2], state.vt.shape[-1], state.s)
 
-    def noise(self, state: State, draw: Draw) -> Array:
+    def noise(self, state: WalkState, draw: Draw) -> Array:
         """Gaussian matrix."""
         return draw(tuple(state.u.shape))
 
     def step(
-        self, state: State, noise: Array, covector: Any, time: Any, vertical: Any, horizontal: Any
-    ) -> State:
+        self,
+        state: WalkState,
+        noise: Array,
+        covector: Any,
+        time: Any,
+        vertical: Any,
+        horizontal: Any,
+    ) -> WalkState:
         """Step with the second-order retraction downstairs."""
         s, v = state.s, state.vt.mT
         weights = spectral.weights(s[..., :, None], s[..., None, :], math.inf)
@@ -286,6 +300,6 @@ class InfiniteWalk:
         Z = Tangent(state.u * 0, M, v * 0)
         return _lifts.second_order_retraction(state, Z, math.inf)
 
-    def reach(self, state: State) -> None:
+    def reach(self, state: WalkState) -> None:
         """Singular values are never lost: there is no limit."""
         return

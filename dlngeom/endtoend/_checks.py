@@ -11,13 +11,15 @@ from dlngeom.points import SVD, Tangent, _covectors, dense, svd
 from dlngeom.points._checks import check_svd, require_positive, require_weights
 from dlngeom.points._covectors import Covector
 
-__all__ = ["Point", "TangentVector", "checked_components", "checked_point"]
+__all__ = ["EndToEndPoint", "EndToEndVector", "checked_components", "checked_point"]
 
-Point: TypeAlias = Array | SVD
-TangentVector: TypeAlias = Array | Tangent
+EndToEndPoint: TypeAlias = Array | SVD
+EndToEndVector: TypeAlias = Array | Tangent
 
 
-def checked_point(W: Point, depth: float, check_finite: bool, *, invertible: bool = False) -> SVD:
+def checked_point(
+    W: EndToEndPoint, depth: float, check_finite: bool, *, invertible: bool = False
+) -> SVD:
     """Check a point and the depth, and return the point as a thin SVD."""
     depth = checks.depth(depth)
     if isinstance(W, SVD):
@@ -45,7 +47,7 @@ def _dense_point(W: Array, check_finite: bool) -> SVD:
 
 
 def checked_components(
-    name: str, W: Point, point: SVD, Z: Covector, check_finite: bool, *, tangent: bool
+    name: str, W: EndToEndPoint, point: SVD, Z: Covector, check_finite: bool, *, tangent: bool
 ) -> Tangent:
     """Tangent components of a covector, or of a tangent vector that must have no others."""
     m, r, n = point.u.shape[-2], point.s.shape[-1], point.vt.shape[-1]

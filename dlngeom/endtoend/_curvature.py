@@ -12,10 +12,16 @@ from typing import Any
 
 from dlngeom import balanced, spectral
 from dlngeom._lib.arrays import Array, constant, namespace
-from dlngeom.balanced._curvature import _combine, integrability
+from dlngeom._lib.vectors import combine
+from dlngeom.balanced._curvature import integrability
 from dlngeom.balanced._geometry import tangent_part
 from dlngeom.balanced._in_frames import resolve
-from dlngeom.endtoend._checks import Point, TangentVector, checked_components, checked_point
+from dlngeom.endtoend._checks import (
+    EndToEndPoint,
+    EndToEndVector,
+    checked_components,
+    checked_point,
+)
 from dlngeom.endtoend._lifts import push_down, smallest_lift, smallest_network
 from dlngeom.points import SVD, Tangent, dense
 
@@ -23,7 +29,12 @@ __all__ = ["christoffel", "christoffel_table", "contract", "curvature"]
 
 
 def christoffel(
-    W: Point, X: TangentVector, Y: TangentVector, depth: float, *, check_finite: bool = True
+    W: EndToEndPoint,
+    X: EndToEndVector,
+    Y: EndToEndVector,
+    depth: float,
+    *,
+    check_finite: bool = True,
 ) -> Array:
     r"""Christoffel operator: what the covariant derivative adds to the plain one.
 
@@ -80,14 +91,14 @@ def christoffel_table(s: Array, depth: float) -> Array:
         across = constant(range(r + 1), s) == r
         both = xp.astype(across[:, None, None] & across, s.dtype)
         return both / s[..., None, :, None]
-    nodes = spectral.layers(depth)
+    nodes = spectral._layer_nodes(depth)
     left, right, weight = (constant(x, s) for x in nodes[:3])
     square = depth == math.inf
     ends = s if square else xp.concat([s, s[..., :1] * 0], axis=-1)
     # One matrix product sums over the layers: above the second vector, below it.
     above = ends[..., :, None] ** (2 * left)
     pairs = (s[..., None, :, None], ends[..., None, None, :])
-    below = spectral.partial_weights(*pairs, right[:, None, None], depth)
+    below = spectral._partial_weights(*pairs, right[:, None, None], depth)
     flat = xp.reshape(weight[:, None, None] * below, (*below.shape[:-2], r * ends.shape[-1]))
     sums = xp.reshape(above @ flat, (*s.shape[:-1], ends.shape[-1], r, ends.shape[-1]))
     weights = spectral.weights(s[..., :, None], ends[..., None, :], depth)
@@ -124,14 +135,14 @@ def contract(point: SVD, table: Array, X: Tangent, Y: Tangent) -> Array:
 
 
 def curvature(
-    W: Point,
-    X: TangentVector,
-    Y: TangentVector,
-    Z: TangentVector,
+    W: EndToEndPoint,
+    X: EndToEndVector,
+    Y: EndToEndVector,
+    Z: EndToEndVector,
     depth: float,
     *,
     check_finite: bool = True,
-) -> TangentVector:
+) -> EndToEndVector:
     r"""Curvature of the end-to-end matrices with the metric ``g^N``.
 
     .. math:: R(X, Y) Z = \nabla_X \nabla_Y Z - \nabla_Y \nabla_X Z - \nabla_{[X, Y]} Z
@@ -177,6 +188,6 @@ def curvature(
     total = balanced.curvature(frames, a, b, c)
     for weight, x, y, z in ((2.0, c, a, b), (-1.0, a, b, c), (1.0, b, a, c)):
         inner = integrability(frames, y, z)
-        total = _combine(1.0, total, weight, integrability(frames, x, inner))
+        total = combine(1.0, total, weight, integrability(frames, x, inner))
     below = push_down(frames, tangent_part(frames, resolve(frames, total)))
     return below if isinstance(W, SVD) else dense((point, below))

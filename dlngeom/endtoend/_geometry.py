@@ -10,7 +10,12 @@ from __future__ import annotations
 from dlngeom import spectral
 from dlngeom._lib.arrays import Array, namespace
 from dlngeom.endtoend import _kernels, _lifts
-from dlngeom.endtoend._checks import Point, TangentVector, checked_components, checked_point
+from dlngeom.endtoend._checks import (
+    EndToEndPoint,
+    EndToEndVector,
+    checked_components,
+    checked_point,
+)
 from dlngeom.points import SVD, Tangent, dense
 from dlngeom.points._covectors import Covector, as_covector
 
@@ -27,7 +32,9 @@ __all__ = [
 ]
 
 
-def cometric(W: Point, Z: Covector, depth: float, *, check_finite: bool = True) -> TangentVector:
+def cometric(
+    W: EndToEndPoint, Z: Covector, depth: float, *, check_finite: bool = True
+) -> EndToEndVector:
     r"""Apply the operator that turns Euclidean into Riemannian gradients.
 
     .. math:: \mathcal{A}_{N,W}(Z) = \sum_{k=1}^N (WW^T)^{\frac{N-k}{N}} Z (W^TW)^{\frac{k-1}{N}}
@@ -73,8 +80,8 @@ def cometric(W: Point, Z: Covector, depth: float, *, check_finite: bool = True) 
 
 
 def gradient(
-    W: Point, egrad: Covector, depth: float, *, check_finite: bool = True
-) -> TangentVector:
+    W: EndToEndPoint, egrad: Covector, depth: float, *, check_finite: bool = True
+) -> EndToEndVector:
     r"""Riemannian gradient of ``E`` for ``g^N``: :func:`cometric` applied to ``E'(W)``.
 
     .. math:: \mathrm{grad}_{g^N} E(W) = \mathcal{A}_{N,W}(E'(W))
@@ -116,8 +123,8 @@ def gradient(
 
 
 def inverse_cometric(
-    W: Point, Z: TangentVector, depth: float, *, check_finite: bool = True
-) -> TangentVector:
+    W: EndToEndPoint, Z: EndToEndVector, depth: float, *, check_finite: bool = True
+) -> EndToEndVector:
     r"""Turn a tangent vector into the tangent representative of a covector.
 
     .. math:: Y = \mathcal{A}_{N,W}^{-1} Z
@@ -149,7 +156,12 @@ def inverse_cometric(
 
 
 def inner(
-    W: Point, Z1: TangentVector, Z2: TangentVector, depth: float, *, check_finite: bool = True
+    W: EndToEndPoint,
+    Z1: EndToEndVector,
+    Z2: EndToEndVector,
+    depth: float,
+    *,
+    check_finite: bool = True,
 ) -> Array:
     r"""Inner product of tangent vectors.
 
@@ -194,14 +206,14 @@ def inner(
 
 
 def hessian(
-    W: Point,
+    W: EndToEndPoint,
     egrad: Covector,
     ehess: Covector,
-    Z: TangentVector,
+    Z: EndToEndVector,
     depth: float,
     *,
     check_finite: bool = True,
-) -> TangentVector:
+) -> EndToEndVector:
     r"""Riemannian Hessian of ``E`` for ``g^N``, applied to a tangent vector.
 
     .. math:: \mathrm{Hess}\,E(W)[Z] = \mathrm{d}\phi\,(P\, D(\nabla L)[Z^h])
@@ -244,8 +256,8 @@ def hessian(
 
 
 def retraction(
-    W: Point, Z: TangentVector, depth: float, *, order: int = 2, check_finite: bool = True
-) -> Point:
+    W: EndToEndPoint, Z: EndToEndVector, depth: float, *, order: int = 2, check_finite: bool = True
+) -> EndToEndPoint:
     r"""Retract a tangent vector along the shadow of a curve of balanced networks.
 
     .. math:: R(Z) = U'\, (\Lambda + h)^N\, V'^T, \qquad
@@ -322,8 +334,13 @@ def projection_retraction(W: SVD, Z: Tangent, *, check_finite: bool = True) -> S
 
 
 def transport(
-    W: Point, other: Point, Z: TangentVector, depth: float, *, check_finite: bool = True
-) -> TangentVector:
+    W: EndToEndPoint,
+    other: EndToEndPoint,
+    Z: EndToEndVector,
+    depth: float,
+    *,
+    check_finite: bool = True,
+) -> EndToEndVector:
     r"""Transport a tangent vector at ``W`` to ``other`` without ever lengthening it.
 
     .. math:: T(Z) = \mathcal{A}_{W'}^{1/2}\, P_{W'}\, \mathcal{A}_W^{-1/2} Z
@@ -361,7 +378,7 @@ def transport(
     return _like(other, target, _kernels.transport(point, target, vector, here, there))
 
 
-def log_volume_density(W: Point, depth: float, *, check_finite: bool = True) -> Array:
+def log_volume_density(W: EndToEndPoint, depth: float, *, check_finite: bool = True) -> Array:
     r"""Logarithm of the volume density against Lebesgue measure, at full rank.
 
     .. math:: \log\sqrt{\det g^N} = -\tfrac12 \sum_{k=1}^m \sum_{l=1}^n \log w_N(\sigma_k, \sigma_l)
@@ -394,10 +411,10 @@ def log_volume_density(W: Point, depth: float, *, check_finite: bool = True) -> 
     if r < min(m, n):
         raise ValueError(f"W has rank {r}: the density against Lebesgue measure needs {min(m, n)}")
     row, column = _kernels.pair(point.s)
-    core = xp.sum(spectral.log_weights(row, column, depth), axis=(-2, -1))
+    core = xp.sum(spectral._log_weights(row, column, depth), axis=(-2, -1))
     border = 0.0 if m == n else (m + n - 2 * r) * (2 - 2 / depth)
     return -(core + border * xp.sum(xp.log(point.s), axis=-1)) / 2
 
 
-def _like(W: Point, point: SVD, vector: Tangent) -> TangentVector:
+def _like(W: EndToEndPoint, point: SVD, vector: Tangent) -> EndToEndVector:
     return vector if isinstance(W, SVD) else dense((point, vector))

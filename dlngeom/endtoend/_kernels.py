@@ -17,7 +17,7 @@ from dlngeom.points._covectors import Covector, apply, apply_transpose
 
 __all__ = [
     "Metric",
-    "combine",
+    "combine_tangents",
     "hessian",
     "hessian_of_covectors",
     "inner_product",
@@ -69,7 +69,7 @@ def metric(s: Array, depth: float) -> Metric | None:
 
 def _sums_of_powers(s: Array, depth: int) -> Metric:
     """Weights of few layers as one matrix product: sums of positive terms, hence accurate."""
-    squares = spectral.root(s, depth) ** 2
+    squares = spectral._root(s, depth) ** 2
     powers = squares[..., :, None] ** constant(range(depth), s)
     upper = namespace(s).flip(powers, axis=-1)
     return Metric(upper @ powers.mT, upper[..., None, :, 0])
@@ -83,7 +83,7 @@ def scaled(Z: Tangent, at: Metric | None, power: float) -> Tangent:
     return Tangent(Z.Up * columns, Z.M * core, Z.Vp * columns)
 
 
-def combine(a: Array, Z1: Tangent, b: Array, Z2: Tangent) -> Tangent:
+def combine_tangents(a: Array, Z1: Tangent, b: Array, Z2: Tangent) -> Tangent:
     """Linear combination ``a Z1 + b Z2``; ``a`` and ``b`` broadcast against matrices."""
     return Tangent(*(a * x + b * y for x, y in zip(Z1, Z2, strict=True)))
 
@@ -192,9 +192,9 @@ def hessian(
     M = weight * core + _rotated(s, Z.M / weight, C, depth)
     if depth == math.inf:
         return Tangent(Kv * 0, M, Ktu * 0)
-    lam_row, lam_column = pair(spectral.root(s, depth))
+    lam_row, lam_column = pair(spectral._root(s, depth))
     # Weight of all layers but one, and what that leaves of Z in their product.
-    partial = spectral.partial_weights(row, column, constant(1 - 1 / depth, s), depth)
+    partial = spectral._partial_weights(row, column, constant(1 - 1 / depth, s), depth)
     M = M + partial * lam_column**2 * (Gtu.mT @ (Z.Vp / s[..., None, :]))
     M = M + partial * lam_row**2 * ((Z.Up / s[..., None, :]).mT @ Gv)
     rest = partial * Z.M / weight
@@ -206,11 +206,11 @@ def hessian(
 
 def _rotated(s: Array, Y: Array, C: Array, depth: float) -> Array:
     """Change of the products above and below each layer, summed over the layers."""
-    nodes = spectral.layers(depth)
+    nodes = spectral._layer_nodes(depth)
     row, column = (x[..., None, :, :] for x in pair(s))
     left, right, weight = (constant(x, s)[:, None, None] for x in nodes[:3])
-    above = Y[..., None, :, :] * spectral.partial_weights(row, column, left, depth)
-    below = Y[..., None, :, :] * spectral.partial_weights(row, column, right, depth)
+    above = Y[..., None, :, :] * spectral._partial_weights(row, column, left, depth)
+    below = Y[..., None, :, :] * spectral._partial_weights(row, column, right, depth)
     C = C[..., None, :, :]
     xp = namespace(s)
     first = xp.sum(weight * (above.mT @ C) * column ** (2 * right), axis=-3)

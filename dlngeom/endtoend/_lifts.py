@@ -15,8 +15,8 @@ from dlngeom import spectral
 from dlngeom._lib.arrays import Array, antisymmetric, constant, identity, namespace, symmetric
 from dlngeom.balanced._balance import rotations
 from dlngeom.balanced._curves import polar_move, signed_svd
-from dlngeom.balanced._in_frames import Along
-from dlngeom.endtoend._kernels import combine, inner_product, metric, pair
+from dlngeom.balanced._in_frames import TangentInFrames
+from dlngeom.endtoend._kernels import combine_tangents, inner_product, metric, pair
 from dlngeom.points import SVD, Frames, Tangent
 
 __all__ = [
@@ -64,7 +64,7 @@ def _moved(point: SVD, Z: Tangent, depth: float, factors: Array) -> SVD:
     new_v = polar_move(v, motion.first, Z.Vp, columns)
     if depth == math.inf:
         return _exponential_core(point.s, motion.h, new_u, new_v)
-    return _power_core(spectral.root(point.s, depth), motion.h, int(depth), new_u, new_v)
+    return _power_core(spectral._root(point.s, depth), motion.h, int(depth), new_u, new_v)
 
 
 def _power_core(lam: Array, h: Array, depth: int, u: Array, v: Array) -> SVD:
@@ -107,7 +107,7 @@ def second_order_retraction(point: SVD, Z: Tangent, depth: float) -> SVD:
     length = inner_product(Z, Z, at)
     excess = inner_product(correction, correction, at) / xp.where(length == 0, 1 + length, length)
     share = (-0.5 / (1 + excess / 4))[..., None, None]
-    return _moved(point, combine(1.0, Z, share, correction), depth, factors)
+    return _moved(point, combine_tangents(1.0, Z, share, correction), depth, factors)
 
 
 def _acceleration(point: SVD, Z: Tangent, depth: float, factors: Array) -> Tangent:
@@ -120,7 +120,7 @@ def _acceleration(point: SVD, Z: Tangent, depth: float, factors: Array) -> Tange
     core = core - (Ku.mT @ Ku) * column - row * (Kv.mT @ Kv)
     if depth == math.inf:
         return Tangent(Z.Up * 0, core, Z.Vp * 0)
-    lam = spectral.root(s, depth)[..., :, None]
+    lam = spectral._root(s, depth)[..., :, None]
     end = column ** (1 - 1 / depth)
     below_last, above_first = motion.lower[..., -1, :, :], motion.upper[..., 0, :, :]
     Up = 2 * Ku @ ((motion.h - lam * below_last) * end)
@@ -131,7 +131,7 @@ def _acceleration(point: SVD, Z: Tangent, depth: float, factors: Array) -> Tange
 def _core_acceleration(s: Array, motion: Motion, depth: float) -> Array:
     """Part of the acceleration within the frames: products of rotations, summed over layers."""
     xp = namespace(s)
-    nodes = spectral.layers(depth)
+    nodes = spectral._layer_nodes(depth)
     left, right, weight = (constant(x, s)[:, None, None] for x in nodes[:3])
     row, column = (x[..., None, :, :] for x in pair(s))
     lower, upper, h = motion.lower, motion.upper, motion.h[..., None, :, :]
@@ -161,7 +161,7 @@ def lifted_core(s: Array, M: Array, depth: float) -> Array:
 def _lift_factors(s: Array, depth: float) -> Array:
     """Factors ``left_k right_l / w_kl`` of the lift at each node."""
     xp = namespace(s)
-    nodes = spectral.layers(depth)
+    nodes = spectral._layer_nodes(depth)
     left, right = (constant(x, s)[:, None, None] for x in nodes[:2])
     row, column = pair(s)
     largest = xp.maximum(row, column)
@@ -176,14 +176,14 @@ def _lift_factors(s: Array, depth: float) -> Array:
 
 
 def _layer_motion(s: Array, core: Array, depth: int) -> Motion:
-    omega, h, rate = rotations(spectral.root(s, depth), core)
+    omega, h, rate = rotations(spectral._root(s, depth), core)
     lower, upper = omega[..., :-1, :, :], omega[..., 1:, :, :]
     return Motion(lower, upper, rate, omega[..., 0, :, :], omega[..., -1, :, :], h)
 
 
 def _continuum_motion(s: Array, M: Array, core: Array) -> Motion:
     xp = namespace(s)
-    nodes = spectral.layers(math.inf)
+    nodes = spectral._layer_nodes(math.inf)
     right, weight = (
         constant(nodes.right, s)[:, None, None],
         constant(nodes.weight, s)[:, None, None],
@@ -191,8 +191,8 @@ def _continuum_motion(s: Array, M: Array, core: Array) -> Motion:
     row, column = pair(s)
     unit = (M / spectral.weights(row, column, math.inf))[..., None, :, :]
     row, column = row[..., None, :, :], column[..., None, :, :]
-    below = row ** (1 - right) * spectral.partial_weights(row**0.5, column**0.5, right, math.inf)
-    total = spectral.partial_weights(row**0.5, column**0.5, xp.ones_like(row), math.inf)
+    below = row ** (1 - right) * spectral._partial_weights(row**0.5, column**0.5, right, math.inf)
+    total = spectral._partial_weights(row**0.5, column**0.5, xp.ones_like(row), math.inf)
     omega = antisymmetric(unit * below)
     mean = xp.sum(weight * omega, axis=-3)
     omega = omega - mean[..., None, :, :]
@@ -207,13 +207,13 @@ def smallest_network(point: SVD, depth: int) -> Frames:
     u, s, vt = point
     r = s.shape[-1]
     unit = namespace(s).zeros_like(u[..., :r, :]) + identity(r, s)
-    return Frames(spectral.root(s, depth), (vt.mT, *[unit] * (depth - 1), u))
+    return Frames(spectral._root(s, depth), (vt.mT, *[unit] * (depth - 1), u))
 
 
 def smallest_lift(point: SVD, Z: Tangent, depth: int) -> tuple[Array, ...]:
     """Horizontal lift of a tangent vector to :func:`smallest_network`, layer by layer."""
     u, s, v = point.u, point.s, point.vt.mT
-    end = (spectral.root(s, depth) ** (depth - 1))[..., None, :]
+    end = (spectral._root(s, depth) ** (depth - 1))[..., None, :]
     core = lifted_core(s, Z.M, depth)
     if depth == 1:
         return ((u @ core[..., 0, :, :] + Z.Up) @ v.mT + u @ Z.Vp.mT,)
@@ -222,10 +222,10 @@ def smallest_lift(point: SVD, Z: Tangent, depth: int) -> tuple[Array, ...]:
     return (first, *inner, u @ core[..., -1, :, :] + Z.Up / end)
 
 
-def push_down(frames: Frames, V: Along) -> Tangent:
+def push_down(frames: Frames, V: TangentInFrames) -> Tangent:
     """Differential of the end-to-end matrix, in the frames of its ends."""
     lam, depth = frames.lam, len(frames.q) - 1
-    nodes = spectral.layers(depth)
+    nodes = spectral._layer_nodes(depth)
     left, right = (constant(x * depth, lam)[:, None, None] for x in nodes[:2])
     row, column = lam[..., None, :, None], lam[..., None, None, :]
     M = namespace(lam).sum(row**left * V.core * column**right, axis=-3)

@@ -9,17 +9,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dlngeom._lib.arrays import Array
-from dlngeom._lib.ode.integrate import Options, checked_times
-from dlngeom._lib.trajectory import Trajectory
+from dlngeom._lib.ode.integrate import SolverOptions, checked_times
+from dlngeom._lib.trajectory import Observe, Trajectory
 from dlngeom._lib.vectors import batch_axes, combine, parts, rebuild, without_chain
 from dlngeom.dln._flows import network_flow as network_equation
-from dlngeom.flow._runs import FlowError, Observe, follow
+from dlngeom.flow._runs import FlowError, follow
 from dlngeom.points import SVD, Frames
 from dlngeom.points._checks import check_factors
 from dlngeom.points._covectors import energy_at
 from dlngeom.submersion import Base, RiemannianSubmersion
-from dlngeom.submersion._equations import Equation, OwnFlow
-from dlngeom.submersion._spaces import floor
+from dlngeom.submersion._equations import Equation, HasFlow
+from dlngeom.submersion._spaces import geometry_on
 
 __all__ = ["FlowError", "Trajectory", "gradient_flow", "network_flow"]
 
@@ -111,9 +111,9 @@ def gradient_flow(
             [1.484, 0.451],
             [2.   , 1.   ]]])
     """
-    options = Options.of(rtol=rtol, atol=atol, progress=progress, **solver)
-    times, place = checked_times(t), floor(space, upstairs)
-    if isinstance(place, OwnFlow):
+    options = SolverOptions.of(rtol=rtol, atol=atol, progress=progress, **solver)
+    times, place = checked_times(t), geometry_on(space, upstairs)
+    if isinstance(place, HasFlow):
         equation = place.gradient_flow(point, energy_gradient)
         return follow(equation, energy, observe, times, options)
     equation = _ambient_equation(space, point, energy_gradient, upstairs)
@@ -163,7 +163,7 @@ def network_flow(
     -----
     Equation (4.7) and Theorem 1 of Menon, *The geometry of the deep linear network*.
     """
-    options = Options.of(rtol=rtol, atol=atol, progress=progress, **solver)
+    options = SolverOptions.of(rtol=rtol, atol=atol, progress=progress, **solver)
     if isinstance(factors, (Frames, SVD)):
         raise ValueError(f"factors is of type {type(factors).__name__}: it must be layers")
     start = check_factors(factors)

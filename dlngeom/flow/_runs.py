@@ -10,19 +10,17 @@ import numpy as np
 
 from dlngeom import network
 from dlngeom._lib.arrays import Array, constant, to_numpy
-from dlngeom._lib.ode.integrate import Options, Solution, integrate
-from dlngeom._lib.trajectory import Trajectory, observe_along
+from dlngeom._lib.ode.integrate import Solution, SolverOptions, integrate
+from dlngeom._lib.trajectory import Observe, Trajectory, observe_along
 from dlngeom._lib.vectors import first_array, stack, with_chain, without_chain
 from dlngeom.network import _observables
 from dlngeom.points import SVD
 from dlngeom.submersion._equations import Equation
 
-__all__ = ["FlowError", "Observe", "follow"]
+__all__ = ["FlowError", "follow"]
 
 # A flow runs away where it would change by more than its own size in this share of its time.
 _SUDDEN = 1e-4
-
-Observe = Mapping[str, Callable[[Any], Any]]
 
 
 class FlowError(RuntimeError):
@@ -51,7 +49,7 @@ def follow(
     energy: Callable[[Any], Any] | None,
     observe: Observe | None,
     times: np.ndarray,
-    options: Options,
+    options: SolverOptions,
     below: Callable[[Any], Any] | None = None,
 ) -> Trajectory:
     """Integrate; ``below`` takes points to what energies see, in other spaces than networks."""

@@ -17,8 +17,8 @@ from dlngeom._lib.vectors import concatenate, first_array, parts, rebuild, stack
 from dlngeom.geodesics._boundary_values import shoot
 from dlngeom.geodesics._paths import GeodesicError, states_at
 from dlngeom.submersion import Base, RiemannianSubmersion
-from dlngeom.submersion._equations import OwnGeodesics
-from dlngeom.submersion._spaces import floor
+from dlngeom.submersion._equations import HasGeodesics
+from dlngeom.submersion._spaces import geometry_on
 
 __all__ = [
     "GeodesicError",
@@ -322,14 +322,14 @@ def _steps(space: Base | RiemannianSubmersion, curve: Any, upstairs: bool) -> Ar
     return place.steps(curve)
 
 
-def _place(space: Base | RiemannianSubmersion, upstairs: bool) -> OwnGeodesics:
-    place = floor(space, upstairs)
-    if not isinstance(place, OwnGeodesics):
+def _place(space: Base | RiemannianSubmersion, upstairs: bool) -> HasGeodesics:
+    place = geometry_on(space, upstairs)
+    if not isinstance(place, HasGeodesics):
         raise TypeError(f"{place} does not know its geodesics")
     return place
 
 
-def _batch(place: OwnGeodesics, point: Any) -> tuple[int, ...]:
+def _batch(place: HasGeodesics, point: Any) -> tuple[int, ...]:
     first = first_array(tuple(point) if isinstance(point, list) else point)
     return tuple(first.shape[: place.batch_axes(point)])
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dlngeom._lib.arrays import Array, eps, inner, namespace, to_numpy
-from dlngeom._lib.ode.integrate import Options, Solution, integrate
-from dlngeom._lib.ode.system import HaltError, State
+from dlngeom._lib.ode.integrate import Solution, SolverOptions, integrate
+from dlngeom._lib.ode.system import HaltError, SolverState
 from dlngeom.submersion._equations import Geodesic
 
 __all__ = ["PRECISE", "GeodesicError", "states_at"]
@@ -54,7 +54,7 @@ def _integrate(curve: Geodesic, sign: float, times: np.ndarray, rtol: float) -> 
     chains = math.prod(curve.clearance(curve.start).shape)
     rtol = max(rtol, 100 * eps(curve.start[0]))
     watch = _BoundaryWatch(curve, rates)
-    options = Options(rtol=rtol, events=(watch,), solver={"first_step": _FIRST * times[-1]})
+    options = SolverOptions(rtol=rtol, events=(watch,), solver={"first_step": _FIRST * times[-1]})
     solution = integrate(curve.start, rates, times, options, chains)
     if solution.failure is not None:
         stop = solution.last[0] if watch.end is None else watch.end
@@ -72,13 +72,13 @@ class _BoundaryWatch:
     terminal = False
     direction = 0.0
 
-    def __init__(self, curve: Geodesic, rates: Callable[[State], State]) -> None:
+    def __init__(self, curve: Geodesic, rates: Callable[[SolverState], SolverState]) -> None:
         self._clearance, self._rates = curve.clearance, rates
         self._floor = _BOUNDARY * curve.clearance(curve.start)
         self._last: _Knot | None = None
         self.end: float | None = None
 
-    def __call__(self, t: float, state: State) -> float:
+    def __call__(self, t: float, state: SolverState) -> float:
         t, last = float(t), self._last
         if last is None or t > last.time:
             self._last = _Knot(t, state, self._rates(state), self._clearance(state))
@@ -129,18 +129,18 @@ class _Knot(NamedTuple):
     """End of a step."""
 
     time: float
-    state: State
-    rates: State
+    state: SolverState
+    rates: SolverState
     clearance: Array
 
 
-def _size(state: State) -> Array:
+def _size(state: SolverState) -> Array:
     """Norm of all coordinates of each geodesic."""
     squares = [inner(x, x) for x in state]
     return namespace(squares[0]).sqrt(sum(squares[1:], squares[0]))
 
 
-def _between(start: _Knot, end: _Knot, way: Array) -> State:
+def _between(start: _Knot, end: _Knot, way: Array) -> SolverState:
     """Hermite interpolation, at a part of the way for each geodesic."""
     span, x = float(end.time - start.time), way[..., None, None]
     back = 1 - x

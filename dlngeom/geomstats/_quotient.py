@@ -20,7 +20,7 @@ from dlngeom.geomstats._metrics import chosen_direction, unit_tangent_vector
 from dlngeom.network import _layers
 from dlngeom.points import SVD, Frames, dense, factors, svd
 from dlngeom.points._covectors import components
-from dlngeom.spectral import root
+from dlngeom.spectral import _root
 
 __all__ = [
     "BalancedBundle",
@@ -159,7 +159,7 @@ class BalancedBundle(FiberBundle):  # type: ignore[misc]
         axes = identity(space.width, u)[:, : space.rank]
         axes = namespace(u).broadcast_to(axes, u.shape)
         q = (vt.mT, *[axes] * (space.depth - 1), u)
-        return stacked(Frames(root(s, space.depth), q))
+        return stacked(Frames(_root(s, space.depth), q))
 
     def tangent_riemannian_submersion(self, tangent_vec: Array, base_point: Array) -> Array:
         r"""Differential :math:`\sum_p W_N \cdots V_p \cdots W_1`."""

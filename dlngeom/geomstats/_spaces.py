@@ -17,7 +17,7 @@ from dlngeom.points._covectors import components
 __all__ = ["DeepLinearCoordinates", "EndToEndMatrices"]
 
 
-class _EndToEnd(Manifold):  # type: ignore[misc]
+class _EndToEndShapes(Manifold):  # type: ignore[misc]
     """Matrices of one shape and rank, in the form in which points are written down."""
 
     def __init__(self, form: Form, shape: tuple[int, ...], equip: bool) -> None:
@@ -91,7 +91,7 @@ class _EndToEnd(Manifold):  # type: ignore[misc]
         return self.metric.riemannian_gradient(euclidean_gradient, base_point)
 
 
-class EndToEndMatrices(_EndToEnd):
+class EndToEndMatrices(_EndToEndShapes):
     r"""Matrices ``(m, n)`` of one rank, with the metric ``g^N``.
 
     .. math:: \{ W \in \mathbb{R}^{m \times n} : \mathrm{rank}\, W = r \}, \qquad
@@ -129,7 +129,7 @@ class EndToEndMatrices(_EndToEnd):
         return EndToEndMatrices(form.m, form.n, form.rank, form.depth, equip=equip)
 
 
-class DeepLinearCoordinates(_EndToEnd):
+class DeepLinearCoordinates(_EndToEndShapes):
     r"""Invertible matrices as vectors of their entries, a chart for the tools that want one.
 
     .. math:: x = (W_{11}, W_{12}, \dots, W_{dd}) \in \mathbb{R}^{d^2}, \qquad \det W \ne 0

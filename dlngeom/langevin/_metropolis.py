@@ -25,11 +25,11 @@ from dlngeom.network import _layers
 from dlngeom.points import Frames, _covectors, factors
 from dlngeom.points._covectors import checked_covector
 from dlngeom.points._nearest import nearby_frames
+from dlngeom.points._tuples import Layers
 from dlngeom.submersion._walks import Draw
 
 __all__ = ["AdjustedState", "AdjustedWalk"]
 
-Layers = tuple[Array, ...]
 
 # Newton steps of the projection.  It has arrived where the gap of the balance equations is so many
 # rounding errors, and is lost where it is so large relative to the layers.
@@ -126,12 +126,12 @@ class AdjustedWalk:
     ) -> AdjustedState:
         """Propose, come back, and accept or reject."""
         xi, decision = noise
-        here = _Place(state.layers, self.rank, _lifted(state.layers, covector, time))
+        here = _AdjustedPlace(state.layers, self.rank, _lifted(state.layers, covector, time))
         V = combine(vertical, here.tangent(xi), -1.0, here.drift)
         proposed, found = here.moved(V)
         # What was not found is rejected; until then it must be numbers.
         proposed = _where(found, proposed, state.layers)
-        there = _Place(proposed, self.rank, self._slope(proposed, time))
+        there = _AdjustedPlace(proposed, self.rank, self._slope(proposed, time))
         back = there.tangent(combine(1.0, state.layers, -1.0, proposed))
         returned, again = there.moved(back)
         limit = _REVERSIBLE * eps(state.layers[0]) ** 0.5
@@ -169,7 +169,7 @@ def _lifted(layers: Layers, covector: Any, time: float) -> Layers:
     return tuple(time * x for x in _layers.lift(layers, covector))
 
 
-class _Place:
+class _AdjustedPlace:
     """A balanced network and the drift there."""
 
     def __init__(self, layers: Layers, rank: int, drift: Layers) -> None:

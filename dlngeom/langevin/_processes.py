@@ -14,13 +14,12 @@ from dataclasses import replace
 from typing import Any
 
 from dlngeom._lib.arrays import Array, Seed
-from dlngeom._lib.trajectory import Trajectory
-from dlngeom._lib.vectors import Vector
+from dlngeom._lib.trajectory import Observe, Trajectory
+from dlngeom._lib.vectors import Point, Vector
 from dlngeom.dln import DeepLinearNetwork
 from dlngeom.langevin._engine._runs import (
     LangevinError,
-    Observe,
-    Options,
+    RunOptions,
     sample,
     walk_on,
     with_chains,
@@ -31,7 +30,7 @@ from dlngeom.network import _observables
 from dlngeom.points import SVD, Frames
 from dlngeom.points._checks import check_factors
 from dlngeom.submersion import Base, RiemannianSubmersion
-from dlngeom.submersion._spaces import Point, floor
+from dlngeom.submersion._spaces import geometry_on
 from dlngeom.submersion._walks import walk_of
 
 __all__ = [
@@ -127,9 +126,9 @@ def brownian_motion(
     >>> run.points.shape
     (5, 11, 2, 2)
     """
-    place = floor(space, upstairs)
+    place = geometry_on(space, upstairs)
     vertical = 2 / _positive("beta", beta)
-    options = Options(
+    options = RunOptions(
         duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
     )
     call = {"function": "brownian_motion", "beta": float(beta), "upstairs": bool(upstairs)}
@@ -217,9 +216,9 @@ def riemannian_langevin(
     >>> run.observed["end_to_end"].shape
     (1, 11, 2, 2)
     """
-    place = floor(space, isinstance(space, RiemannianSubmersion))
+    place = geometry_on(space, isinstance(space, RiemannianSubmersion))
     beta, kappa = _positive("beta", beta), _positive("kappa", kappa, zero=True)
-    options = Options(
+    options = RunOptions(
         duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
     )
     vertical = 2 / beta
@@ -293,7 +292,7 @@ def network_langevin(
     if isinstance(factors, (Frames, SVD)):
         raise ValueError(f"factors is of type {type(factors).__name__}: it must be layers")
     start = with_chains(check_factors(factors), factors[0].ndim - 2, n_chains)
-    options = Options(
+    options = RunOptions(
         duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
     )
     if observe is None:

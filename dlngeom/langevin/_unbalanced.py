@@ -19,11 +19,11 @@ from dlngeom._lib.arrays import Array, constant, namespace
 from dlngeom._lib.vectors import coordinates, from_coordinates
 from dlngeom.network import _layers
 from dlngeom.points._covectors import checked_covector
+from dlngeom.points._tuples import Layers
 from dlngeom.submersion._walks import Draw
 
 __all__ = ["UnbalancedWalk", "balance_normals"]
 
-Layers = tuple[Array, ...]
 
 # Constraints whose gradients are smaller, relative to the largest, do not count.
 _RANK = 1e-10

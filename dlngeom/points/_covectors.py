@@ -185,10 +185,10 @@ def components_of_actions(point: SVD, Gv: Array, Gtu: Array) -> Tangent:
     return Tangent(remainder(u, Gv, M), M, remainder(v, Gtu, M.mT))
 
 
-Gradient = Callable[[Any], Covector]
+EnergyGradient = Callable[[Any], Covector]
 
 
-def energy_at(energy_gradient: Callable[[Any], Any], single: bool) -> Gradient:
+def energy_at(energy_gradient: Callable[[Any], Any], single: bool) -> EnergyGradient:
     """Wrap a caller's gradient: a dense matrix always gets a chain axis, its result loses it."""
 
     def gradient(point: Any) -> Covector:

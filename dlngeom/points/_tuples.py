@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from dlngeom._lib.arrays import Array
 
-__all__ = ["SVD", "Frames", "LowRank", "Tangent", "dense"]
+__all__ = ["SVD", "Frames", "Layers", "LowRank", "Tangent", "dense"]
+
+Layers: TypeAlias = tuple[Array, ...]
 
 
 class SVD(NamedTuple):

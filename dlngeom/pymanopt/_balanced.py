@@ -16,30 +16,30 @@ from dlngeom._lib.arrays import Array, Seed, as_generator
 from dlngeom._lib.stiefel import random_frame, random_spectrum
 from dlngeom.points import Frames, factors, frames
 
-__all__ = ["Balanced", "Layers", "Network"]
+__all__ = ["Balanced", "LayersVector", "Network"]
 
 
-class Layers(ndarraySequenceMixin, tuple[Array, ...]):  # type: ignore[misc]
+class LayersVector(ndarraySequenceMixin, tuple[Array, ...]):  # type: ignore[misc]
     """Vector ``(V_1, ..., V_N)`` with arithmetic layer by layer."""
 
     __slots__ = ()
 
-    def __add__(self, other: Any) -> Layers:
-        return Layers(x + y for x, y in zip(self, other, strict=True))
+    def __add__(self, other: Any) -> LayersVector:
+        return LayersVector(x + y for x, y in zip(self, other, strict=True))
 
-    def __sub__(self, other: Any) -> Layers:
-        return Layers(x - y for x, y in zip(self, other, strict=True))
+    def __sub__(self, other: Any) -> LayersVector:
+        return LayersVector(x - y for x, y in zip(self, other, strict=True))
 
-    def __mul__(self, other: float) -> Layers:  # type: ignore[override]
-        return Layers(other * x for x in self)
+    def __mul__(self, other: float) -> LayersVector:  # type: ignore[override]
+        return LayersVector(other * x for x in self)
 
     __rmul__ = __mul__  # type: ignore[assignment]
 
-    def __truediv__(self, other: float) -> Layers:
-        return Layers(x / other for x in self)
+    def __truediv__(self, other: float) -> LayersVector:
+        return LayersVector(x / other for x in self)
 
-    def __neg__(self) -> Layers:
-        return Layers(-x for x in self)
+    def __neg__(self) -> LayersVector:
+        return LayersVector(-x for x in self)
 
 
 class Network(tuple[Array, ...]):
@@ -193,7 +193,7 @@ class Balanced(Manifold):  # type: ignore[misc]
         return (value,) if self.depth == 1 else tuple(value)
 
     def _vector(self, layers: Iterable[Array]) -> Any:
-        return next(iter(layers)) if self.depth == 1 else Layers(layers)
+        return next(iter(layers)) if self.depth == 1 else LayersVector(layers)
 
     def _frames(self, point: Any) -> Frames:
         if isinstance(point, Network):

@@ -9,6 +9,7 @@ import numpy as np
 
 from dlngeom._lib.arrays import Array, Seed, as_generator, constant, namespace, to_numpy
 from dlngeom._lib.vectors import (
+    Point,
     Vector,
     combine,
     coordinates,
@@ -20,7 +21,6 @@ from dlngeom._lib.vectors import (
 )
 from dlngeom.submersion._spaces import (
     LiftedBase,
-    Point,
     RiemannianSubmersion,
     cometric,
     embedding,
@@ -81,7 +81,7 @@ def check_submersion(space: RiemannianSubmersion, point: Point, rng: Seed) -> di
     """
     _require_point(space, point)
     # A point that was drawn from the same seed must not be a test vector too.
-    at = _Place(space, point, as_generator(rng).spawn(1)[0])
+    at = _CheckedPlace(space, point, as_generator(rng).spawn(1)[0])
     found = {name: check(at) for name, check in _CHECKS.items()}
     errors = {name: value for name, value in found.items() if value is not None}
     failures = [
@@ -111,7 +111,7 @@ def _limit(name: str) -> float:
     return _DERIVATIVE if name.startswith("the gradient") else _LINEAR
 
 
-class _Place:
+class _CheckedPlace:
     """A point with the random vectors that all checks use, of the size of the point."""
 
     def __init__(self, space: RiemannianSubmersion, point: Point, rng: np.random.Generator):
@@ -149,7 +149,7 @@ def _dot(first: Vector, second: Vector) -> float:
     return float(to_numpy(namespace(*parts(first)).sum(coordinates(first) * coordinates(second))))
 
 
-def _dimensions(at: _Place) -> float:
+def _dimensions(at: _CheckedPlace) -> float:
     """Ranks of the two projections and of the cometric, as traces."""
     space = at.space
     size, below = coordinates(at.position).shape[0], coordinates(at.below).shape[0]
@@ -166,10 +166,10 @@ def _dimensions(at: _Place) -> float:
     return float(np.max(np.abs(wrong)))
 
 
-def _projection(name: str) -> Callable[[_Place], float]:
+def _projection(name: str) -> Callable[[_CheckedPlace], float]:
     """Idempotent, symmetric, and onto a part of the tangent space."""
 
-    def check(at: _Place) -> float:
+    def check(at: _CheckedPlace) -> float:
         project: Any = getattr(at.space, name)
         images = [project(at.point, x) for x in at.ambient]
         crossed = _dot(images[0], at.ambient[1]) - _dot(at.ambient[0], images[1])
@@ -180,19 +180,19 @@ def _projection(name: str) -> Callable[[_Place], float]:
     return check
 
 
-def _kernel(at: _Place) -> float:
+def _kernel(at: _CheckedPlace) -> float:
     """Vertical vectors go to zero, and so does nothing else: see the dimensions."""
     return _gap(at.space.differential(at.point, at.vertical), at.covector[0] * 0)
 
 
-def _adjoint(at: _Place) -> float:
+def _adjoint(at: _CheckedPlace) -> float:
     pushed = at.space.differential(at.point, at.tangent[0])
     return abs(_dot(at.covector[0], pushed) - _dot(at.lifted[0], at.tangent[0])) / max(
         _size(coordinates(at.lifted[0])), 1.0
     )
 
 
-def _horizontal(at: _Place) -> float:
+def _horizontal(at: _CheckedPlace) -> float:
     tangent = _gap(at.space.tangent_projection(at.point, at.lifted[0]), at.lifted[0])
     vertical = at.space.vertical_projection(at.point, at.lifted[0])
     return max(tangent, _gap(vertical, rebuild(vertical, [x * 0 for x in parts(vertical)])))
@@ -207,7 +207,7 @@ def _excess(errors: list[float], order: int, size: float) -> float:
     return max(order - slope, 0.0)
 
 
-def _differential(at: _Place) -> float:
+def _differential(at: _CheckedPlace) -> float:
     below, excess = coordinates(at.below), []
     for V in at.tangent:
         pushed = coordinates(at.space.differential(at.point, V))
@@ -217,10 +217,10 @@ def _differential(at: _Place) -> float:
     return max(excess)
 
 
-def _retraction(order: int) -> Callable[[_Place], float]:
+def _retraction(order: int) -> Callable[[_CheckedPlace], float]:
     """Velocity of the retraction, and, of second order, its tangential acceleration."""
 
-    def check(at: _Place) -> float:
+    def check(at: _CheckedPlace) -> float:
         def error(V: Vector, t: float) -> float:
             reached = embedding(at.space, at.moved(V, t, order))
             gap = combine(1.0, combine(1.0, reached, -1.0, at.position), -t, V)
@@ -233,7 +233,7 @@ def _retraction(order: int) -> Callable[[_Place], float]:
     return check
 
 
-def _orbit(at: _Place) -> float:
+def _orbit(at: _CheckedPlace) -> float:
     """Random points of the orbit lie over one point, where the cometric is the same."""
     other, third = (at.space.orbit_point(at.below, at.rng) for _ in range(2))
     G = at.covector[0]
@@ -244,7 +244,7 @@ def _orbit(at: _Place) -> float:
     return max(metric, _gap(at.space.project(other), at.below))
 
 
-def _closed_form(at: _Place) -> float:
+def _closed_form(at: _CheckedPlace) -> float:
     """Compare a cometric and an inner product downstairs with those that lifting gives."""
     base, lifted = at.space.base, LiftedBase(at.space)
     Z, other = (cometric(at.space, at.point, G) for G in at.covector)
@@ -260,7 +260,7 @@ def _closed_form(at: _Place) -> float:
     return max(gap, back, abs(float(to_numpy(inner))) / size, abs(length) / size)
 
 
-def _shadow(at: _Place) -> float:
+def _shadow(at: _CheckedPlace) -> float:
     """Compare the retraction downstairs with the shadow of the one upstairs, to second order."""
     Z, errors = cometric(at.space, at.point, at.covector[0]), []
     for t in _STEPS * at.size:
@@ -271,7 +271,7 @@ def _shadow(at: _Place) -> float:
     return _excess(errors, 3, _size(coordinates(at.below)))
 
 
-def _batches(at: _Place) -> float:
+def _batches(at: _CheckedPlace) -> float:
     """Every method takes leading axes, and treats the points along them alone."""
     space, points = at.space, at.space.random_point(at.rng, (2,))
     vectors = from_coordinates(
@@ -301,7 +301,7 @@ def _pick(value: Vector, index: int) -> Vector:
     return rebuild(value, [x[index, ...] for x in parts(value)])
 
 
-def _entropy(at: _Place) -> float | None:
+def _entropy(at: _CheckedPlace) -> float | None:
     """Compare derivatives of the entropy along horizontal vectors with the mean curvature."""
     try:
         at.space.log_orbit_volume(at.below)
@@ -322,7 +322,7 @@ def _entropy(at: _Place) -> float | None:
     return max(errors) / max(_size(coordinates(H)), 1 / at.size)
 
 
-_CHECKS: dict[str, Callable[[_Place], float | None]] = {
+_CHECKS: dict[str, Callable[[_CheckedPlace], float | None]] = {
     "dimensions": _dimensions,
     "tangent_projection is an orthogonal projection": _projection("tangent_projection"),
     "vertical_projection is an orthogonal projection": _projection("vertical_projection"),

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from dlngeom._lib.arrays import Array
+from dlngeom._lib.vectors import Point, Vector
 
-__all__ = ["Equation", "Geodesic", "OwnFlow", "OwnGeodesics", "Point", "Shooting", "Vector"]
-
-Point: TypeAlias = Any
-Vector: TypeAlias = Any
+__all__ = ["Equation", "Geodesic", "HasFlow", "HasGeodesics", "Shooting"]
 
 
 class Equation(NamedTuple):
@@ -94,7 +92,7 @@ class Shooting(NamedTuple):
 
 
 @runtime_checkable
-class OwnFlow(Protocol):
+class HasFlow(Protocol):
     """A geometry that knows good coordinates for its gradient flows."""
 
     def gradient_flow(self, point: Point, energy_gradient: Callable[[Any], Any]) -> Equation:
@@ -102,7 +100,7 @@ class OwnFlow(Protocol):
 
 
 @runtime_checkable
-class OwnGeodesics(Protocol):
+class HasGeodesics(Protocol):
     """A geometry that knows its geodesics."""
 
     def geodesic(self, point: Point, vector: Vector) -> Geodesic:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from dlngeom._lib.arrays import Array, Seed, namespace, to_numpy
 from dlngeom._lib.vectors import (
+    Point,
     Vector,
     batch_axes,
     combine,
@@ -26,13 +27,13 @@ from dlngeom._lib.vectors import (
 
 __all__ = [
     "Base",
+    "HasEmbedding",
+    "HasInverseCometric",
     "LiftedBase",
-    "OwnEmbedding",
-    "OwnInverse",
     "RiemannianSubmersion",
     "cometric",
     "embedding",
-    "floor",
+    "geometry_on",
     "gradient",
     "horizontal_projection",
     "inverse_cometric",
@@ -40,7 +41,6 @@ __all__ = [
     "mean_curvature",
 ]
 
-Point: TypeAlias = Any
 
 # Step of the fourth-order differences, relative to the point: their error is about 1e-11.
 _STEP = 1e-3
@@ -148,7 +148,7 @@ class RiemannianSubmersion(ABC):
 
 
 @runtime_checkable
-class OwnEmbedding(Protocol):
+class HasEmbedding(Protocol):
     """A submersion whose points are not the ambient vectors that they stand for."""
 
     def embedding(self, point: Point) -> Vector:
@@ -156,7 +156,7 @@ class OwnEmbedding(Protocol):
 
 
 @runtime_checkable
-class OwnInverse(Protocol):
+class HasInverseCometric(Protocol):
     """A base that knows the inverse of its cometric."""
 
     def inverse_cometric(self, point: Point, vector: Vector) -> Vector:
@@ -203,7 +203,7 @@ class LiftedBase(Base):
         return self.space.project(self.space.retraction(above, lifted, order=order))
 
 
-def floor(space: Any, upstairs: bool) -> Base | RiemannianSubmersion:
+def geometry_on(space: Any, upstairs: bool) -> Base | RiemannianSubmersion:
     """Geometry upstairs or downstairs; a base is always downstairs.
 
     Raises
@@ -220,7 +220,7 @@ def floor(space: Any, upstairs: bool) -> Base | RiemannianSubmersion:
 
 def embedding(space: RiemannianSubmersion, point: Point) -> Vector:
     """Ambient position of a point: the point itself, unless the space says otherwise."""
-    return space.embedding(point) if isinstance(space, OwnEmbedding) else point
+    return space.embedding(point) if isinstance(space, HasEmbedding) else point
 
 
 def horizontal_projection(space: RiemannianSubmersion, point: Point, vector: Vector) -> Vector:
@@ -246,7 +246,7 @@ def inverse_cometric(base: Base, point: Point, vector: Vector) -> Vector:
 
     .. math:: Y = A^{-1} Z
     """
-    if isinstance(base, OwnInverse):
+    if isinstance(base, HasInverseCometric):
         return base.inverse_cometric(point, vector)
     batch = batch_axes(point, base.random_point(0))
     flat = coordinates(vector, batch)

@@ -11,18 +11,26 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from dlngeom._lib.arrays import Array, constant
-from dlngeom._lib.vectors import Vector, combine, parts, rebuild, scale
+from dlngeom._lib.vectors import Point, Vector, combine, parts, rebuild, scale
 from dlngeom.submersion._spaces import (
     Base,
-    Point,
     RiemannianSubmersion,
     embedding,
     horizontal_projection,
 )
 
-__all__ = ["AmbientWalk", "BaseWalk", "Draw", "OwnExtras", "OwnWalk", "State", "Walk", "walk_of"]
+__all__ = [
+    "AmbientWalk",
+    "BaseWalk",
+    "Draw",
+    "HasExtras",
+    "HasWalk",
+    "Walk",
+    "WalkState",
+    "walk_of",
+]
 
-State: TypeAlias = Any
+WalkState: TypeAlias = Any
 Draw: TypeAlias = Callable[[tuple[int, ...]], Array]
 
 
@@ -32,32 +40,38 @@ class Walk(Protocol):
     .. math:: V = -\mathrm{grad}\,L\,\mathrm{d}t + (a\,P_v + b\,P_h)\,\xi, \qquad x' = R_2(V)
     """
 
-    def start(self, point: Point) -> State:
+    def start(self, point: Point) -> WalkState:
         """State of a point."""
 
-    def point(self, state: State) -> Point:
+    def point(self, state: WalkState) -> Point:
         """Point of a state."""
 
-    def below(self, state: State) -> Any:
+    def below(self, state: WalkState) -> Any:
         """Return what an energy sees of a state."""
 
-    def covector(self, state: State, value: Any) -> Any:
+    def covector(self, state: WalkState, value: Any) -> Any:
         """Check the shape of what an energy gradient returned."""
 
-    def noise(self, state: State, draw: Draw) -> Vector:
+    def noise(self, state: WalkState, draw: Draw) -> Vector:
         """Draw a standard Gaussian ambient vector, by a function from shapes to arrays."""
 
     def step(
-        self, state: State, noise: Vector, covector: Any, time: Any, vertical: Any, horizontal: Any
-    ) -> State:
+        self,
+        state: WalkState,
+        noise: Vector,
+        covector: Any,
+        time: Any,
+        vertical: Any,
+        horizontal: Any,
+    ) -> WalkState:
         """Move by noise of standard deviation ``a``, ``b``, and along a gradient for a time."""
 
-    def reach(self, state: State) -> Array | None:
+    def reach(self, state: WalkState) -> Array | None:
         """Largest standard deviation ``(chain,)`` of the noise of one step, if there is a limit."""
 
 
 @runtime_checkable
-class OwnWalk(Protocol):
+class HasWalk(Protocol):
     """A geometry that knows good coordinates for its random walks."""
 
     def random_walk(self, point: Point) -> Walk:
@@ -65,16 +79,16 @@ class OwnWalk(Protocol):
 
 
 @runtime_checkable
-class OwnExtras(Protocol):
+class HasExtras(Protocol):
     """A walk that keeps account of more than its point."""
 
-    def extras(self, state: State) -> dict[str, Array]:
+    def extras(self, state: WalkState) -> dict[str, Array]:
         """Quantities ``(chain, ...)`` to observe."""
 
 
 def walk_of(space: Base | RiemannianSubmersion, point: Point) -> Walk:
     """Walk of a space, its own or one in the ambient space."""
-    if isinstance(space, OwnWalk):
+    if isinstance(space, HasWalk):
         return space.random_walk(point)
     return BaseWalk(space) if isinstance(space, Base) else AmbientWalk(space)
 
@@ -85,29 +99,35 @@ class AmbientWalk:
 
     space: RiemannianSubmersion
 
-    def start(self, point: Point) -> State:
+    def start(self, point: Point) -> WalkState:
         """Return the point itself."""
         return point
 
-    def point(self, state: State) -> Point:
+    def point(self, state: WalkState) -> Point:
         """Return the state itself."""
         return state
 
-    def below(self, state: State) -> Any:
+    def below(self, state: WalkState) -> Any:
         """Point downstairs."""
         return self.space.project(state)
 
-    def covector(self, state: State, value: Any) -> Any:
+    def covector(self, state: WalkState, value: Any) -> Any:
         """Require the shapes of a point downstairs."""
         return _like(self.below(state), value)
 
-    def noise(self, state: State, draw: Draw) -> Vector:
+    def noise(self, state: WalkState, draw: Draw) -> Vector:
         """Gaussian vector in the ambient space."""
         return gaussian(embedding(self.space, state), draw)
 
     def step(
-        self, state: State, noise: Vector, covector: Any, time: Any, vertical: Any, horizontal: Any
-    ) -> State:
+        self,
+        state: WalkState,
+        noise: Vector,
+        covector: Any,
+        time: Any,
+        vertical: Any,
+        horizontal: Any,
+    ) -> WalkState:
         """Step with the projections and the retraction of the space."""
         up = scale(vertical, self.space.vertical_projection(state, noise))
         along = scale(horizontal, horizontal_projection(self.space, state, noise))
@@ -116,7 +136,7 @@ class AmbientWalk:
             V = combine(1.0, V, -1.0, scale(time, self.space.codifferential(state, covector)))
         return self.space.retraction(state, V)
 
-    def reach(self, state: State) -> None:
+    def reach(self, state: WalkState) -> None:
         """No limit is known."""
         return
 
@@ -127,7 +147,7 @@ class BaseWalk:
 
     base: Base
 
-    def start(self, point: Point) -> State:
+    def start(self, point: Point) -> WalkState:
         """Return some point of the orbit."""
         return self._space.orbit_point(point, 0)
 
@@ -141,30 +161,36 @@ class BaseWalk:
             )
         return space
 
-    def point(self, state: State) -> Point:
+    def point(self, state: WalkState) -> Point:
         """Point below."""
         return self._space.project(state)
 
-    def below(self, state: State) -> Any:
+    def below(self, state: WalkState) -> Any:
         """Point below."""
         return self._space.project(state)
 
-    def covector(self, state: State, value: Any) -> Any:
+    def covector(self, state: WalkState, value: Any) -> Any:
         """Require the shapes of a point downstairs."""
         return _like(self.below(state), value)
 
-    def noise(self, state: State, draw: Draw) -> Vector:
+    def noise(self, state: WalkState, draw: Draw) -> Vector:
         """Gaussian vector upstairs."""
         return gaussian(embedding(self._space, state), draw)
 
     def step(
-        self, state: State, noise: Vector, covector: Any, time: Any, vertical: Any, horizontal: Any
-    ) -> State:
+        self,
+        state: WalkState,
+        noise: Vector,
+        covector: Any,
+        time: Any,
+        vertical: Any,
+        horizontal: Any,
+    ) -> WalkState:
         """Step upstairs along the horizontal part of the noise alone."""
         walk = AmbientWalk(self._space)
         return walk.step(state, noise, covector, time, 0.0, horizontal)
 
-    def reach(self, state: State) -> None:
+    def reach(self, state: WalkState) -> None:
         """No limit is known."""
         return
 

@@ -79,7 +79,7 @@ def entropy(
         checks.finite("s", s)
         require_positive("s", s)
     xp = namespace(s)
-    pairs = xp.triu(spectral.log_weights(*pair(s), number), k=1)
+    pairs = xp.triu(spectral._log_weights(*pair(s), number), k=1)
     total = xp.sum(pairs, axis=(-2, -1)) / 2
     if number == math.inf:
         return total

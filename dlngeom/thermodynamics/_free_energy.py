@@ -191,5 +191,5 @@ def _number(widths: Sequence[int], depth: float | None) -> float:
 
 def _minus(pull: Any, force: Any, beta: float) -> Array | Tangent:
     if isinstance(pull, Tangent):
-        return _kernels.combine(1.0, pull, -1 / beta, force)
+        return _kernels.combine_tangents(1.0, pull, -1 / beta, force)
     return pull - force / beta

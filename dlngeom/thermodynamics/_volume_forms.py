@@ -75,7 +75,7 @@ def log_svd_density(
     """
     m, n, depth = _checked(s, shape, depth, coordinate, check_finite)
     xp, r, number = namespace(s), s.shape[-1], 1.0 if depth == math.inf else depth
-    pairs = xp.triu(_log_gaps(s) - spectral.log_weights(*pair(s), depth), k=1)
+    pairs = xp.triu(_log_gaps(s) - spectral._log_weights(*pair(s), depth), k=1)
     jacobian = {"s": 1.0, "lam": 1 / depth, "log_s": 0.0}[coordinate]
     single = (m + n - 2 * r + 1) / depth - jacobian
     layers = (r / 2 if coordinate == "lam" else -r / 2) * math.log(number)

@@ -29,7 +29,7 @@ from dlngeom import SVD, DeepLinearNetwork, Tangent, endtoend, langevin  # noqa:
 from dlngeom._lib.arrays import project_out  # noqa: E402
 from dlngeom._lib.vectors import parts  # noqa: E402
 from dlngeom.langevin import riemannian_langevin  # noqa: E402
-from dlngeom.langevin._engine._groups import together  # noqa: E402
+from dlngeom.langevin._engine._groups import joined  # noqa: E402
 from dlngeom.langevin._engine._steps import Plan, advance  # noqa: E402
 from dlngeom.langevin._engine._streams import Streams  # noqa: E402
 
@@ -51,7 +51,7 @@ def rle_step(width: int, rank: int, depth: int, chains: int = 1) -> Call:
     space = DeepLinearNetwork((width,) * (depth + 1), rank)
     # One chain many times: to draw many large networks would take longer than the steps.
     point = space.random_point(rng, (1,))._replace(lam=np.linspace(2, 1, rank)[None])
-    count = min(chains, together(_repeated(point, chains)) if chains > 1 else 1)
+    count = min(chains, joined(_repeated(point, chains)) if chains > 1 else 1)
     point = _repeated(point, count)
     plan = Plan(space.random_walk(point), 1e-6, 1, 1, 0.1, 0.1, lambda W: W)
     streams = Streams([np.random.default_rng(i) for i in range(-(-count // 64))])

@@ -128,7 +128,7 @@ def objective(given, point, depth, threshold):
 def test_sweeps_never_raise_the_penalised_loss_and_end_where_it_is_stationary(depth):
     _, given = some_entries(0.6)
     rng = np.random.default_rng(2)
-    point = _path.balanced(rng.normal(size=(30, 3)), rng.normal(size=(20, 3)))
+    point = _path.svd_of_product(rng.normal(size=(30, 3)), rng.normal(size=(20, 3)))
     last = objective(given, point, depth, 1.0)
     for _ in range(400):
         point = _path._columns_then_rows(given, point, depth, 1.0, map)
@@ -190,7 +190,7 @@ def test_descents_on_dense_and_sparse_splits_are_the_same():
     part = held_out[given.rows, given.columns]
     sparse_split = _descent.ObservedSplit(given.select(~part), given.select(part))
     rng = np.random.default_rng(1)
-    point = _path.balanced(rng.normal(size=(30, 3)), rng.normal(size=(20, 3)))
+    point = _path.svd_of_product(rng.normal(size=(30, 3)), rng.normal(size=(20, 3)))
     left, right = rng.normal(size=(30, 4)), rng.normal(size=(20, 4))
     assert dense_split.count == sparse_split.count
     for one, two in (

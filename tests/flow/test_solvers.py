@@ -8,7 +8,7 @@ from scipy.sparse.linalg import aslinearoperator
 import dlngeom
 from dlngeom import SVD, DeepLinearNetwork, Frames, InfinitelyDeepNetwork, LowRank
 from dlngeom._lib.arrays import namespace
-from dlngeom._lib.ode.integrate import Options, integrate
+from dlngeom._lib.ode.integrate import SolverOptions, integrate
 from dlngeom._lib.ode.smooth_rk45 import SmoothRK45
 from dlngeom._lib.ode.system import HaltError
 from dlngeom.flow import gradient_flow, network_flow
@@ -384,7 +384,9 @@ def rotation(state):
 
 def test_a_bare_equation():
     start = (np.array([1.0, 0.0]), np.array([0.0, 1.0]))
-    solution = integrate(start, rotation, np.array([0, np.pi / 2, np.pi]), Options(rtol=1e-12), 2)
+    solution = integrate(
+        start, rotation, np.array([0, np.pi / 2, np.pi]), SolverOptions(rtol=1e-12), 2
+    )
     assert solution.failure is None
     assert solution.last[0] == np.pi
     ref.close(np.stack(solution.states[1]), np.array([[0.0, -1.0], [1.0, 0.0]]), 1e-10)
@@ -394,7 +396,7 @@ def test_a_bare_equation():
 def turn(**options):
     """Error after one turn."""
     times = np.array([0, 2 * np.pi])
-    solution = integrate((np.ones(1), np.zeros(1)), rotation, times, Options(**options))
+    solution = integrate((np.ones(1), np.zeros(1)), rotation, times, SolverOptions(**options))
     x, y = solution.states[-1]
     return np.hypot(x[0] - 1, y[0])
 
@@ -416,7 +418,7 @@ def test_an_event_may_halt_an_integration():
             raise HaltError("it went too far")
         return 1.0
 
-    options = Options(events=(event,))
+    options = SolverOptions(events=(event,))
     start = (np.ones(1), np.zeros(1))
     solution = integrate(start, rotation, np.array([0, 0.5, 2]), options)
     assert solution.failure == "it went too far"
@@ -429,7 +431,7 @@ def test_an_event_may_halt_an_integration():
 @pytest.mark.parametrize("method", ["DOP853", "RK45", "Radau", "BDF", "LSODA"])
 def test_a_singular_equation_ends_where_its_solution_does(method):
     """``y' = y^2`` ends at time one; LSODA alone would never notice."""
-    options = Options(method=method, max_evaluations=20_000)
+    options = SolverOptions(method=method, max_evaluations=20_000)
     times = np.array([0, 0.25, 0.5, 2])
     solution = integrate((np.ones(1),), lambda state: (state[0] ** 2,), times, options)
     assert "step size" in solution.failure

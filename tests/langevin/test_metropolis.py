@@ -18,7 +18,11 @@ ALPHA = 1e-5
 def place(widths, rng, chains=5):
     space = DeepLinearNetwork(widths)
     layers = dlngeom.factors(space.random_point(rng, (chains,)))
-    return space, layers, _metropolis._Place(layers, space.rank, tuple(0 * x for x in layers))
+    return (
+        space,
+        layers,
+        _metropolis._AdjustedPlace(layers, space.rank, tuple(0 * x for x in layers)),
+    )
 
 
 @pytest.mark.parametrize("widths", [(3, 3), (2, 2, 2), (4, 2, 3), (3, 3, 3, 3), (4, 3, 3, 5)])
@@ -32,7 +36,7 @@ def test_proposals_are_balanced_and_reversible(widths, rng):
     # The step is the tangent part of the chord, and what was added is normal.
     chord = tuple(x - y for x, y in zip(moved, layers, strict=True))
     ref.close_layers(here.tangent(chord), V, 1e-10)
-    there = _metropolis._Place(moved, space.rank, V)
+    there = _metropolis._AdjustedPlace(moved, space.rank, V)
     back = there.tangent(tuple(-x for x in chord))
     ref.close_layers(there.moved(back)[0], layers, 1e-10)
 

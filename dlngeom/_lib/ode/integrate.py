@@ -17,9 +17,9 @@ from scipy.integrate import OdeSolver, solve_ivp
 
 from dlngeom._lib.arrays import eps
 from dlngeom._lib.ode.smooth_rk45 import SmoothRK45
-from dlngeom._lib.ode.system import Event, HaltError, Monitor, State, System
+from dlngeom._lib.ode.system import Event, HaltError, Monitor, SolverState, System
 
-__all__ = ["HaltError", "Options", "Solution", "State", "checked_times", "integrate"]
+__all__ = ["HaltError", "Solution", "SolverOptions", "SolverState", "checked_times", "integrate"]
 
 # Options of solve_ivp that speak of times and flat states, which callers do not see.
 _OURS = {"fun", "t_span", "y0", "t_eval", "args", "vectorized", "jac"}
@@ -29,7 +29,7 @@ _LOOSE = 1e-4
 
 
 @dataclass(frozen=True)
-class Options:
+class SolverOptions:
     """How to integrate; the fields are documented in :func:`dlngeom.flow.gradient_flow`."""
 
     rtol: float | None = None
@@ -42,7 +42,7 @@ class Options:
     solver: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, **options: Any) -> Options:
+    def of(cls, **options: Any) -> SolverOptions:
         """Options from keywords; what is none of ours goes to the solver."""
         ours = {key: options.pop(key) for key in cls.__annotations__ if key in options}
         events = ours.get("events", ())
@@ -56,7 +56,7 @@ class Options:
             )
         return cls(**ours, solver=options)
 
-    def observing(self, point: Callable[[State], Any]) -> Options:
+    def observing(self, point: Callable[[SolverState], Any]) -> SolverOptions:
         """Let events see points instead of states."""
         return replace(self, events=tuple(Event(event, point) for event in self.events))
 
@@ -78,11 +78,11 @@ class Solution(NamedTuple):
     """
 
     times: np.ndarray
-    states: list[State]
-    last: tuple[float, State]
-    dense: Callable[[float], State] | None
+    states: list[SolverState]
+    last: tuple[float, SolverState]
+    dense: Callable[[float], SolverState] | None
     event_times: list[np.ndarray]
-    event_states: list[list[State]]
+    event_states: list[list[SolverState]]
     failure: str | None
 
 
@@ -106,10 +106,10 @@ def checked_times(t: Any) -> np.ndarray:
 
 
 def integrate(
-    start: State,
-    rates: Callable[[State], State],
+    start: SolverState,
+    rates: Callable[[SolverState], SolverState],
     times: np.ndarray,
-    options: Options,
+    options: SolverOptions,
     chains: int = 1,
 ) -> Solution:
     """Integrate ``d state/dt = rates(state)`` and return the states at ``times``.
@@ -196,7 +196,7 @@ def _default_method(rtol: float) -> Any:
 
 
 def _tolerances(
-    start: State, system: System, options: Options, chains: int
+    start: SolverState, system: System, options: SolverOptions, chains: int
 ) -> tuple[float, float | np.ndarray]:
     """Tolerances for all chains together that hold for each of them alone."""
     floor = 100 * eps(start[0])
@@ -223,7 +223,7 @@ def _sizes(parts: list[np.ndarray], chains: int) -> np.ndarray:
 
 
 def _only_start(
-    times: np.ndarray, start: State, monitor: Monitor, system: System, events: int
+    times: np.ndarray, start: SolverState, monitor: Monitor, system: System, events: int
 ) -> Solution:
     last = (monitor.time, system.state(monitor.y) if len(monitor.y) else start)
     empty: list[Any] = [[] for _ in range(events)]
@@ -231,7 +231,7 @@ def _only_start(
 
 
 def _solution(
-    result: Any, times: np.ndarray, start: State, system: System, monitor: Monitor
+    result: Any, times: np.ndarray, start: SolverState, system: System, monitor: Monitor
 ) -> Solution:
     # A solver that fails in its first step saves nothing, not even the start.
     flat = np.transpose(result.y) if len(result.y) else np.empty((0, 1))

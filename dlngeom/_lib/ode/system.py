@@ -11,9 +11,9 @@ from tqdm.auto import tqdm
 
 from dlngeom._lib.arrays import Array, constant, namespace, to_numpy
 
-__all__ = ["Event", "HaltError", "Monitor", "State", "System"]
+__all__ = ["Event", "HaltError", "Monitor", "SolverState", "System"]
 
-State: TypeAlias = tuple[Array, ...]
+SolverState: TypeAlias = tuple[Array, ...]
 
 # Rates beyond this overflow in the error estimates of solvers.
 _FASTEST = 1e100
@@ -27,7 +27,11 @@ class System:
     """The flat right-hand side, and what went wrong in it."""
 
     def __init__(
-        self, start: State, rates: Callable[[State], State], chains: int, budget: int
+        self,
+        start: SolverState,
+        rates: Callable[[SolverState], SolverState],
+        chains: int,
+        budget: int,
     ) -> None:
         self._like = start
         self._rates = rates
@@ -40,17 +44,17 @@ class System:
         self.trouble: str | None = None
         self.raised = False
 
-    def flat(self, state: State) -> np.ndarray:
+    def flat(self, state: SolverState) -> np.ndarray:
         """One vector of doubles from a tuple of arrays."""
         flat: np.ndarray = np.concatenate(self.parts(state)).astype(np.float64, copy=False)
         return flat
 
     @staticmethod
-    def parts(state: State) -> list[np.ndarray]:
+    def parts(state: SolverState) -> list[np.ndarray]:
         """Flat numpy arrays, one for each array of a state."""
         return [to_numpy(x).ravel() for x in state]
 
-    def state(self, y: np.ndarray) -> State:
+    def state(self, y: np.ndarray) -> SolverState:
         """Inverse of :meth:`flat`."""
         starts = [0, *self._ends[:-1]]
         return tuple(

@@ -14,7 +14,7 @@ from dlngeom._lib.arrays import Array, namespace
 from dlngeom._lib.vectors import parts, rebuild, stack
 from dlngeom.langevin._engine._steps import DivergenceError, Plan, advance
 from dlngeom.langevin._engine._streams import BLOCK, Streams
-from dlngeom.submersion._walks import OwnExtras, State, Walk
+from dlngeom.submersion._walks import HasExtras, Walk, WalkState
 
 __all__ = [
     "Group",
@@ -24,10 +24,10 @@ __all__ = [
     "Snapshot",
     "extras",
     "groups",
+    "joined",
     "observed",
     "record",
     "run",
-    "together",
 ]
 
 # Numbers in the states of a group: many enough to hide the cost of calls, few enough for caches.
@@ -47,7 +47,7 @@ class Snapshot(NamedTuple):
     """Where a group stands: enough to go on to the bit."""
 
     step: int
-    state: State
+    state: WalkState
     streams: Streams
 
 
@@ -113,7 +113,7 @@ class Group(NamedTuple):
 
     plan: Plan
     first: int
-    state: State
+    state: WalkState
     streams: Streams
     sink: Sink
 
@@ -135,7 +135,7 @@ class Result(NamedTuple):
     failure: DivergenceError | None
 
 
-def together(state: State) -> int:
+def joined(state: WalkState) -> int:
     """Count the chains of a group, by the number and size of all chains alone."""
     first = parts(state)[0]
     streams = -(-first.shape[0] // BLOCK)
@@ -146,10 +146,10 @@ def together(state: State) -> int:
 
 
 def groups(
-    plan: Plan, state: State, streams: list[np.random.Generator], sink: Callable[[int], Sink]
+    plan: Plan, state: WalkState, streams: list[np.random.Generator], sink: Callable[[int], Sink]
 ) -> list[Group]:
     """Cut chains into groups; ``sink`` makes one for the number of a first chain."""
-    size, tasks = together(state), []
+    size, tasks = joined(state), []
     for first in range(0, parts(state)[0].shape[0], size):
         # Copies, in one order of entries: another may change the last bits in another process.
         cuts = [x[first : first + size, ...] for x in parts(state)]
@@ -201,7 +201,7 @@ def _steps(
             report(chains)
 
 
-def record(plan: Plan, state: State) -> list[Array]:
+def record(plan: Plan, state: WalkState) -> list[Array]:
     """Arrays ``(chain, ...)`` of the point and of what is observed there."""
     point = plan.walk.point(state)
     values = [*parts(point), *parts(observed(plan, point)), *extras(plan.walk, state).values()]
@@ -214,9 +214,9 @@ def observed(plan: Plan, point: Any) -> tuple[Any, ...]:
     return tuple(_tuples(function(point)) for function in plan.observe.values())
 
 
-def extras(walk: Walk, state: State) -> dict[str, Array]:
+def extras(walk: Walk, state: WalkState) -> dict[str, Array]:
     """Quantities ``(chain, ...)`` that a walk keeps account of by itself."""
-    return walk.extras(state) if isinstance(walk, OwnExtras) else {}
+    return walk.extras(state) if isinstance(walk, HasExtras) else {}
 
 
 def _tuples(value: Any) -> Any:

@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from dlngeom import network
 from dlngeom._lib.arrays import Array, Seed, as_generator, namespace, to_numpy
-from dlngeom._lib.trajectory import Trajectory, observe_along
-from dlngeom._lib.vectors import batch_axes, parts, rebuild, with_chain
+from dlngeom._lib.trajectory import Observe, Trajectory, observe_along
+from dlngeom._lib.vectors import Point, batch_axes, parts, rebuild, with_chain
 from dlngeom.langevin._engine._groups import (
     Group,
     MemorySink,
@@ -26,25 +26,22 @@ from dlngeom.langevin._engine._groups import (
     Sink,
     extras,
     groups,
+    joined,
     observed,
     record,
     run,
-    together,
 )
 from dlngeom.langevin._engine._pools import DEAD, mapped
 from dlngeom.langevin._engine._steps import DivergenceError, Plan, advance
 from dlngeom.langevin._engine._streams import BLOCK, Streams
 from dlngeom.submersion import Base, RiemannianSubmersion
-from dlngeom.submersion._spaces import Point
-from dlngeom.submersion._walks import State, Walk, walk_of
+from dlngeom.submersion._walks import Walk, WalkState, walk_of
 
-__all__ = ["LangevinError", "Observe", "Options", "sample", "walk_on", "with_chains"]
-
-Observe = Mapping[str, Callable[[Any], Any]]
+__all__ = ["LangevinError", "RunOptions", "sample", "walk_on", "with_chains"]
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """Options of a run, documented in :func:`dlngeom.langevin.brownian_motion`."""
 
     duration: float
@@ -117,7 +114,7 @@ class LangevinError(RuntimeError):
 def sample(
     space: Base | RiemannianSubmersion,
     point: Point,
-    options: Options,
+    options: RunOptions,
     vertical: float,
     horizontal: float,
     call: Mapping[str, Any],
@@ -135,7 +132,7 @@ def walk_on(
     walk: Walk,
     start: Point,
     space: Any,
-    options: Options,
+    options: RunOptions,
     vertical: float,
     horizontal: float,
     call: Mapping[str, Any],
@@ -163,9 +160,9 @@ def walk_on(
 def _sinks(
     plan: Plan,
     space: Any,
-    state: State,
+    state: WalkState,
     streams: list[np.random.Generator],
-    options: Options,
+    options: RunOptions,
     call: Mapping[str, Any],
     held: ExitStack,
 ) -> Callable[[int], Sink]:
@@ -194,10 +191,10 @@ def _sinks(
     draw, draws = record(plan, state), len(plan.saved)
     # Functions and spaces are told apart by what they do.
     about |= {"first draw": digest(draw), "trial step": digest(_trial(plan, state))}
-    return open_checkpoint(options.checkpoint, about, draw, draws, together(state), held)
+    return open_checkpoint(options.checkpoint, about, draw, draws, joined(state), held)
 
 
-def _trial(plan: Plan, state: State) -> tuple[Array, ...]:
+def _trial(plan: Plan, state: WalkState) -> tuple[Array, ...]:
     """Take a step of the first block with noise that is always the same."""
     block = rebuild(state, [x[:BLOCK, ...] for x in parts(state)])
     try:
@@ -271,7 +268,7 @@ def _functions(space: Any, observe: Observe | None) -> dict[str, Callable[[Any],
     return {"end_to_end": network.end_to_end} if networks else {}
 
 
-def _run_all(tasks: list[Group], options: Options) -> list[Result]:
+def _run_all(tasks: list[Group], options: RunOptions) -> list[Result]:
     """Run all blocks, here or in a pool; the first failure ends the run."""
     total = sum(task.chains for task in tasks) * options.n_steps
     results: list[Result] = []
@@ -334,7 +331,7 @@ def _kept(task: Group) -> str:
 
 
 def _trajectory(
-    plan: Plan, state: State, draws: list[list[Array]], times: np.ndarray
+    plan: Plan, state: WalkState, draws: list[list[Array]], times: np.ndarray
 ) -> Trajectory:
     """Put the draws of blocks together, in the tuples of the first point."""
     columns = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
@@ -12,9 +12,10 @@ import array_api_compat
 import numpy as np
 
 from dlngeom._lib.arrays import Array, constant, namespace, to_numpy
+from dlngeom._lib.trajectory import Observe
 from dlngeom._lib.vectors import parts, rebuild
 from dlngeom.langevin._engine._streams import Streams
-from dlngeom.submersion._walks import State, Walk
+from dlngeom.submersion._walks import Walk, WalkState
 
 __all__ = ["DivergenceError", "Plan", "advance"]
 
@@ -24,8 +25,6 @@ _SHARE = 0.25
 # Smallest part of a step that a state near a singularity may ask for; shorter ones would cost
 # more than they gain, since the correction of the retraction is damped.
 _FINEST = 0.25
-
-Observe = Mapping[str, Callable[[Any], Any]]
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class DivergenceError(RuntimeError):
         self.chain, self.step, self.reason, self.point = chain, step, reason, point
 
 
-def advance(plan: Plan, state: State, streams: Streams, step: int) -> State:
+def advance(plan: Plan, state: WalkState, streams: Streams, step: int) -> WalkState:
     """Take one step with all chains, in parts with those whose state asks for shorter ones."""
     whole = plan.duration / plan.n_steps
     reach = plan.walk.reach(state)
@@ -118,12 +117,12 @@ def _limit(plan: Plan, reach: Any) -> Any:
 
 def _part(
     plan: Plan,
-    state: State,
+    state: WalkState,
     streams: Streams,
     step: int,
     time: Any,
     chains: np.ndarray | None = None,
-) -> State:
+) -> WalkState:
     """Move all chains of a state by a time, one for all or one each."""
     like = _real(state)
     covector = _slope(plan, state, step, chains)
@@ -144,7 +143,7 @@ def _part(
     return moved
 
 
-def _stepper(walk: Walk, like: Array, same: bool) -> Callable[..., State]:
+def _stepper(walk: Walk, like: Array, same: bool) -> Callable[..., WalkState]:
     """Step of a walk, compiled where the library can; eager if the walk does not say it may be."""
     if not (array_api_compat.is_jax_array(like) and getattr(walk, "compiles", False)):
         return walk.step
@@ -153,16 +152,16 @@ def _stepper(walk: Walk, like: Array, same: bool) -> Callable[..., State]:
 
 
 @lru_cache(maxsize=32)
-def _compiled(walk: Any, same: bool) -> Callable[..., State]:
+def _compiled(walk: Any, same: bool) -> Callable[..., WalkState]:
     import jax
 
     def step(
-        state: State, noise: Any, covector: Any, time: Any, vertical: Any, horizontal: Any
-    ) -> State:
+        state: WalkState, noise: Any, covector: Any, time: Any, vertical: Any, horizontal: Any
+    ) -> WalkState:
         # Walks take a short cut where both are one object, which tracers are not.
         return walk.step(state, noise, covector, time, vertical, vertical if same else horizontal)
 
-    compiled: Callable[..., State] = jax.jit(step)
+    compiled: Callable[..., WalkState] = jax.jit(step)
     return compiled
 
 
@@ -190,7 +189,7 @@ def _alone(value: Any, i: int, count: int) -> Any:
 
 
 def _diverged(
-    plan: Plan, state: State, bad: int, step: int, chains: np.ndarray | None, reason: str
+    plan: Plan, state: WalkState, bad: int, step: int, chains: np.ndarray | None, reason: str
 ) -> DivergenceError:
     chain = bad if chains is None else int(chains[bad])
     last = plan.walk.point(_take(state, np.asarray([bad])))
@@ -223,7 +222,7 @@ def _root(variance: float, time: Any, like: Array) -> Any:
     return constant(np.sqrt(variance * time), like)
 
 
-def _real(state: State) -> Array:
+def _real(state: WalkState) -> Array:
     """Return some real array of a state, for its library and precision."""
     x = parts(state)[0]
     xp = namespace(x)
@@ -236,7 +235,7 @@ def _drawer(
     return lambda shape: streams.normal(shape, chains, like)
 
 
-def _slope(plan: Plan, state: State, step: int, chains: np.ndarray | None) -> Any:
+def _slope(plan: Plan, state: WalkState, step: int, chains: np.ndarray | None) -> Any:
     """Covector of the energy, finite for every chain."""
     if plan.energy_gradient is None:
         return None
@@ -249,11 +248,11 @@ def _slope(plan: Plan, state: State, step: int, chains: np.ndarray | None) -> An
     return value
 
 
-def _take(state: State, chains: np.ndarray) -> State:
+def _take(state: WalkState, chains: np.ndarray) -> WalkState:
     return rebuild(state, [x[_index(chains, x), ...] for x in parts(state)])
 
 
-def _put(state: State, chains: np.ndarray, moved: State) -> State:
+def _put(state: WalkState, chains: np.ndarray, moved: WalkState) -> WalkState:
     """State in which some chains have moved."""
     count = len(parts(state)[0])
     if array_api_compat.is_jax_array(parts(state)[0]):

@@ -15,7 +15,7 @@ import numpy as np
 
 from dlngeom.thermodynamics.equilibrium._gas import Gas, gradient, hessian, log_density, minimiser
 
-__all__ = ["Run", "effective_size", "walk"]
+__all__ = ["GasRun", "effective_size", "walk"]
 
 # Modes of a collective step: all of a small gas, an eighth of a large one.
 _ALL_MODES = 16
@@ -26,7 +26,7 @@ _SWEEPS = 2
 _TARGETS = np.array([0.8, 0.45])
 
 
-class Run(NamedTuple):
+class GasRun(NamedTuple):
     """Configurations and shares of accepted steps.
 
     Attributes
@@ -50,7 +50,7 @@ def walk(
     n_warm: int,
     thin: int,
     rng: np.random.Generator,
-) -> Run:
+) -> GasRun:
     """Sample a gas of particles by chains that begin at its configuration of least energy."""
     mode = minimiser(gas, start)
     widths, modes = _scales(hessian(gas, mode))
@@ -69,7 +69,7 @@ def walk(
         accepted += shares
         if (k + 1) % thin == 0:
             draws.append(x)
-    return Run(np.stack(draws, axis=1), accepted / (n_draws * thin))
+    return GasRun(np.stack(draws, axis=1), accepted / (n_draws * thin))
 
 
 def _scales(curvature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlngeom import endtoend, spectral
+from dlngeom._lib.arrays import NumpyArray
 from dlngeom.thermodynamics._entropy import entropy_egrad
 from dlngeom.thermodynamics._free_energy import free_energy, free_energy_hessian
 
-__all__ = ["Model", "Potential", "Search", "local_model", "search"]
+__all__ = ["FreeEnergyPotential", "LocalModel", "Search", "local_model", "search"]
 
-Matrix = np.ndarray
 
 # A search ends where a Newton step is this short, relative to the size of the layers.
 CONVERGED = 1e-9
@@ -32,7 +32,7 @@ SINGULAR = 1e-12
 FAR = 1e4
 
 
-class Potential(NamedTuple):
+class FreeEnergyPotential(NamedTuple):
     """A free energy: what is needed to descend it.
 
     Attributes
@@ -44,9 +44,9 @@ class Potential(NamedTuple):
     depth : int or inf
     """
 
-    energy: Callable[[Matrix], Matrix]
-    gradient: Callable[[Matrix], Matrix]
-    hessian: Callable[[Matrix, Matrix], Matrix]
+    energy: Callable[[NumpyArray], NumpyArray]
+    gradient: Callable[[NumpyArray], NumpyArray]
+    hessian: Callable[[NumpyArray, NumpyArray], NumpyArray]
     widths: tuple[int, ...]
     beta: float
     depth: float
@@ -56,20 +56,20 @@ class Potential(NamedTuple):
         """What the functions of the entropy are told about the depth."""
         return {"depth": math.inf if self.depth == math.inf else None}
 
-    def value(self, W: Matrix) -> Matrix:
+    def value(self, W: NumpyArray) -> NumpyArray:
         """Free energy of a batch."""
         if self.depth == 1:
             return self.energy(W)
         return np.asarray(free_energy(W, self.widths, self.energy, self.beta, **self.options))
 
-    def slope(self, W: Matrix) -> Matrix:
+    def slope(self, W: NumpyArray) -> NumpyArray:
         """Euclidean gradient of the free energy."""
         if self.depth == 1:
             return self.gradient(W)
         force: Any = entropy_egrad(W, self.widths, **self.options)
         return np.asarray(self.gradient(W) - force / self.beta)
 
-    def bend(self, W: Matrix, Z: Matrix) -> Matrix:
+    def bend(self, W: NumpyArray, Z: NumpyArray) -> NumpyArray:
         """Hessian for ``g^N``, as a tangent vector."""
         second = self.hessian(W, Z)
         if self.depth == 1:
@@ -79,7 +79,7 @@ class Potential(NamedTuple):
         return np.asarray(result)
 
 
-class Model(NamedTuple):
+class LocalModel(NamedTuple):
     """Second-order model of a free energy in orthonormal coordinates of ``g^N``.
 
     Attributes
@@ -93,11 +93,11 @@ class Model(NamedTuple):
         Norm of the layers; for infinite depth the root of the number of singular values.
     """
 
-    basis: Matrix
-    slope: Matrix
-    eigenvalues: Matrix
-    eigenvectors: Matrix
-    size: Matrix
+    basis: NumpyArray
+    slope: NumpyArray
+    eigenvalues: NumpyArray
+    eigenvectors: NumpyArray
+    size: NumpyArray
 
 
 class Search(NamedTuple):
@@ -109,13 +109,13 @@ class Search(NamedTuple):
     converged, escaped, collapsed : bool array (k,)
     """
 
-    W: Matrix
-    converged: Matrix
-    escaped: Matrix
-    collapsed: Matrix
+    W: NumpyArray
+    converged: NumpyArray
+    escaped: NumpyArray
+    collapsed: NumpyArray
 
 
-def local_model(potential: Potential, W: Matrix) -> Model:
+def local_model(potential: FreeEnergyPotential, W: NumpyArray) -> LocalModel:
     """Expand a free energy at a batch of points."""
     k, m, n = W.shape
     u, s, vt = np.linalg.svd(W)
@@ -130,10 +130,12 @@ def local_model(potential: Potential, W: Matrix) -> Model:
     eigenvalues, eigenvectors = np.linalg.eigh((H + H.mT) / 2)
     power = 2 / potential.depth
     size = np.sqrt(s.shape[-1] if power == 0 else potential.depth * np.sum(s**power, axis=-1))
-    return Model(basis, slope, eigenvalues, eigenvectors, np.broadcast_to(size, (k,)))
+    return LocalModel(basis, slope, eigenvalues, eigenvectors, np.broadcast_to(size, (k,)))
 
 
-def search(potential: Potential, starts: Matrix, max_iterations: int, *, descend: bool) -> Search:
+def search(
+    potential: FreeEnergyPotential, starts: NumpyArray, max_iterations: int, *, descend: bool
+) -> Search:
     """Descend from every start, or look for critical points of any index.
 
     Steps of Newton's method, with the absolute values of the eigenvalues where it descends, end
@@ -158,7 +160,7 @@ def search(potential: Potential, starts: Matrix, max_iterations: int, *, descend
     return ended
 
 
-def _newton_step(model: Model, descend: bool) -> tuple[Matrix, Matrix]:
+def _newton_step(model: LocalModel, descend: bool) -> tuple[NumpyArray, NumpyArray]:
     """Step in the eigenbasis, and whether it is short enough to end."""
     size = np.abs(model.eigenvalues)
     largest = np.max(size, axis=-1, keepdims=True) + np.finfo(float).tiny
@@ -178,8 +180,13 @@ def _newton_step(model: Model, descend: bool) -> tuple[Matrix, Matrix]:
 
 
 def _moved(
-    potential: Potential, W: Matrix, model: Model, step: Matrix, radius: Matrix, descend: bool
-) -> tuple[Matrix, Matrix]:
+    potential: FreeEnergyPotential,
+    W: NumpyArray,
+    model: LocalModel,
+    step: NumpyArray,
+    radius: NumpyArray,
+    descend: bool,
+) -> tuple[NumpyArray, NumpyArray]:
     """Points after a step within the trust region, and its new radius."""
     length = np.linalg.norm(step, axis=-1) / model.size
     step = step * np.minimum(1, radius / (length + np.finfo(float).tiny))[:, None]
@@ -198,7 +205,9 @@ def _moved(
     return np.where(fine[:, None, None], there, W), radius
 
 
-def _ends(potential: Potential, W: Matrix, Z: Matrix, descend: bool) -> tuple[Matrix, Matrix]:
+def _ends(
+    potential: FreeEnergyPotential, W: NumpyArray, Z: NumpyArray, descend: bool
+) -> tuple[NumpyArray, NumpyArray]:
     """End a step, unless at a singular matrix, and say whether it did."""
     straight = W + Z
     if potential.depth == 1:
@@ -215,7 +224,7 @@ def _ends(potential: Potential, W: Matrix, Z: Matrix, descend: bool) -> tuple[Ma
     return there, fine
 
 
-def _regular(W: Matrix, there: Matrix) -> Matrix:
+def _regular(W: NumpyArray, there: NumpyArray) -> NumpyArray:
     """Whether a step ends at a matrix of full rank, on the same side of the singular ones."""
     s = np.linalg.svd(there, compute_uv=False)
     fine = np.isfinite(s).all(axis=-1) & (s[:, -1] > 1e-14 * s[:, 0])

@@ -13,8 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlngeom._lib import checks
+from dlngeom._lib.arrays import NumpyArray
 from dlngeom.points._checks import require_positive
-from dlngeom.thermodynamics.landscape._newton import FLAT, Potential, Search, local_model, search
+from dlngeom.thermodynamics.landscape._newton import (
+    FLAT,
+    FreeEnergyPotential,
+    Search,
+    local_model,
+    search,
+)
 
 __all__ = ["Landscape", "critical_points", "local_minima"]
 
@@ -22,7 +29,6 @@ __all__ = ["Landscape", "critical_points", "local_minima"]
 SAME = 1e-5
 
 Function = Callable[[Any], Any]
-Matrix = np.ndarray
 
 
 class Landscape(NamedTuple):
@@ -52,13 +58,13 @@ class Landscape(NamedTuple):
         Searches that used up their iterations.
     """
 
-    points: Matrix
-    values: Matrix
-    eigenvalues: Matrix
-    indices: Matrix
-    nullities: Matrix
-    counts: Matrix
-    families: Matrix
+    points: NumpyArray
+    values: NumpyArray
+    eigenvalues: NumpyArray
+    indices: NumpyArray
+    nullities: NumpyArray
+    counts: NumpyArray
+    families: NumpyArray
     escaped: int
     collapsed: int
     unfinished: int
@@ -71,7 +77,7 @@ def local_minima(
     widths: Sequence[int],
     beta: float,
     *,
-    starts: Matrix,
+    starts: NumpyArray,
     depth: float | None = None,
     max_iterations: int = 200,
 ) -> Landscape:
@@ -123,7 +129,7 @@ def critical_points(
     widths: Sequence[int],
     beta: float,
     *,
-    starts: Matrix,
+    starts: NumpyArray,
     depth: float | None = None,
     max_iterations: int = 200,
 ) -> Landscape:
@@ -161,7 +167,7 @@ def _potential(
     widths: Sequence[int],
     beta: float,
     depth: float | None,
-) -> Potential:
+) -> FreeEnergyPotential:
     if not beta > 0:
         raise ValueError(f"beta={beta!r}: an inverse temperature must be positive")
     layers = checks.widths(widths)
@@ -170,10 +176,12 @@ def _potential(
         raise ValueError(
             f"depth={depth!r} with widths={layers}: give none, or inf with widths (d, d)"
         )
-    return Potential(energy, gradient, hessian, layers, float(beta), number)
+    return FreeEnergyPotential(energy, gradient, hessian, layers, float(beta), number)
 
 
-def _find(potential: Potential, starts: Matrix, max_iterations: int, *, descend: bool) -> Landscape:
+def _find(
+    potential: FreeEnergyPotential, starts: NumpyArray, max_iterations: int, *, descend: bool
+) -> Landscape:
     starts = np.asarray(starts, dtype=np.float64)
     if starts.ndim != 3 or not len(starts):
         raise ValueError(f"starts has shape {starts.shape}: it must be (k, m, n) with k >= 1")
@@ -187,7 +195,7 @@ def _find(potential: Potential, starts: Matrix, max_iterations: int, *, descend:
     return _landscape(potential, search(potential, starts, max_iterations, descend=descend))
 
 
-def _landscape(potential: Potential, found: Search) -> Landscape:
+def _landscape(potential: FreeEnergyPotential, found: Search) -> Landscape:
     ends = found.W[found.converged]
     unfinished = int(np.sum(~(found.converged | found.escaped | found.collapsed)))
     points, counts = _distinct(ends)
@@ -207,9 +215,9 @@ def _landscape(potential: Potential, found: Search) -> Landscape:
     )  # fmt: skip
 
 
-def _distinct(ends: Matrix) -> tuple[Matrix, Matrix]:
+def _distinct(ends: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
     """Leave out repetitions, and count them."""
-    kept: list[Matrix] = []
+    kept: list[NumpyArray] = []
     counts: list[int] = []
     for W in ends:
         gaps = [np.linalg.norm(W - other) / np.linalg.norm(W) for other in kept]
@@ -222,8 +230,12 @@ def _distinct(ends: Matrix) -> tuple[Matrix, Matrix]:
 
 
 def _families(
-    points: Matrix, values: Matrix, eigenvalues: Matrix, index: Matrix, nullity: Matrix
-) -> Matrix:
+    points: NumpyArray,
+    values: NumpyArray,
+    eigenvalues: NumpyArray,
+    index: NumpyArray,
+    nullity: NumpyArray,
+) -> NumpyArray:
     """Give one number to points that agree in what no symmetry changes."""
     families = np.full(len(points), -1)
     if not len(points):
@@ -241,6 +253,6 @@ def _families(
     return families
 
 
-def _close(rows: Matrix, row: Matrix) -> Matrix:
+def _close(rows: NumpyArray, row: NumpyArray) -> NumpyArray:
     gap = np.max(np.abs(rows - row), axis=-1)
     return np.asarray(gap < 1e3 * SAME * np.max(np.abs(row)))
