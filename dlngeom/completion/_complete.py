@@ -311,7 +311,8 @@ def _completion(problem: Problem, depth: int, held_out: float, final: Fit) -> Co
     observed: NumpyArray = ~np.isnan(problem.values)
     scale = problem.scale
     u, s, vt = final.point
-    seen_rows, seen_columns = observed.any(axis=1), observed.any(axis=0)
+    seen_rows: NumpyArray = np.any(observed, axis=1)
+    seen_columns: NumpyArray = np.any(observed, axis=0)
     point = SVD(np.where(seen_rows[:, None], u, 0.0), scale * s, np.where(seen_columns, vt, 0.0))
     predicted = problem.biases.matrix() + dense(point)
     return Completion(
