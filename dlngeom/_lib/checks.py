@@ -11,6 +11,7 @@ from dlngeom._lib.arrays import Array, identity, namespace
 
 __all__ = [
     "batches_agree",
+    "chain_axis",
     "depth",
     "finite",
     "floating",
@@ -142,3 +143,15 @@ def orthonormal(name: str, q: Array) -> None:
     limit = relative_tolerance(q)
     if not gap <= limit:
         raise ValueError(f"{name} is not orthonormal: off by {gap:.2g}, allowed {limit:g}")
+
+
+def chain_axis(batch: tuple[int, ...]) -> None:
+    """Require the batch shape of one point, or of one axis of chains.
+
+    Raises
+    ------
+    ValueError
+        If there are more axes, or no chains.
+    """
+    if len(batch) > 1 or batch == (0,):
+        raise ValueError(f"the point has batch shape {batch}: it must be () or (chain,)")

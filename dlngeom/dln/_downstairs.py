@@ -13,14 +13,16 @@ from dlngeom import endtoend, network
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed, as_generator, constant, eps, namespace, to_numpy
 from dlngeom._lib.stiefel import random_frame, random_spectrum
+from dlngeom._lib.vectors import first_array, without_chain
 from dlngeom.dln import _flows
 from dlngeom.dln._geodesics import end_to_end_geodesic
 from dlngeom.dln._shooting import end_to_end_shooting
 from dlngeom.dln._walks import EndToEndWalk, InfiniteWalk
 from dlngeom.endtoend._checks import EndToEndPoint, EndToEndVector, checked_components
+from dlngeom.network._flow import MATRIX_OBSERVABLES, escape
 from dlngeom.points import SVD, Frames, Tangent, _covectors, dense, svd
 from dlngeom.points._checks import check_svd, require_positive, require_rank
-from dlngeom.points._covectors import Covector
+from dlngeom.points._covectors import Covector, EnergyGradient
 from dlngeom.submersion import Base
 from dlngeom.submersion._equations import Equation, Geodesic, Shooting
 
@@ -186,11 +188,18 @@ class _EndToEndSpace(Base):
     ) -> Equation:
         """Equation of the flow from a dense matrix or an :class:`SVD`."""
         point = self.check_point(point)
-        single = (point.s.ndim == 1) if isinstance(point, SVD) else point.ndim == 2
-        gradient = _covectors.energy_at(energy_gradient, single)
+        axes = self.batch_axes(point)
+        checks.chain_axis(tuple(first_array(point).shape[:axes]))
+        gradient = _covectors.energy_at(energy_gradient, axes == 0)
+        equation = self._equation(point, gradient)
+        return equation._replace(observables=MATRIX_OBSERVABLES, escape=escape)
+
+    def _equation(self, point: EndToEndPoint, gradient: EnergyGradient) -> Equation:
+        """Choose the coordinates of a flow by the kind and the rank of its start."""
         if isinstance(point, SVD):
             equation = _flows.factored_flow(point, gradient, self.depth)
-            return equation._replace(initial=point)
+            below = without_chain if equation.single else None
+            return equation._replace(initial=point, below=below)
         rank = self._common_rank(point)
         if rank is None:
             return _flows.dense_flow(point, gradient, self.depth)

@@ -12,13 +12,13 @@ from typing import Any
 
 from dlngeom import endtoend, spectral
 from dlngeom._lib.arrays import Array, antisymmetric, identity, namespace, symmetric
-from dlngeom.network._layers import lift, product
+from dlngeom.network._flow import flat_flow, layers_flow
 from dlngeom.points import SVD, Frames, _covectors, dense, svd
 from dlngeom.points._covectors import Covector, EnergyGradient, checked_gradient
 from dlngeom.points._nearest import nearby_frames
 from dlngeom.submersion._equations import Equation
 
-__all__ = ["balanced_flow", "dense_flow", "factored_flow", "network_flow"]
+__all__ = ["balanced_flow", "dense_flow", "factored_flow"]
 
 
 # Gram matrices square condition numbers: beyond this one a QR decomposition is worth its price.
@@ -30,13 +30,13 @@ def dense_flow(W: Array, gradient: EnergyGradient, depth: float) -> Equation:
 
     .. math:: \dot W = -\mathcal{A}_{N,W}(E'(W))
     """
+    if depth == 1:
+        return flat_flow(W, gradient)
     m, n = W.shape[-2:]
 
     def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
         (X,) = state
         covector = checked_gradient(gradient(X), m, n, X, tuple(X.shape[:-2]))
-        if depth == 1:
-            return (X * 0 - _covectors.to_dense(covector),)
         velocity: Array = endtoend.cometric(X, covector, depth, check_finite=False)
         return (-velocity,)
 
@@ -161,24 +161,6 @@ def _thin_svd(L: Array, R: Array, k: int) -> SVD:
     return SVD(q_left @ u, s, vt @ q_right.mT)
 
 
-def network_flow(factors: tuple[Array, ...], gradient: EnergyGradient) -> Equation:
-    r"""Flow of the layers of any network.
-
-    .. math:: \dot W_p = -(W_N \cdots W_{p+1})^T\, E'(W)\, (W_{p-1} \cdots W_1)^T
-    """
-    if len(factors) == 1:
-        return dense_flow(factors[0], gradient, 1)._replace(point=lambda state: state)
-    m, n = factors[-1].shape[-2], factors[0].shape[-1]
-
-    def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
-        covector = checked_gradient(
-            gradient(product(state)), m, n, state[0], tuple(state[0].shape[:-2])
-        )
-        return tuple(-x for x in lift(state, covector))
-
-    return Equation(factors, rates, lambda state: state, factors[0].ndim == 2)
-
-
 def balanced_flow(point: Frames, gradient: EnergyGradient) -> Equation:
     r"""Flow of a balanced network: that of the smallest network, in the inner frames of its start.
 
@@ -190,7 +172,7 @@ def balanced_flow(point: Frames, gradient: EnergyGradient) -> Equation:
     column = lam[..., None, :]
     inner_layer = column * identity(lam.shape[-1], lam)
     small = ((q[0] * column).mT, *(inner_layer for _ in q[2:-1]), q[-1] * column)
-    equation = network_flow(small, gradient)
+    equation = layers_flow(small, gradient)
 
     def network(state: tuple[Array, ...]) -> Frames:
         lam, turns = nearby_frames(state, point.lam.shape[-1])

@@ -16,6 +16,7 @@ from dlngeom.dln._geodesics import network_geodesic
 from dlngeom.dln._shooting import network_shooting
 from dlngeom.dln._walks import NetworkWalk
 from dlngeom.endtoend._checks import EndToEndPoint
+from dlngeom.network._flow import NETWORK_OBSERVABLES, escape
 from dlngeom.points import SVD, Frames, _covectors, dense, factors, frames, svd
 from dlngeom.points._checks import check_frames
 from dlngeom.points._covectors import Covector
@@ -153,6 +154,24 @@ class DeepLinearNetwork(RiemannianSubmersion):
         """Layers of a network."""
         return factors(point)
 
+    def adjusted_rank(self) -> int:
+        """Rank, if the balance equations are regular equations of the manifold.
+
+        Raises
+        ------
+        ValueError
+            If an inner width is not the rank, or one layer has not full rank.
+        """
+        inner = self.widths[1:-1]
+        if any(d != self.rank for d in inner):
+            raise ValueError(
+                f"inner widths {inner} and rank {self.rank}: where they differ, the balance "
+                "equations are not regular equations of the manifold"
+            )
+        if not inner and self.rank < min(self.widths):
+            raise ValueError(f"one layer of rank {self.rank}: the rank is no balance equation")
+        return self.rank
+
     def random_walk(self, point: Frames) -> NetworkWalk:
         """Walk of the frames."""
         return NetworkWalk()
@@ -160,8 +179,12 @@ class DeepLinearNetwork(RiemannianSubmersion):
     def gradient_flow(self, point: Any, energy_gradient: Callable[[Any], Any]) -> Equation:
         """Equation of the flow of the lifted energy, in the smallest network over the point."""
         point = self.check_point(point)
+        checks.chain_axis(tuple(point.lam.shape[:-1]))
         gradient = _covectors.energy_at(energy_gradient, point.lam.ndim == 1)
-        return _flows.balanced_flow(point, gradient)._replace(initial=point)
+        equation = _flows.balanced_flow(point, gradient)
+        return equation._replace(
+            initial=point, below=dense, observables=NETWORK_OBSERVABLES, escape=escape
+        )
 
     def norm(self, point: Any, vector: Sequence[Array]) -> Array:
         """Frobenius norm of a tangent vector."""

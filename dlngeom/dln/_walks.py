@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dlngeom import spectral
+from dlngeom import network, spectral
 from dlngeom._lib.arrays import (
     Array,
     antisymmetric,
@@ -24,13 +24,14 @@ from dlngeom._lib.arrays import (
     project_out,
     symmetric,
 )
+from dlngeom._lib.trajectory import Observe
 from dlngeom.balanced._balance import Balance, balance, balance_defect, correct, multipliers, pair
 from dlngeom.balanced._curves import corrected, fast_move, turned
 from dlngeom.balanced._in_frames import TangentInFrames
 from dlngeom.endtoend import _lifts
 from dlngeom.points import SVD, Frames, Tangent, _covectors, dense, svd
 from dlngeom.points._covectors import Covector, checked_covector
-from dlngeom.submersion._walks import Draw, WalkState
+from dlngeom.submersion._offers import Draw, WalkState
 
 __all__ = ["EndToEndWalk", "InfiniteWalk", "NetworkWalk", "lifted"]
 
@@ -52,6 +53,10 @@ class NetworkWalk:
     def below(self, state: WalkState) -> Array:
         """Dense end-to-end matrix."""
         return dense(state)
+
+    def observables(self) -> Observe:
+        """End-to-end matrix."""
+        return {"end_to_end": network.end_to_end}
 
     def covector(self, state: WalkState, value: Any) -> Covector:
         """Check a covector."""
@@ -202,6 +207,10 @@ class EndToEndWalk:
         """SVD or dense matrix."""
         return self.point(state)
 
+    def observables(self) -> Observe:
+        """End-to-end matrix."""
+        return {"end_to_end": network.end_to_end}
+
     def covector(self, state: WalkState, value: Any) -> Covector:
         """Check a covector."""
         q = state.q
@@ -271,6 +280,10 @@ class InfiniteWalk:
     def below(self, state: WalkState) -> Any:
         """SVD or dense matrix."""
         return self.point(state)
+
+    def observables(self) -> Observe:
+        """End-to-end matrix."""
+        return {"end_to_end": network.end_to_end}
 
     def covector(self, state: WalkState, value: Any) -> Covector:
         """Check a covector."""

@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array
 from dlngeom._lib.ode.integrate import SolverOptions, checked_times
 from dlngeom._lib.trajectory import Observe, Trajectory
 from dlngeom._lib.vectors import batch_axes, combine, parts, rebuild, without_chain
-from dlngeom.dln._flows import network_flow as network_equation
 from dlngeom.flow._runs import FlowError, follow
+from dlngeom.network._flow import layers_flow
 from dlngeom.points import SVD, Frames
 from dlngeom.points._checks import check_factors
 from dlngeom.points._covectors import energy_at
 from dlngeom.submersion import Base, RiemannianSubmersion
-from dlngeom.submersion._equations import Equation, HasFlow
+from dlngeom.submersion._equations import Equation
+from dlngeom.submersion._offers import HasFlow
 from dlngeom.submersion._spaces import geometry_on
 
 __all__ = ["FlowError", "Trajectory", "gradient_flow", "network_flow"]
@@ -118,7 +120,7 @@ def gradient_flow(
         return follow(equation, energy, observe, times, options)
     equation = _ambient_equation(space, point, energy_gradient, upstairs)
     below = _below(space, equation.single, upstairs)
-    return follow(equation, energy, observe or {}, times, options, below)
+    return follow(equation._replace(below=below), energy, observe, times, options)
 
 
 def network_flow(
@@ -167,7 +169,8 @@ def network_flow(
     if isinstance(factors, (Frames, SVD)):
         raise ValueError(f"factors is of type {type(factors).__name__}: it must be layers")
     start = check_factors(factors)
-    equation = network_equation(start, energy_at(energy_gradient, start[0].ndim == 2))
+    checks.chain_axis(tuple(start[0].shape[:-2]))
+    equation = layers_flow(start, energy_at(energy_gradient, start[0].ndim == 2))
     return follow(equation, energy, observe, checked_times(t), options)
 
 
@@ -203,8 +206,7 @@ def _ambient_flow(
     It is tangent to the manifold; a retraction of the zero vector removes the drift of a solver.
     """
     axes = batch_axes(point, space.random_point(0))
-    if axes not in (0, 1):
-        raise ValueError(f"the point has {axes} batch axes: it must have none, or one of chains")
+    checks.chain_axis(tuple(parts(point)[0].shape[:axes]))
 
     def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
         at = rebuild(point, state)

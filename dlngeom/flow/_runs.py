@@ -8,13 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from dlngeom import network
 from dlngeom._lib.arrays import Array, constant, to_numpy
 from dlngeom._lib.ode.integrate import Solution, SolverOptions, integrate
 from dlngeom._lib.trajectory import Observe, Trajectory, observe_along
-from dlngeom._lib.vectors import first_array, stack, with_chain, without_chain
-from dlngeom.network import _observables
-from dlngeom.points import SVD
+from dlngeom._lib.vectors import first_array, stack, with_chain
 from dlngeom.submersion._equations import Equation
 
 __all__ = ["FlowError", "follow"]
@@ -50,10 +47,9 @@ def follow(
     observe: Observe | None,
     times: np.ndarray,
     options: SolverOptions,
-    below: Callable[[Any], Any] | None = None,
 ) -> Trajectory:
-    """Integrate; ``below`` takes points to what energies see, in other spaces than networks."""
-    chains = _count_chains(equation, below is None)
+    """Integrate an equation, and observe its points at the saved times."""
+    chains = 1 if equation.single else int(equation.start[0].shape[0])
 
     def point(state: tuple[Array, ...]) -> Any:
         return with_chain(equation.point(state)) if equation.single else equation.point(state)
@@ -63,9 +59,9 @@ def follow(
     first = point(equation.start)
     if equation.initial is not None:
         first = with_chain(equation.initial) if equation.single else equation.initial
-    functions = dict(_default_observables(first) if observe is None else observe)
+    functions = dict(equation.observables if observe is None else observe)
     if energy is not None:
-        functions["energy"] = _recorded(energy, below or _seen(equation.single))
+        functions["energy"] = _recorded(energy, _seen(equation))
     # A function that does not fit should not cost a whole integration.
     at_start = observe_along([first], functions, chains)
     if energy is not None:
@@ -77,8 +73,10 @@ def follow(
     trajectory = Trajectory(solution.times, stack(points), observed, _events(solution, point), at)
     if solution.failure is not None:
         last = point(solution.last[1])
-        runaway = None if below else _runaway(solution, equation, chains, times[0])
-        reason = solution.failure if runaway is None else _escape(first, last, runaway)
+        reason = solution.failure
+        runaway = _runaway(solution, equation, chains, times[0])
+        if runaway is not None and equation.escape is not None:
+            reason = equation.escape(first, last, runaway)
         raise _error(solution, trajectory, reason, last, times[-1])
     if energy is not None:
         _require_finite(trajectory, points)
@@ -120,32 +118,9 @@ def _draws(value: Any, kept: slice) -> Any:
     return value[:, kept, ...]
 
 
-def _count_chains(equation: Equation, networks: bool) -> int:
-    start = equation.start[0]
-    if equation.single:
-        return 1
-    if (networks and start.ndim != 3) or start.shape[0] == 0:
-        batch = tuple(start.shape[:-2]) if networks else (0,)
-        raise ValueError(f"the point has batch shape {batch}: it must be () or (chain,)")
-    return int(start.shape[0])
-
-
-def _default_observables(point: Any) -> Observe:
-    names = ["end_to_end", "singular_values", "effective_rank"]
-    if isinstance(point, tuple) and not isinstance(point, SVD):
-        names.append("invariants")
-    return {name: getattr(_observables, name) for name in names}
-
-
-def _seen(single: bool) -> Callable[[Any], Any]:
-    """Map from a batched network, or product of one, to what its energy sees."""
-
-    def seen(point: Any) -> Any:
-        if not isinstance(point, SVD):
-            return network.end_to_end(point)
-        return without_chain(point) if single else point
-
-    return seen
+def _seen(equation: Equation) -> Callable[[Any], Any]:
+    """Map from points to what their energy sees."""
+    return (lambda point: point) if equation.below is None else equation.below
 
 
 def _recorded(energy: Callable[[Any], Any], seen: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -204,16 +179,3 @@ def _norms(state: tuple[Array, ...], chains: int) -> np.ndarray:
     rows = [to_numpy(x).astype(np.float64).reshape(chains, -1) for x in state]
     norms: np.ndarray = np.linalg.norm(np.concatenate(rows, axis=1), axis=1)
     return norms
-
-
-def _escape(first: Any, last: Any, chain: int) -> str:
-    """Say where a flow of end-to-end matrices ran away to."""
-    before, after = (to_numpy(network.singular_values(x))[chain] for x in (first, last))
-    # A dense matrix of low rank has rounding errors for its other singular values.
-    rank = int(np.sum(before > len(before) * np.finfo(before.dtype).eps * before[0]))
-    low = max(rank, 1) - 1
-    if after[0] * after[low] > before[0] * before[low]:
-        sizes = f"from {before[0]:.3g} to {after[0]:.3g}"
-        return f"it leaves every compact set, |W| grew {sizes} in chain {chain}"
-    sizes = f"from {before[low]:.3g} to {after[low]:.3g}"
-    return f"it reaches matrices of lower rank, sigma_min fell {sizes} in chain {chain}"

@@ -17,7 +17,7 @@ from dlngeom._lib.vectors import concatenate, first_array, parts, rebuild, stack
 from dlngeom.geodesics._boundary_values import shoot
 from dlngeom.geodesics._paths import GeodesicError, states_at
 from dlngeom.submersion import Base, RiemannianSubmersion
-from dlngeom.submersion._equations import HasGeodesics
+from dlngeom.submersion._offers import HasGeodesics
 from dlngeom.submersion._spaces import geometry_on
 
 __all__ = [

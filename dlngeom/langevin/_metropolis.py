@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import log_ndtr
 
+from dlngeom import network
 from dlngeom._lib.arrays import Array, eps, namespace
+from dlngeom._lib.trajectory import Observe
 from dlngeom._lib.vectors import combine
 from dlngeom.balanced._geometry import tangent_part
 from dlngeom.balanced._in_frames import assemble, resolve
@@ -26,7 +28,7 @@ from dlngeom.points import Frames, _covectors, factors
 from dlngeom.points._covectors import checked_covector
 from dlngeom.points._nearest import nearby_frames
 from dlngeom.points._tuples import Layers
-from dlngeom.submersion._walks import Draw
+from dlngeom.submersion._offers import Draw
 
 __all__ = ["AdjustedState", "AdjustedWalk"]
 
@@ -96,6 +98,10 @@ class AdjustedWalk:
     def below(self, state: AdjustedState) -> Array:
         """End-to-end matrix."""
         return _layers.product(state.layers)
+
+    def observables(self) -> Observe:
+        """End-to-end matrix."""
+        return {"end_to_end": network.end_to_end}
 
     def covector(self, state: AdjustedState, value: Any) -> Any:
         """Check a covector, and make it dense."""

@@ -10,13 +10,11 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from dlngeom._lib.arrays import Array, Seed
 from dlngeom._lib.trajectory import Observe, Trajectory
 from dlngeom._lib.vectors import Point, Vector
-from dlngeom.dln import DeepLinearNetwork
 from dlngeom.langevin._engine._runs import (
     LangevinError,
     RunOptions,
@@ -26,10 +24,10 @@ from dlngeom.langevin._engine._runs import (
 )
 from dlngeom.langevin._metropolis import AdjustedWalk
 from dlngeom.langevin._unbalanced import UnbalancedWalk
-from dlngeom.network import _observables
 from dlngeom.points import SVD, Frames
 from dlngeom.points._checks import check_factors
 from dlngeom.submersion import Base, RiemannianSubmersion
+from dlngeom.submersion._offers import HasAdjustedRank
 from dlngeom.submersion._spaces import geometry_on
 from dlngeom.submersion._walks import walk_of
 
@@ -295,9 +293,6 @@ def network_langevin(
     options = RunOptions(
         duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
     )
-    if observe is None:
-        names = ("end_to_end", "invariants")
-        options = replace(options, observe={name: getattr(_observables, name) for name in names})
     call = {"function": "network_langevin", "beta": beta, "kappa": kappa}
     vertical = 2 / beta
     return walk_on(
@@ -359,26 +354,20 @@ def _adjusted(
     energy_gradient: Callable[[Any], Any] | None,
 ) -> AdjustedWalk:
     """Walk for ``adjust``, or the reason why there is none."""
-    if not isinstance(space, DeepLinearNetwork):
+    if not isinstance(space, HasAdjustedRank):
         raise ValueError(f"adjust=True: it needs a DeepLinearNetwork, not {space}")
     if kappa != 1:
         raise ValueError(
             f"adjust=True with kappa={kappa:g}: only kappa=1 has the invariant law "
             "exp(-beta L) times the Riemannian volume"
         )
-    inner = space.widths[1:-1]
-    if any(d != space.rank for d in inner):
-        raise ValueError(
-            f"adjust=True with inner widths {inner} and rank {space.rank}: where they differ, the "
-            "balance equations are not regular equations of the manifold"
-        )
-    if not inner and space.rank < min(space.widths):
-        raise ValueError(
-            f"adjust=True with one layer of rank {space.rank}: the rank is no balance equation"
-        )
+    try:
+        rank = space.adjusted_rank()
+    except ValueError as error:
+        raise ValueError(f"adjust=True with {error}") from error
     if energy is None and energy_gradient is not None:
         raise ValueError("adjust=True: it compares energies, give energy as well as its gradient")
-    return AdjustedWalk(space.rank, energy, energy_gradient)
+    return AdjustedWalk(rank, energy, energy_gradient)
 
 
 def _positive(name: str, value: float, *, zero: bool = False) -> float:

@@ -15,12 +15,14 @@ from typing import Any, ClassVar
 import numpy as np
 from array_api_compat import device
 
+from dlngeom import network
 from dlngeom._lib.arrays import Array, constant, namespace
+from dlngeom._lib.trajectory import Observe
 from dlngeom._lib.vectors import coordinates, from_coordinates
 from dlngeom.network import _layers
 from dlngeom.points._covectors import checked_covector
 from dlngeom.points._tuples import Layers
-from dlngeom.submersion._walks import Draw
+from dlngeom.submersion._offers import Draw
 
 __all__ = ["UnbalancedWalk", "balance_normals"]
 
@@ -49,6 +51,10 @@ class UnbalancedWalk:
     def below(self, state: Layers) -> Array:
         """End-to-end matrix."""
         return _layers.product(state)
+
+    def observables(self) -> Observe:
+        """End-to-end matrix and invariants."""
+        return {"end_to_end": network.end_to_end, "invariants": network.invariants}
 
     def covector(self, state: Layers, value: Any) -> Any:
         """Check a covector."""

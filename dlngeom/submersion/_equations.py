@@ -1,14 +1,15 @@
-"""What a geometry may offer flows and geodesics: equations in coordinates of its own."""
+"""Flows and geodesics as differential equations in coordinates that a space chooses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from dlngeom._lib.arrays import Array
 from dlngeom._lib.vectors import Point, Vector
 
-__all__ = ["Equation", "Geodesic", "HasFlow", "HasGeodesics", "Shooting"]
+__all__ = ["Equation", "Geodesic", "Shooting"]
 
 
 class Equation(NamedTuple):
@@ -26,6 +27,13 @@ class Equation(NamedTuple):
         Whether there is one point, without a batch axis.
     initial : point, optional
         The initial point itself, where coordinates fix it up to a choice of frames only.
+    below : callable, optional
+        From points ``(chain, ...)`` to what an energy sees; by default the points themselves.
+    observables : mapping of str to callable
+        What to observe where the caller does not say.
+    escape : callable, optional
+        From the first point, the last one and the index of a chain that runs away to a clause
+        that says where it went.
     """
 
     start: tuple[Array, ...]
@@ -33,6 +41,9 @@ class Equation(NamedTuple):
     point: Callable[[tuple[Array, ...]], Point]
     single: bool
     initial: Point = None
+    below: Callable[[Point], Any] | None = None
+    observables: Mapping[str, Callable[[Point], Any]] = MappingProxyType({})
+    escape: Callable[[Point, Point, int], str] | None = None
 
 
 class Geodesic(NamedTuple):
@@ -89,37 +100,3 @@ class Shooting(NamedTuple):
     residual: Callable[[Point], Array]
     miss: Callable[[Point], Array]
     vector: Callable[[Array], Vector]
-
-
-@runtime_checkable
-class HasFlow(Protocol):
-    """A geometry that knows good coordinates for its gradient flows."""
-
-    def gradient_flow(self, point: Point, energy_gradient: Callable[[Any], Any]) -> Equation:
-        """Check a point and return the equation of the flow from it."""
-
-
-@runtime_checkable
-class HasGeodesics(Protocol):
-    """A geometry that knows its geodesics."""
-
-    def geodesic(self, point: Point, vector: Vector) -> Geodesic:
-        """Check a point and a tangent vector and return the geodesic."""
-
-    def shooting(self, point: Point, other: Point) -> Shooting:
-        """Check batches of points, with one axis, and return the problems between them."""
-
-    def ambient(self, point: Point, vector: Vector) -> tuple[Array, ...]:
-        """Check a tangent vector and return the arrays of its ambient form."""
-
-    def tangent(self, point: Point, vector: tuple[Array, ...]) -> Vector:
-        """Inverse of :meth:`ambient` up to rounding, which leaves a component off the space."""
-
-    def norm(self, point: Point, vector: Vector) -> Array:
-        """Length of a tangent vector."""
-
-    def steps(self, curve: Point) -> Array:
-        """Check points along a curve and return the lengths of the steps between them."""
-
-    def batch_axes(self, point: Point) -> int:
-        """Count the batch axes of a point."""

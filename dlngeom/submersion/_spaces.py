@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from dlngeom._lib.arrays import Array, Seed, namespace, to_numpy
 from dlngeom._lib.vectors import (
@@ -24,11 +24,10 @@ from dlngeom._lib.vectors import (
     rebuild,
     unit_vector,
 )
+from dlngeom.submersion._offers import HasEmbedding, HasInverseCometric
 
 __all__ = [
     "Base",
-    "HasEmbedding",
-    "HasInverseCometric",
     "LiftedBase",
     "RiemannianSubmersion",
     "cometric",
@@ -145,22 +144,6 @@ class RiemannianSubmersion(ABC):
             If no formula is given.
         """
         raise NotImplementedError(f"{type(self).__name__} gives no volume of its orbits")
-
-
-@runtime_checkable
-class HasEmbedding(Protocol):
-    """A submersion whose points are not the ambient vectors that they stand for."""
-
-    def embedding(self, point: Point) -> Vector:
-        """Ambient position of a point."""
-
-
-@runtime_checkable
-class HasInverseCometric(Protocol):
-    """A base that knows the inverse of its cometric."""
-
-    def inverse_cometric(self, point: Point, vector: Vector) -> Vector:
-        """Covector of a tangent vector."""
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ that is given.  Walks are small, frozen and picklable; they hold no random numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any
 
 from dlngeom._lib.arrays import Array, constant
 from dlngeom._lib.vectors import Point, Vector, combine, parts, rebuild, scale
+from dlngeom.submersion._offers import Draw, HasSubmersion, HasWalk, Walk, WalkState
 from dlngeom.submersion._spaces import (
     Base,
     RiemannianSubmersion,
@@ -19,71 +19,7 @@ from dlngeom.submersion._spaces import (
     horizontal_projection,
 )
 
-__all__ = [
-    "AmbientWalk",
-    "BaseWalk",
-    "Draw",
-    "HasExtras",
-    "HasWalk",
-    "Walk",
-    "WalkState",
-    "walk_of",
-]
-
-WalkState: TypeAlias = Any
-Draw: TypeAlias = Callable[[tuple[int, ...]], Array]
-
-
-class Walk(Protocol):
-    r"""A geodesic random walk, with noise of two sizes.
-
-    .. math:: V = -\mathrm{grad}\,L\,\mathrm{d}t + (a\,P_v + b\,P_h)\,\xi, \qquad x' = R_2(V)
-    """
-
-    def start(self, point: Point) -> WalkState:
-        """State of a point."""
-
-    def point(self, state: WalkState) -> Point:
-        """Point of a state."""
-
-    def below(self, state: WalkState) -> Any:
-        """Return what an energy sees of a state."""
-
-    def covector(self, state: WalkState, value: Any) -> Any:
-        """Check the shape of what an energy gradient returned."""
-
-    def noise(self, state: WalkState, draw: Draw) -> Vector:
-        """Draw a standard Gaussian ambient vector, by a function from shapes to arrays."""
-
-    def step(
-        self,
-        state: WalkState,
-        noise: Vector,
-        covector: Any,
-        time: Any,
-        vertical: Any,
-        horizontal: Any,
-    ) -> WalkState:
-        """Move by noise of standard deviation ``a``, ``b``, and along a gradient for a time."""
-
-    def reach(self, state: WalkState) -> Array | None:
-        """Largest standard deviation ``(chain,)`` of the noise of one step, if there is a limit."""
-
-
-@runtime_checkable
-class HasWalk(Protocol):
-    """A geometry that knows good coordinates for its random walks."""
-
-    def random_walk(self, point: Point) -> Walk:
-        """Walk for points of the kind of ``point``."""
-
-
-@runtime_checkable
-class HasExtras(Protocol):
-    """A walk that keeps account of more than its point."""
-
-    def extras(self, state: WalkState) -> dict[str, Array]:
-        """Quantities ``(chain, ...)`` to observe."""
+__all__ = ["AmbientWalk", "BaseWalk", "gaussian", "walk_of"]
 
 
 def walk_of(space: Base | RiemannianSubmersion, point: Point) -> Walk:
@@ -153,13 +89,12 @@ class BaseWalk:
 
     @property
     def _space(self) -> RiemannianSubmersion:
-        space: RiemannianSubmersion | None = getattr(self.base, "space", None)
-        if space is None:
+        if not isinstance(self.base, HasSubmersion):
             raise TypeError(
                 f"{self.base} has no random_walk and no submersion whose horizontal vectors would "
                 "make one"
             )
-        return space
+        return self.base.space
 
     def point(self, state: WalkState) -> Point:
         """Point below."""

@@ -14,7 +14,7 @@ from dlngeom._lib.arrays import Array, namespace
 from dlngeom._lib.vectors import parts, rebuild, stack
 from dlngeom.langevin._engine._steps import DivergenceError, Plan, advance
 from dlngeom.langevin._engine._streams import BLOCK, Streams
-from dlngeom.submersion._walks import HasExtras, Walk, WalkState
+from dlngeom.submersion._offers import HasExtras, Walk, WalkState
 
 __all__ = [
     "Group",

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dlngeom import network
 from dlngeom._lib.arrays import Array, Seed, as_generator, namespace, to_numpy
 from dlngeom._lib.trajectory import Observe, Trajectory, observe_along
 from dlngeom._lib.vectors import Point, batch_axes, parts, rebuild, with_chain
@@ -35,7 +34,15 @@ from dlngeom.langevin._engine._pools import DEAD, mapped
 from dlngeom.langevin._engine._steps import DivergenceError, Plan, advance
 from dlngeom.langevin._engine._streams import BLOCK, Streams
 from dlngeom.submersion import Base, RiemannianSubmersion
-from dlngeom.submersion._walks import Walk, WalkState, walk_of
+from dlngeom.submersion._offers import (
+    HasBatchAxes,
+    HasObservables,
+    HasPointCheck,
+    HasStartCheck,
+    Walk,
+    WalkState,
+)
+from dlngeom.submersion._walks import walk_of
 
 __all__ = ["LangevinError", "RunOptions", "sample", "walk_on", "with_chains"]
 
@@ -142,7 +149,7 @@ def walk_on(
     options.check()
     state = walk.start(start)
     first = walk.point(state)
-    functions = _functions(space, options.observe)
+    functions = dict(_default(walk) if options.observe is None else options.observe)
     for name in extras(walk, state).keys() & functions.keys():
         raise ValueError(f"observe has the name {name!r}, which this run observes by itself")
     observe_along([first], functions, parts(first)[0].shape[0])
@@ -207,8 +214,12 @@ def _trial(plan: Plan, state: WalkState) -> tuple[Array, ...]:
 
 def _start(space: Any, point: Point, n_chains: int | None) -> Point:
     """Check a point and give it a chain axis."""
-    check = getattr(space, "check_start", None) or getattr(space, "check_point", None)
-    point = check(point) if check else _fitting(space, point)
+    if isinstance(space, HasStartCheck):
+        point = space.check_start(point)
+    elif isinstance(space, HasPointCheck):
+        point = space.check_point(point)
+    else:
+        point = _fitting(space, point)
     return with_chains(point, _batch_axes(space, point), n_chains)
 
 
@@ -256,16 +267,13 @@ def _repeated(point: Point, chains: int) -> Point:
 
 
 def _batch_axes(space: Any, point: Point) -> int:
-    if hasattr(space, "batch_axes"):
-        return int(space.batch_axes(point))
+    if isinstance(space, HasBatchAxes):
+        return space.batch_axes(point)
     return batch_axes(point, space.random_point(0))
 
 
-def _functions(space: Any, observe: Observe | None) -> dict[str, Callable[[Any], Any]]:
-    if observe is not None:
-        return dict(observe)
-    networks = hasattr(space, "depth") and hasattr(space, "rank")
-    return {"end_to_end": network.end_to_end} if networks else {}
+def _default(walk: Walk) -> Observe:
+    return walk.observables() if isinstance(walk, HasObservables) else {}
 
 
 def _run_all(tasks: list[Group], options: RunOptions) -> list[Result]:

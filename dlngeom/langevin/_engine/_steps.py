@@ -15,7 +15,7 @@ from dlngeom._lib.arrays import Array, constant, namespace, to_numpy
 from dlngeom._lib.trajectory import Observe
 from dlngeom._lib.vectors import parts, rebuild
 from dlngeom.langevin._engine._streams import Streams
-from dlngeom.submersion._walks import Walk, WalkState
+from dlngeom.submersion._offers import HasCompiledSteps, Walk, WalkState
 
 __all__ = ["DivergenceError", "Plan", "advance"]
 
@@ -145,7 +145,9 @@ def _part(
 
 def _stepper(walk: Walk, like: Array, same: bool) -> Callable[..., WalkState]:
     """Step of a walk, compiled where the library can; eager if the walk does not say it may be."""
-    if not (array_api_compat.is_jax_array(like) and getattr(walk, "compiles", False)):
+    if not (
+        array_api_compat.is_jax_array(like) and isinstance(walk, HasCompiledSteps) and walk.compiles
+    ):
         return walk.step
     hashable: Any = walk
     return _compiled(hashable, same)

@@ -1,0 +1,77 @@
+"""Gradient flow of the layers of any network, and what to watch along flows of matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from dlngeom._lib.arrays import Array, to_numpy
+from dlngeom._lib.trajectory import Observe
+from dlngeom.network._layers import lift, product
+from dlngeom.network._observables import effective_rank, end_to_end, invariants, singular_values
+from dlngeom.points._covectors import EnergyGradient, checked_gradient, to_dense
+from dlngeom.points._tuples import Layers
+from dlngeom.submersion._equations import Equation
+
+__all__ = ["MATRIX_OBSERVABLES", "NETWORK_OBSERVABLES", "escape", "flat_flow", "layers_flow"]
+
+MATRIX_OBSERVABLES: Observe = {
+    "end_to_end": end_to_end,
+    "singular_values": singular_values,
+    "effective_rank": effective_rank,
+}
+NETWORK_OBSERVABLES: Observe = {**MATRIX_OBSERVABLES, "invariants": invariants}
+
+
+def layers_flow(factors: Layers, gradient: EnergyGradient) -> Equation:
+    r"""Flow of the layers of any network.
+
+    .. math:: \dot W_p = -(W_N \cdots W_{p+1})^T\, E'(W)\, (W_{p-1} \cdots W_1)^T
+    """
+    if len(factors) == 1:
+        equation = flat_flow(factors[0], gradient)._replace(point=lambda state: state)
+    else:
+        equation = _deep_flow(factors, gradient)
+    return equation._replace(below=product, observables=NETWORK_OBSERVABLES, escape=escape)
+
+
+def _deep_flow(factors: Layers, gradient: EnergyGradient) -> Equation:
+    """Flow of two or more layers."""
+    m, n = factors[-1].shape[-2], factors[0].shape[-1]
+
+    def rates(state: Layers) -> Layers:
+        covector = checked_gradient(
+            gradient(product(state)), m, n, state[0], tuple(state[0].shape[:-2])
+        )
+        return tuple(-x for x in lift(state, covector))
+
+    return Equation(factors, rates, lambda state: state, factors[0].ndim == 2)
+
+
+def flat_flow(W: Array, gradient: EnergyGradient) -> Equation:
+    r"""Euclidean gradient flow of a matrix.
+
+    .. math:: \dot W = -E'(W)
+    """
+    m, n = W.shape[-2:]
+
+    def rates(state: Layers) -> Layers:
+        (X,) = state
+        covector = checked_gradient(gradient(X), m, n, X, tuple(X.shape[:-2]))
+        return (X * 0 - to_dense(covector),)
+
+    return Equation((W,), rates, lambda state: state[0], W.ndim == 2)
+
+
+def escape(first: Any, last: Any, chain: int) -> str:
+    """Say where a flow of end-to-end matrices ran away to."""
+    before, after = (to_numpy(singular_values(x))[chain] for x in (first, last))
+    # A dense matrix of low rank has rounding errors for its other singular values.
+    rank = int(np.sum(before > len(before) * np.finfo(before.dtype).eps * before[0]))
+    low = max(rank, 1) - 1
+    if after[0] * after[low] > before[0] * before[low]:
+        sizes = f"from {before[0]:.3g} to {after[0]:.3g}"
+        return f"it leaves every compact set, |W| grew {sizes} in chain {chain}"
+    sizes = f"from {before[low]:.3g} to {after[low]:.3g}"
+    return f"it reaches matrices of lower rank, sigma_min fell {sizes} in chain {chain}"
