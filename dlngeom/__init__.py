@@ -7,7 +7,9 @@ Riemannian submersion between them.  Rooms load when they are first used.
 
 from __future__ import annotations
 
-from dlngeom._lib.lazy import lazy_face
+from dlngeom._lib.lazy import lazy_face as _lazy_face
+
+__version__ = "0.1.0"
 
 _ROOMS = (
     "balanced",
@@ -48,4 +50,4 @@ _HOMES = {
 
 __all__ = sorted((*_ROOMS, *_HOMES))
 
-__getattr__, __dir__ = lazy_face(__name__, {**dict.fromkeys(_ROOMS), **_HOMES})
+__getattr__, __dir__ = _lazy_face(__name__, {**dict.fromkeys(_ROOMS), **_HOMES})

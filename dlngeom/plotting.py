@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["completion_figure", "landscape_figure", "sample_figure"]
 
-Entry = tuple[float, float, str, NumpyArray | None]
+_Entry = tuple[float, float, str, NumpyArray | None]
 
-MARKS = {"minimum": ("o", "C0", "full"), "saddle": ("s", "C1", "none")}
+_MARKS = {"minimum": ("o", "C0", "full"), "saddle": ("s", "C1", "none")}
 
 # Chains whose energy is traced.
-TRACES = 6
+_TRACES = 6
 
 
 def completion_figure(
@@ -174,7 +174,7 @@ def _calibration(axes: Any, levels: NumpyArray) -> None:
 def _traces(axes: Any, steps: NumpyArray, energy: NumpyArray) -> None:
     from matplotlib import colormaps
 
-    count = min(TRACES, len(energy))
+    count = min(_TRACES, len(energy))
     for chain in range(count):
         colour = colormaps["viridis"](0.9 * chain / max(count - 1, 1))
         axes.plot(steps, energy[chain], color=colour, linewidth=1, alpha=0.8)
@@ -185,7 +185,7 @@ def _traces(axes: Any, steps: NumpyArray, energy: NumpyArray) -> None:
     axes.grid(alpha=0.3)
 
 
-def landscape_figure(entries: Sequence[Entry]) -> Figure:
+def landscape_figure(entries: Sequence[_Entry]) -> Figure:
     """Draw the singular values of critical points against the inverse temperature.
 
     Parameters
@@ -214,12 +214,12 @@ def landscape_figure(entries: Sequence[Entry]) -> Figure:
     return figure
 
 
-def _panel(axes: Any, depth: float, entries: Sequence[Entry]) -> None:
+def _panel(axes: Any, depth: float, entries: Sequence[_Entry]) -> None:
     labelled = set()
     for _, beta, kind, point in entries:
         if point is None:
             continue
-        marker, colour, fill = MARKS[kind]
+        marker, colour, fill = _MARKS[kind]
         s = np.linalg.svd(point, compute_uv=False)
         label = None if kind in labelled else kind
         axes.plot(

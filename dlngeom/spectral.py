@@ -16,7 +16,7 @@ import numpy as np
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, constant, namespace, together
 
-__all__ = ["_LayerNodes", "_layer_nodes", "_log_weights", "_partial_weights", "_root", "weights"]
+__all__ = ["weights"]
 
 # Enough for a ratio of singular values of 1e-30 at rounding accuracy.
 _QUADRATURE_NODES = 64

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
-
 from sphinx_gallery.sorting import ExplicitOrder
 
-HERE = Path(__file__).parent
-metadata = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]
+import dlngeom
 
 project = "dlngeom"
 author = "The dlngeom developers"
 copyright = author
-release = version = metadata["version"]
+release = version = dlngeom.__version__
 
 extensions = [
     "myst_parser",

@@ -178,7 +178,9 @@ class EndToEndWalk:
     """Walk of end-to-end matrices of finite depth: the horizontal walk of the smallest network.
 
     The state is the singular values of its layers and the two outer frames; inner frames are
-    not seen from downstairs, and need not move.
+    not seen from downstairs, and need not move.  A step is the retraction of the smallest network
+    by Cayley transforms, seen from downstairs: it differs from :func:`dlngeom.endtoend.retraction`
+    at third order, and costs half as much.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ minima and saddles, :mod:`~dlngeom.thermodynamics.equilibrium` the laws of many 
 
 from __future__ import annotations
 
-from dlngeom._lib.lazy import lazy_face
+from dlngeom._lib.lazy import lazy_face as _lazy_face
 from dlngeom.thermodynamics._entropy import entropy, entropy_egrad, entropy_ehess, entropy_gradient
 from dlngeom.thermodynamics._free_energy import (
     free_energy,
@@ -34,4 +34,4 @@ __all__ = [
     "log_svd_density",
 ]
 
-__getattr__, __dir__ = lazy_face(__name__, dict.fromkeys(["equilibrium", "landscape"]))
+__getattr__, __dir__ = _lazy_face(__name__, dict.fromkeys(["equilibrium", "landscape"]))

@@ -339,9 +339,7 @@ def test_failures_of_a_submersion_of_ones_own():
     with pytest.raises(FlowError, match=r"the flow stopped at t=0\.5") as caught:
         gradient_flow(space, x, np.ones_like, [0, 0.25, 1], upstairs=True, max_evaluations=2000)
     assert caught.value.trajectory.points.shape == (1, 2, 3)
-    with pytest.raises(
-        ValueError, match="the point has 2 batch axes: it must have none, or one of"
-    ):
+    with pytest.raises(ValueError, match=r"the point has batch shape \(2, 2\): it must be"):
         gradient_flow(space, np.ones((2, 2, 3)), np.ones_like, [0, 1], upstairs=True)
     with pytest.raises(ValueError, match="is a base, nothing lies upstairs of it"):
         gradient_flow(HalfLine(), 1.0, np.ones_like, [0, 1], upstairs=True)
