@@ -1,4 +1,4 @@
-"""Faces of packages whose names load when they are first used."""
+"""Lazy loading of the public names of a package."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ def lazy_face(
     Parameters
     ----------
     package : str
-        Its ``__name__``.
+        ``__name__`` of the package.
     homes : mapping of str to str or None
-        From a public name to the module below the package that holds it; None where the name is
-        itself a module.
+        Submodule that defines each public name; None if the name is itself a submodule.
     """
 
     def load(name: str) -> Any:
