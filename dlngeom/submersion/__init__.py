@@ -1,6 +1,6 @@
-"""Riemannian submersions: what a space must provide, what follows, what it may offer to engines.
+"""Riemannian submersions: the interface of a space, what follows from it, optional protocols.
 
-Begin with :class:`RiemannianSubmersion`, and :func:`check_submersion` for a space of your own.
+Begin with :class:`RiemannianSubmersion`; :func:`check_submersion` tests an implementation.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a geometry may offer flows and geodesics: equations in coordinates of its own."""
+"""Optional protocols of a geometry: equations of its gradient flows and its geodesics."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ __all__ = ["Equation", "Geodesic", "HasFlow", "HasGeodesics", "Shooting"]
 
 
 class Equation(NamedTuple):
-    """An ordinary differential equation in coordinates that have no singularity.
+    """Ordinary differential equation on a manifold, in coordinates without singularities.
 
     Attributes
     ----------
     start : tuple of arrays
         Coordinates of the initial point.
     rates : callable
-        From coordinates to their time derivatives.
+        Time derivatives as a function of the coordinates.
     point : callable
-        From coordinates to the point that they stand for, exactly on the manifold.
+        Point as a function of the coordinates, exactly on the manifold.
     single : bool
         Whether there is one point, without a batch axis.
     initial : point, optional
-        The initial point itself, where coordinates fix it up to a choice of frames only.
+        The initial point, where coordinates determine it only up to a choice of frames.
     """
 
     start: tuple[Array, ...]
@@ -36,21 +36,21 @@ class Equation(NamedTuple):
 
 
 class Geodesic(NamedTuple):
-    """A geodesic as a differential equation in coordinates that have no singularity.
+    """Geodesic as a differential equation in coordinates without singularities.
 
     Attributes
     ----------
     start : tuple of arrays
         Coordinates of the initial point and velocity.
     rates : callable
-        From coordinates to their time derivatives.
+        Time derivatives as a function of the coordinates.
     point, velocity : callable
-        From coordinates to the point and the velocity there.
+        Point and velocity as functions of the coordinates.
     clearance : callable
-        From coordinates to a number that falls to zero where the manifold ends.
+        Function of the coordinates that falls to zero at the boundary of the manifold.
     transport : callable
-        From coordinates and the arrays of an ambient vector to the rates of those arrays in a
-        parallel field.
+        Rates of the arrays of an ambient vector under parallel transport, as a function of the
+        coordinates and these arrays.
     lifted : callable, optional
         The same for the horizontal lift of a field that is parallel downstairs.
     """
@@ -65,22 +65,22 @@ class Geodesic(NamedTuple):
 
 
 class Shooting(NamedTuple):
-    """Boundary value problems of geodesics from points to others, pair by pair, in numpy.
+    """Boundary value problems of geodesics between pairs of points, in numpy.
 
     Attributes
     ----------
     guesses : list of arrays (pair, dim)
         Coefficients of initial velocities in an orthonormal basis.
     separated : array (pair,)
-        Whether no geodesic joins a pair, since determinants differ in sign.
+        Whether no curve joins a pair, since the determinants differ in sign.
     geodesic : callable
-        From coefficients ``(..., pair, dim)`` to geodesics.
+        Geodesics from coefficients ``(..., pair, dim)``.
     residual : callable
-        From points reached ``(..., pair)`` to ``(..., pair, dim)`` numbers, zero at the target.
+        Numbers ``(..., pair, dim)``, zero at the target, from the points reached ``(..., pair)``.
     miss : callable
-        From points reached to their relative distances ``(..., pair)`` from the target.
+        Relative distances ``(..., pair)`` of the points reached from the target.
     vector : callable
-        From coefficients ``(pair, dim)`` to tangent vectors.
+        Tangent vectors from coefficients ``(pair, dim)``.
     """
 
     guesses: list[Array]
@@ -93,7 +93,7 @@ class Shooting(NamedTuple):
 
 @runtime_checkable
 class HasFlow(Protocol):
-    """A geometry that knows good coordinates for its gradient flows."""
+    """A geometry that provides the equation of its gradient flows."""
 
     def gradient_flow(self, point: Point, energy_gradient: Callable[[Any], Any]) -> Equation:
         """Check a point and return the equation of the flow from it."""
@@ -101,19 +101,19 @@ class HasFlow(Protocol):
 
 @runtime_checkable
 class HasGeodesics(Protocol):
-    """A geometry that knows its geodesics."""
+    """A geometry that provides the equations of its geodesics."""
 
     def geodesic(self, point: Point, vector: Vector) -> Geodesic:
         """Check a point and a tangent vector and return the geodesic."""
 
     def shooting(self, point: Point, other: Point) -> Shooting:
-        """Check batches of points, with one axis, and return the problems between them."""
+        """Check points with one batch axis and return the problems between them."""
 
     def ambient(self, point: Point, vector: Vector) -> tuple[Array, ...]:
         """Check a tangent vector and return the arrays of its ambient form."""
 
     def tangent(self, point: Point, vector: tuple[Array, ...]) -> Vector:
-        """Inverse of :meth:`ambient` up to rounding, which leaves a component off the space."""
+        """Inverse of :meth:`ambient`, after projecting out a normal component due to rounding."""
 
     def norm(self, point: Point, vector: Vector) -> Array:
         """Length of a tangent vector."""

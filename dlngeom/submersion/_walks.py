@@ -1,7 +1,7 @@
 """Random walks whose limit is a diffusion on a manifold: one step as a pure function.
 
-A walk has a state, a nested tuple of arrays with a leading chain axis, and moves it by noise
-that is given.  Walks are small, frozen and picklable; they hold no random numbers.
+A walk moves a state, a nested tuple of arrays with a leading chain axis, by noise that the caller
+draws.  Walks are small, frozen and picklable.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Draw: TypeAlias = Callable[[tuple[int, ...]], Array]
 
 
 class Walk(Protocol):
-    r"""A geodesic random walk, with noise of two sizes.
+    r"""Geodesic random walk, with vertical noise of size ``a`` and horizontal noise of size ``b``.
 
     .. math:: V = -\mathrm{grad}\,L\,\mathrm{d}t + (a\,P_v + b\,P_h)\,\xi, \qquad x' = R_2(V)
     """
@@ -47,13 +47,13 @@ class Walk(Protocol):
         """Point of a state."""
 
     def below(self, state: WalkState) -> Any:
-        """Return what an energy sees of a state."""
+        """Point downstairs, the argument of energies."""
 
     def covector(self, state: WalkState, value: Any) -> Any:
         """Check the shape of what an energy gradient returned."""
 
     def noise(self, state: WalkState, draw: Draw) -> Vector:
-        """Draw a standard Gaussian ambient vector, by a function from shapes to arrays."""
+        """Draw a standard Gaussian ambient vector; ``draw`` returns an array of a given shape."""
 
     def step(
         self,
@@ -64,15 +64,15 @@ class Walk(Protocol):
         vertical: Any,
         horizontal: Any,
     ) -> WalkState:
-        """Move by noise of standard deviation ``a``, ``b``, and along a gradient for a time."""
+        """Move by noise of sizes ``vertical``, ``horizontal`` and along a gradient for ``time``."""
 
     def reach(self, state: WalkState) -> Array | None:
-        """Largest standard deviation ``(chain,)`` of the noise of one step, if there is a limit."""
+        """Largest admissible size ``(chain,)`` of the noise of one step, None without a limit."""
 
 
 @runtime_checkable
 class HasWalk(Protocol):
-    """A geometry that knows good coordinates for its random walks."""
+    """A geometry that provides a random walk in coordinates of its own."""
 
     def random_walk(self, point: Point) -> Walk:
         """Walk for points of the kind of ``point``."""
@@ -80,14 +80,14 @@ class HasWalk(Protocol):
 
 @runtime_checkable
 class HasExtras(Protocol):
-    """A walk that keeps account of more than its point."""
+    """A walk that records quantities besides its point."""
 
     def extras(self, state: WalkState) -> dict[str, Array]:
         """Quantities ``(chain, ...)`` to observe."""
 
 
 def walk_of(space: Base | RiemannianSubmersion, point: Point) -> Walk:
-    """Walk of a space, its own or one in the ambient space."""
+    """Random walk on a space: its own, or else one in the ambient space."""
     if isinstance(space, HasWalk):
         return space.random_walk(point)
     return BaseWalk(space) if isinstance(space, Base) else AmbientWalk(space)
@@ -95,7 +95,7 @@ def walk_of(space: Base | RiemannianSubmersion, point: Point) -> Walk:
 
 @dataclass(frozen=True)
 class AmbientWalk:
-    """Walk on any submersion, whose state is the point."""
+    """Walk upstairs in any submersion; the state is the point."""
 
     space: RiemannianSubmersion
 
@@ -143,12 +143,12 @@ class AmbientWalk:
 
 @dataclass(frozen=True)
 class BaseWalk:
-    """Walk downstairs in any submersion, along horizontal vectors upstairs."""
+    """Walk downstairs in any submersion, by horizontal steps upstairs."""
 
     base: Base
 
     def start(self, point: Point) -> WalkState:
-        """Return some point of the orbit."""
+        """Return a point of the orbit over ``point``."""
         return self._space.orbit_point(point, 0)
 
     @property
@@ -162,11 +162,11 @@ class BaseWalk:
         return space
 
     def point(self, state: WalkState) -> Point:
-        """Point below."""
+        """Point downstairs."""
         return self._space.project(state)
 
     def below(self, state: WalkState) -> Any:
-        """Point below."""
+        """Point downstairs."""
         return self._space.project(state)
 
     def covector(self, state: WalkState, value: Any) -> Any:
@@ -196,7 +196,7 @@ class BaseWalk:
 
 
 def gaussian(like: Vector, draw: Draw) -> Vector:
-    """Gaussian vector with the shapes of ``like``, a real and an imaginary one where complex."""
+    """Gaussian vector with the shapes of ``like``; complex if ``like`` is, part by part."""
 
     def part(x: Array) -> Array:
         real = draw(tuple(x.shape))
