@@ -51,7 +51,7 @@ def namespace(*arrays: Array) -> ModuleType:
         If the arguments come from different libraries, or are not arrays.
     """
     if arrays and all(type(a) is np.ndarray for a in arrays):
-        return _NUMPY  # Most calls by far, and small arrays notice the time of a search.
+        return _NUMPY  # Most calls by far, and a search would take longer than small arrays do.
     try:
         xp: ModuleType = array_api_compat.array_namespace(*arrays)
     except TypeError as error:
@@ -79,7 +79,7 @@ def as_generator(rng: Seed) -> np.random.Generator:
 
 
 def together(*values: Any) -> tuple[Array, ...]:
-    """Turn Python numbers into arrays like the first array among ``values``, or of numpy."""
+    """Turn Python numbers into arrays like the first array in ``values``, or else of numpy."""
     like = next((x for x in values if not isinstance(x, (int, float))), np.zeros(()))
     return tuple(constant(x, like) if isinstance(x, (int, float)) else x for x in values)
 

@@ -88,7 +88,7 @@ def lifted_gradient(
     See Also
     --------
     dlngeom.endtoend.gradient : The gradient downstairs.
-    dlngeom.submersion.gradient : The lifted gradient in any submersion.
+    dlngeom.network.differential : The adjoint.
     dlngeom.balanced.horizontal_projection : Projection on the space that contains it.
 
     Notes

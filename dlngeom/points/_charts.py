@@ -26,7 +26,7 @@ Coordinates = tuple[Array, tuple[Array, ...], tuple[Array, ...]]
 
 
 class _Step(NamedTuple):
-    """Names, for errors, of the turn, the invariant and the matrix under the root in one step."""
+    """Names of the turn, the invariant and the matrix under the root of a step, for errors."""
 
     turn: str
     invariant: str
@@ -261,7 +261,7 @@ def _check_step(step: _Step, W: Array, Q: Array, G: Array | None) -> None:
 
 
 def _root(W: Array, G: Array | None, square: str) -> tuple[Array, Array, Array]:
-    """Eigenvalues and eigenvectors of ``sqrt(W W^T - G)``, and the bound to call them zero."""
+    """Spectrum and eigenvectors of ``sqrt(W W^T - G)``, and the bound below which a root is zero."""
     xp = namespace(W)
     linalg: Any = xp.linalg
     tolerance = checks.relative_tolerance(W)

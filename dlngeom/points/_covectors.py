@@ -155,7 +155,7 @@ def is_operator(covector: Covector) -> bool:
 
 
 def to_dense(covector: Covector) -> Array:
-    """Dense matrix of a covector, for results that are of that size."""
+    """Dense matrix of a covector, only for results of that size."""
     if isinstance(covector, LowRank):
         return dense(covector)
     if sparse.issparse(covector):

@@ -195,6 +195,6 @@ def carried_frames(factors: Sequence[Array], rank: int) -> Frames:
     q = [vt[..., :rank, :].mT, u[..., :rank]]
     for factor in factors[1:]:
         frame = factor @ (q[-1] / lam[..., None, :])
-        # One step of Newton and Schulz towards orthonormal columns.
+        # One Newton-Schulz step towards orthonormal columns.
         q.append(1.5 * frame - frame @ (frame.mT @ frame) / 2)
     return Frames(lam, tuple(q))

@@ -59,6 +59,11 @@ class Tangent(NamedTuple):
     --------
     dlngeom.SVD : The point.
     dlngeom.LowRank : Covector in factored form.
+
+    Notes
+    -----
+    B. Vandereycken, *Low-rank matrix completion by Riemannian optimization* (SIAM J. Optim. 23,
+    2013).
     """
 
     Up: Array

@@ -270,7 +270,7 @@ def _closed_form(at: _CheckedPlace) -> float:
 
 
 def _shadow(at: _CheckedPlace) -> float:
-    """Compare the retraction downstairs with the projected one of upstairs, to second order."""
+    """Compare the retraction downstairs with the projection of that upstairs, to second order."""
     Z, errors = cometric(at.space, at.point, at.covector[0]), []
     for t in _STEPS * at.size:
         step = rebuild(Z, [t * x for x in parts(Z)])

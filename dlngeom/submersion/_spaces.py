@@ -56,6 +56,10 @@ class Base(ABC):
     dlngeom.RiemannianSubmersion : The manifold upstairs.
     dlngeom.submersion.LiftedBase : The base of any submersion, computed by lifting.
     dlngeom.EndToEndGeometry : The base of balanced networks.
+
+    Notes
+    -----
+    Section 12.1 of Menon, *The geometry of the deep linear network*.
     """
 
     @property

@@ -87,7 +87,7 @@ def _scales(curvature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _collective_step(
     gas: Gas, x: np.ndarray, modes: np.ndarray, step: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
-    """Hamiltonian step along the modes; the other directions stay."""
+    """Hamiltonian step along the modes; the other directions stay fixed."""
     momentum = rng.standard_normal((len(x), modes.shape[1]))
     before = log_density(gas, x) - np.sum(momentum**2, axis=-1) / 2
     force, y = gradient(gas, x) @ modes, x

@@ -1,4 +1,4 @@
-r"""Limit laws of the singular values at equilibrium for large widths, as the semicircle law.
+r"""Limit laws of the singular values for large widths, the analogues of the semicircle law.
 
 In units of ``sqrt(kappa d / beta)`` the law of the singular values of ``d x d`` matrices with the
 energy ``1/2 tr W^T W`` tends to the measure that minimises
@@ -80,7 +80,7 @@ class ClosedLaw:
         return np.asarray(np.exp(self.log_quantile(u)))
 
     def density(self, s: Any) -> np.ndarray:
-        """Density, elementwise; its value at zero is infinite except for one layer."""
+        """Density, elementwise; at zero it is infinite for more than one layer."""
         s = np.asarray(s, dtype=np.float64)
         h = 1e-5 * np.maximum(s, 1e-300)
         return np.asarray((self.cdf(s + h) - self.cdf(s - h)) / (2 * h))
@@ -199,8 +199,8 @@ def limit_law(
     kappa : float
         Ratio of the noise of the observable to that of the gauge.
     potential : Potential
-        ``beta V / (kappa d)`` as a function of the ``sigma`` of the result.  The quadratic
-        potential is its own, if ``sigma`` is in units of ``sqrt(kappa d / beta)``.
+        ``beta V / (kappa d)`` as a function of ``sigma`` in the units of the result; by default
+        that of the quadratic energy in units of ``sqrt(kappa d / beta)``.
     nodes : int
         Number of charges, which are densest towards both edges.
 
@@ -230,7 +230,7 @@ def limit_law(
     if not nodes >= 10:
         raise ValueError(f"nodes={nodes!r}: it must be at least 10")
     v = np.arange(2 * nodes + 1) / (2 * nodes)
-    # Density finite in v at a soft edge above, where 1 - F is a power 3/2, and quadratic below.
+    # Levels are quadratic in v below and cubic above, where 1 - F vanishes like a power 3/2.
     levels = v * v * (6 - 8 * v + 3 * v * v)
     a, b = exponents(depth, kappa)
     gas = Gas(depth, a, b, 1.0, a / depth + b, np.diff(levels[::2]), True, potential)
