@@ -37,7 +37,7 @@ def end_to_end(point: Any, *, check_finite: bool = True) -> Array:
 
     See Also
     --------
-    dlngeom.dense : Dense matrix of a point or a tangent vector.
+    dlngeom.points.dense : Dense matrix of a point or a tangent vector.
     dlngeom.network.differential : The derivative.
     dlngeom.DeepLinearNetwork : The submersion of balanced networks by this map.
 
@@ -82,7 +82,7 @@ def singular_values(point: Any) -> Array:
     See Also
     --------
     dlngeom.network.effective_rank : Their effective number.
-    dlngeom.svd : Singular vectors too.
+    dlngeom.points.svd : Singular vectors too.
 
     Notes
     -----
@@ -167,7 +167,7 @@ def invariants(point: Frames | Sequence[Array], *, check_finite: bool = True) ->
     See Also
     --------
     dlngeom.points.polar_coordinates : Coordinates of layers that contain the invariants.
-    dlngeom.nearest_balanced : A balanced network near layers that are not balanced.
+    dlngeom.points.nearest_balanced : A balanced network near layers that are not balanced.
 
     Notes
     -----

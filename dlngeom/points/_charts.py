@@ -66,7 +66,7 @@ def polar_chart(
     --------
     dlngeom.points.polar_coordinates : The inverse.
     dlngeom.points.left_polar_chart : The chart from the last layer down.
-    dlngeom.factors : The chart of balanced networks by singular values.
+    dlngeom.points.factors : The chart of balanced networks by singular values.
 
     Notes
     -----
@@ -261,7 +261,7 @@ def _check_step(step: _Step, W: Array, Q: Array, G: Array | None) -> None:
 
 
 def _root(W: Array, G: Array | None, square: str) -> tuple[Array, Array, Array]:
-    """Spectrum and eigenvectors of ``sqrt(W W^T - G)``, and the bound below which a root is zero."""
+    """Spectrum and eigenvectors of ``sqrt(W W^T - G)``, and the bound below which roots vanish."""
     xp = namespace(W)
     linalg: Any = xp.linalg
     tolerance = checks.relative_tolerance(W)

@@ -63,8 +63,8 @@ def svd(W: Array, rank: int | None = None) -> SVD:
 
     See Also
     --------
-    dlngeom.dense : The inverse.
-    dlngeom.frames : The factorisation upstairs.
+    dlngeom.points.dense : The inverse.
+    dlngeom.points.frames : The factorisation upstairs.
 
     Notes
     -----
@@ -105,7 +105,7 @@ def factors(point: Frames) -> tuple[Array, ...]:
 
     See Also
     --------
-    dlngeom.frames : The inverse.
+    dlngeom.points.frames : The inverse.
     dlngeom.points.polar_chart : The chart of networks with arbitrary invariants.
     dlngeom.network.end_to_end : Product of the layers.
 
@@ -141,9 +141,9 @@ def frames(factors: Sequence[Array], rank: int | None = None) -> Frames:
 
     See Also
     --------
-    dlngeom.factors : The inverse.
-    dlngeom.nearest_balanced : Frames for layers that are not balanced.
-    dlngeom.svd : The factorisation downstairs.
+    dlngeom.points.factors : The inverse.
+    dlngeom.points.nearest_balanced : Frames for layers that are not balanced.
+    dlngeom.points.svd : The factorisation downstairs.
 
     Notes
     -----

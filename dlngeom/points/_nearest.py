@@ -46,7 +46,7 @@ def nearest_balanced(
 
     See Also
     --------
-    dlngeom.frames : Frames of layers that are balanced.
+    dlngeom.points.frames : Frames of layers that are balanced.
     dlngeom.network.invariants : Zero if and only if layers are balanced.
 
     Notes

@@ -27,7 +27,7 @@ class SVD(NamedTuple):
 
     See Also
     --------
-    dlngeom.svd : SVD of a dense matrix.
+    dlngeom.points.svd : SVD of a dense matrix.
     dlngeom.Frames : A point upstairs.
     dlngeom.Tangent : Tangent vector at such a point.
 
@@ -85,7 +85,7 @@ class LowRank(NamedTuple):
     See Also
     --------
     dlngeom.Tangent : Tangent vector in factored form.
-    dlngeom.dense : Dense matrix of either.
+    dlngeom.points.dense : Dense matrix of either.
     """
 
     U: Array
@@ -107,8 +107,8 @@ class Frames(NamedTuple):
 
     See Also
     --------
-    dlngeom.frames : Frames of balanced layers.
-    dlngeom.factors : Layers of these frames.
+    dlngeom.points.frames : Frames of balanced layers.
+    dlngeom.points.factors : Layers of these frames.
     dlngeom.SVD : A point downstairs.
 
     Notes
@@ -142,7 +142,7 @@ def dense(value: SVD | LowRank | Frames | tuple[SVD, Tangent]) -> Array:
 
     See Also
     --------
-    dlngeom.svd : SVD of a dense matrix.
+    dlngeom.points.svd : SVD of a dense matrix.
     dlngeom.network.end_to_end : Dense end-to-end matrix of layers.
 
     Notes

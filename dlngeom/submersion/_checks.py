@@ -68,11 +68,11 @@ def check_submersion(space: RiemannianSubmersion, point: Point, rng: Seed) -> di
     ValueError
         If properties fail, with the error and the limit of each, or if the point does not fit.
     TypeError
-        If ``space`` is not a :class:`RiemannianSubmersion`.
+        If ``space`` is not a ``RiemannianSubmersion``.
 
     See Also
     --------
-    dlngeom.RiemannianSubmersion : The interface.
+    dlngeom.submersion.RiemannianSubmersion : The interface.
     dlngeom.geomstats.from_bundle : Submersion from a fiber bundle of geomstats.
 
     Notes

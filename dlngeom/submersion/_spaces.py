@@ -53,7 +53,7 @@ class Base(ABC):
 
     See Also
     --------
-    dlngeom.RiemannianSubmersion : The manifold upstairs.
+    dlngeom.submersion.RiemannianSubmersion : The manifold upstairs.
     dlngeom.submersion.LiftedBase : The base of any submersion, computed by lifting.
     dlngeom.EndToEndGeometry : The base of balanced networks.
 
@@ -94,7 +94,7 @@ class RiemannianSubmersion(ABC):
 
     See Also
     --------
-    dlngeom.Base : The manifold downstairs.
+    dlngeom.submersion.Base : The manifold downstairs.
     dlngeom.check_submersion : Numerical check of an implementation.
     dlngeom.DeepLinearNetwork : Balanced networks over their end-to-end matrices.
 
@@ -195,7 +195,7 @@ class LiftedBase(Base):
 
     See Also
     --------
-    dlngeom.Base : The interface.
+    dlngeom.submersion.Base : The interface.
     dlngeom.EndToEndGeometry : The base of balanced networks, in closed form.
 
     Notes
