@@ -1,4 +1,4 @@
-"""Figures; matplotlib is imported when one is drawn."""
+"""Figures of the command ``dlngeom``; matplotlib is imported when one is drawn."""
 
 from __future__ import annotations
 
@@ -19,29 +19,34 @@ _Entry = tuple[float, float, str, NumpyArray | None]
 
 _MARKS = {"minimum": ("o", "C0", "full"), "saddle": ("s", "C1", "none")}
 
-# Chains whose energy is traced.
+# Number of chains whose energy is plotted.
 _TRACES = 6
 
 
 def completion_figure(
     observed: NumpyArray, completed: NumpyArray, error: NumpyArray, singular_values: NumpyArray
 ) -> Figure:
-    """Draw a completion: observed and completed matrix, error, and singular values in time.
+    """Draw a completion: observed and completed matrix, error, and course of singular values.
 
     Parameters
     ----------
     observed : array (m, n)
-        NaN where an entry is missing.
+        Observed entries, NaN where one is missing.
     completed : array (m, n)
+        Completed matrix.
     error : array (m, n)
         Prediction minus truth, NaN where the truth is unknown.
     singular_values : array (iterations + 1, r)
-        Course of the singular values of the low-rank part.
+        Singular values of the low-rank part, at the start and after each iteration.
 
     Returns
     -------
     matplotlib.figure.Figure
         Independent of pyplot's state.
+
+    See Also
+    --------
+    dlngeom.completion.complete : The completion.
     """
     from matplotlib.figure import Figure
 
@@ -80,7 +85,7 @@ def _picture(
 def _masked_picture(
     figure: Any, axes: Any, values: NumpyArray, title: str, colours: str, low: float, high: float
 ) -> None:
-    """Show a matrix whose missing entries have a colour of their own."""
+    """Show a matrix with its missing entries in a separate colour."""
     from matplotlib import colormaps
 
     colormap = colormaps[colours].with_extremes(bad="#c6dbef" if colours == "gray" else "#d9d9d9")
@@ -89,7 +94,7 @@ def _masked_picture(
 
 
 def _course(axes: Any, singular_values: NumpyArray) -> None:
-    """Singular values against iterations; they leave the small start one after the other."""
+    """Plot singular values against iterations, on a logarithmic scale."""
     from matplotlib import colormaps
 
     count = singular_values.shape[1]
@@ -117,15 +122,22 @@ def sample_figure(
     Parameters
     ----------
     mean, deviation : array (m, n)
+        Posterior mean and standard deviation of each entry.
     levels : array (tests,)
-        Posterior predictive probabilities of at most the truth.
+        Posterior predictive distribution function of each held-out entry, at its true value.
     steps : array (draw,)
+        Number of steps from the end of the burn-in to each draw.
     energy : array (chain, draw)
+        Energies of the draws.
 
     Returns
     -------
     matplotlib.figure.Figure
         Independent of pyplot's state.
+
+    See Also
+    --------
+    dlngeom.langevin.riemannian_langevin : The diffusion that samples a posterior.
     """
     from matplotlib.figure import Figure
 
@@ -145,7 +157,7 @@ def sample_figure(
 def _posterior_picture(
     figure: Any, axes: Any, values: NumpyArray, title: str, colours: str, low: float, high: float
 ) -> None:
-    """Show a statistic of a posterior; its label says which."""
+    """Show a posterior statistic, with a colour bar that is labelled after the title."""
     extend = "both" if low else "max"
     bar = _picture(figure, axes, values, colours, (low, high), extend)
     bar.set_label("standard deviation" if "deviation" in title else "value")
@@ -191,12 +203,17 @@ def landscape_figure(entries: Sequence[_Entry]) -> Figure:
     Parameters
     ----------
     entries : sequence of (depth, beta, kind, point)
-        ``kind`` is ``"minimum"``, ``"saddle"`` or the reason why there is no point.
+        ``kind`` is ``"minimum"``, ``"saddle"`` or, where ``point`` is None, the reason for it.
 
     Returns
     -------
     matplotlib.figure.Figure
         Independent of pyplot's state.
+
+    See Also
+    --------
+    dlngeom.thermodynamics.landscape.local_minima : Search for the minima.
+    dlngeom.thermodynamics.landscape.critical_points : Search for saddles too.
     """
     from matplotlib.figure import Figure
 

@@ -1,8 +1,8 @@
 r"""The weights :math:`w_N` of the depth-N metric, their limits, and sums over layers.
 
-Everything downstairs is a function of one kernel of two singular values.  It is computed
-from the logarithm of their ratio, never from a difference of powers, so ties, zeros and
-extreme ratios are ordinary arguments.
+The geometry downstairs is a function of one kernel of two singular values.  It is computed from
+the logarithm of their ratio, never from a difference of powers, so it is accurate at ties, zeros
+and extreme ratios.
 """
 
 from __future__ import annotations
@@ -46,8 +46,13 @@ def weights(a: Array, b: Array, depth: float) -> Array:
     Raises
     ------
     ValueError
-        If ``depth`` is no integer >= 1 and not ``inf``, or ``a`` and ``b`` are not both float32 or
-        both float64.
+        If ``depth`` is neither an integer >= 1 nor ``inf``, or ``a`` and ``b`` are not both float32
+        or both float64.
+
+    See Also
+    --------
+    dlngeom.endtoend.cometric : The operator with these eigenvalues.
+    dlngeom.endtoend.log_volume_density : Sum of the logarithms of the weights.
 
     Notes
     -----
@@ -110,7 +115,7 @@ def _partial_weights(a: Array, b: Array, share: Array, depth: float) -> Array:
 
 
 def _zero_pair(large: Array, share: Array, depth: float) -> Array:
-    """One for the single layer whose exponents both vanish, at ``a = b = 0``."""
+    """Weight at ``a = b = 0``: one for a single layer, whose exponents vanish, else zero."""
     xp = namespace(large)
     if depth == math.inf:
         return xp.zeros_like(large)
@@ -119,7 +124,7 @@ def _zero_pair(large: Array, share: Array, depth: float) -> Array:
 
 
 def _larger_and_log_ratio(a: Array, b: Array) -> tuple[Array, Array]:
-    """Return ``max(a, b)`` and ``log(min/max)``, hugely negative where only the smaller is zero."""
+    """Return ``max(a, b)`` and ``log(min/max)``, finite even where only the smaller is zero."""
     xp = namespace(a, b)
     large, small = xp.maximum(a, b), xp.minimum(a, b)
     one = xp.ones_like(large)
@@ -129,7 +134,7 @@ def _larger_and_log_ratio(a: Array, b: Array) -> tuple[Array, Array]:
     # Below the normal range the quotient has lost digits that the two logarithms still have.
     far = xp.log(xp.where(small == 0, one, small)) - xp.log(xp.where(large == 0, one, large))
     log_ratio = xp.where(normal, near, far)
-    # Finite, since minus infinity times a share of zero is no number.
+    # Finite, since minus infinity times a share of zero is NaN.
     infinite = -0.25 * float(xp.finfo(large.dtype).max)
     log_ratio = xp.where((small == 0) & (large > 0), infinite * one, log_ratio)
     return large, xp.where(large == 0, xp.zeros_like(log_ratio), log_ratio)

@@ -1,1 +1,1 @@
-"""What every room stands on: arrays, checks, vectors, trajectories, differential equations."""
+"""Shared foundations: arrays, checks, vectors, trajectories, differential equations."""

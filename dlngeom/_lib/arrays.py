@@ -1,4 +1,4 @@
-"""Array namespaces, random generators and the few linear-algebra idioms the core shares."""
+"""Array namespaces, random generators and the linear-algebra idioms of the whole core."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def namespace(*arrays: Array) -> ModuleType:
     Raises
     ------
     TypeError
-        If the arguments come from different libraries, or are no arrays at all.
+        If the arguments come from different libraries, or are not arrays.
     """
     if arrays and all(type(a) is np.ndarray for a in arrays):
-        return _NUMPY  # Most calls by far, and small arrays notice the time of a search.
+        return _NUMPY  # Most calls by far, and a search would take longer than small arrays do.
     try:
         xp: ModuleType = array_api_compat.array_namespace(*arrays)
     except TypeError as error:
@@ -79,14 +79,14 @@ def as_generator(rng: Seed) -> np.random.Generator:
 
 
 def together(*values: Any) -> tuple[Array, ...]:
-    """Turn Python numbers into arrays like the first array among ``values``, numpy if none is."""
+    """Turn Python numbers into arrays like the first array in ``values``, or else of numpy."""
     like = next((x for x in values if not isinstance(x, (int, float))), np.zeros(()))
     return tuple(constant(x, like) if isinstance(x, (int, float)) else x for x in values)
 
 
 def to_numpy(x: Array) -> np.ndarray:
     """Copy of an array of any library, or the array itself if it is numpy's."""
-    # Only torch refuses to leave its device, or a graph of derivatives, by itself.
+    # Only torch has to be told to leave its device and its graph of derivatives.
     return np.asarray(x.detach().cpu() if array_api_compat.is_torch_array(x) else x)
 
 
@@ -123,7 +123,7 @@ def inner(x: Array, y: Array) -> Array:
     if x.shape != y.shape:
         return xp.sum(x * y, axis=(-2, -1))
     flat = (*x.shape[:-2], x.shape[-2] * x.shape[-1])
-    return xp.vecdot(xp.reshape(x, flat), xp.reshape(y, flat))  # Without a product in between.
+    return xp.vecdot(xp.reshape(x, flat), xp.reshape(y, flat))  # No temporary array of products.
 
 
 def norm(x: Array) -> Array:
@@ -137,12 +137,12 @@ def project_out(q: Array, x: Array) -> Array:
 
 
 def remainder(q: Array, x: Array, inside: Array) -> Array:
-    """Return the same as :func:`project_out` where ``inside = q^T x`` is known."""
+    """Return ``(I - q q^T) x`` from the known product ``inside = q^T x``."""
     return x * 0 if is_square(q) else x - q @ inside
 
 
 def is_square(q: Array) -> bool:
-    """Whether the columns of a frame span the whole space, so that nothing lies across them."""
+    """Whether the columns of a frame span the whole space."""
     return bool(q.shape[-2] == q.shape[-1])
 
 
@@ -155,12 +155,12 @@ def polar(x: Array) -> Array:
 
 
 def polar_of_expansion(x: Array) -> Array:
-    """:func:`polar` where no singular value is below one: products instead of decompositions.
+    """Polar factor of tall matrices whose singular values are at least one, by products.
 
-    Each matrix of a numpy batch is treated alike, whatever the others are.
+    In a numpy batch the result for a matrix does not depend on the others.
     """
     if not isinstance(x, np.ndarray):
-        # Without a branch on values: what one eigenvalue problem leaves is near enough to one.
+        # No branch on values: after one eigenvalue problem the singular values are near one.
         y = x @ _inverse_root(x.mT @ x)
         shift = (15 / 8) * identity(x.shape[-1], x)
         for _ in range(_NEWTON_SCHULZ):
@@ -193,12 +193,12 @@ def _near_inverse_root(gram: np.ndarray, bound: np.ndarray) -> np.ndarray:
 
 
 def _contraction(gram: Array, shift: Array) -> Array:
-    """Polynomial of third order that brings singular values near one nearer to it."""
+    """Factor ``(15 - 10 G + 3 G^2)/8`` that moves singular values near one closer to one."""
     return shift + gram @ ((3 / 8) * gram) - (10 / 8) * gram
 
 
 def _inverse_root(gram: Array) -> Array:
-    """Inverse square root where no eigenvalue is below one, but rounding may have made it so."""
+    """Inverse square root of matrices whose eigenvalues are at least one up to rounding."""
     xp: Any = namespace(gram)
     values, vectors = xp.linalg.eigh(gram)
     safe = xp.maximum(values, xp.ones_like(values))

@@ -1,4 +1,4 @@
-"""Checks of shapes, dtypes and values at public entry points: one clear error each."""
+"""Checks of shapes, dtypes and values at public entry points, with one clear error each."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def depth(value: float, *, infinite: bool = True) -> float:
-    """Return a valid depth: an integer >= 1, or ``inf`` where that has a meaning."""
+    """Return a valid depth: an integer >= 1, or ``inf`` where allowed."""
     if isinstance(value, numbers.Real) and value == math.inf:
         if infinite:
             return math.inf
@@ -45,7 +45,7 @@ def depth(value: float, *, infinite: bool = True) -> float:
 
 
 def rank(value: int | None, *sizes: int) -> int:
-    """Return a valid rank between 1 and the smallest of ``sizes``, the default."""
+    """Return a valid rank, at most the smallest of ``sizes``, which is the default."""
     largest = min(sizes)
     if value is None:
         return largest
@@ -72,7 +72,7 @@ def widths(values: Sequence[int]) -> tuple[int, ...]:
 
 
 def relative_tolerance(x: Array) -> float:
-    """How far a point may lie off a manifold: 1e-8 relative, 1e-3 in float32."""
+    """Largest relative distance of a point from its manifold: 1e-8, or 1e-3 in float32."""
     return 1e-8 if namespace(x).finfo(x.dtype).eps < 1e-10 else 1e-3
 
 
@@ -106,7 +106,7 @@ def batches_agree(name: str, *arrays: tuple[Array, int]) -> None:
 
 
 def same_dtype(name: str, *arrays: Array) -> None:
-    """Require one dtype."""
+    """Require all arrays to have the same dtype."""
     first = arrays[0].dtype
     if all(x.dtype is first or x.dtype == first for x in arrays[1:]):
         return
@@ -122,7 +122,7 @@ def positive(name: str, value: float) -> None:
 
 
 def finite(name: str, x: Array) -> None:
-    """Require finite entries; the error names the first that is not."""
+    """Require finite entries; the error names the first one that is not finite."""
     xp = namespace(x)
     bad = ~xp.isfinite(x)
     if not bool(xp.any(bad)):

@@ -1,4 +1,4 @@
-"""Logarithms of the volumes of spheres, orthogonal groups and Stiefel manifolds."""
+"""Volumes of spheres, orthogonal groups and Stiefel manifolds; random frames and spectra."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def log_orthogonal_volume(size: int) -> float:
 
 
 def log_stiefel_volume(rank: int, size: int) -> float:
-    r"""Logarithm of the volume of orthonormal ``r``-frames of ``R^d``, as a quotient of ``O_d``.
+    r"""Logarithm of the volume of the Stiefel manifold ``St(r, d)``, as a quotient of ``O_d``.
 
     .. math:: \mathrm{vol}\, St(r, d) = \mathrm{vol}\, O_d / \mathrm{vol}\, O_{d-r}
     """

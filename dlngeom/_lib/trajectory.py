@@ -1,4 +1,4 @@
-"""Points and observed quantities along paths, one array each for all chains and saved times."""
+"""Trajectories: points and observed quantities of all chains at all saved times."""
 
 from __future__ import annotations
 
@@ -26,14 +26,19 @@ class Trajectory:
     times : numpy array (draw,)
         Saved times, the initial one included.
     points : array (chain, draw, ...), or tuple of such arrays
-        Saved points; of the kind that the run started from.
+        Saved points, of the same kind as the initial point.
     observed : dict
-        Name to array ``(chain, draw, ...)``, or to a tuple of such arrays.
+        Array ``(chain, draw, ...)``, or tuple of such arrays, for each name.
     events : tuple
-        For each event ``(times, points)``: when it happened, and the points then, as arrays
-        ``(chain, event, ...)``.
+        ``(times, points)`` for each event: when it occurred, and the points ``(chain, event, ...)``
+        at these times.
     at : callable or None
-        Interpolant from a time to points ``(chain, ...)``, if dense output was asked for.
+        Interpolant from a time to points ``(chain, ...)``, if dense output was requested.
+
+    See Also
+    --------
+    dlngeom.flow.gradient_flow : Flow that returns a trajectory.
+    dlngeom.langevin.riemannian_langevin : Diffusion that returns a trajectory.
     """
 
     times: np.ndarray
@@ -43,12 +48,16 @@ class Trajectory:
     at: Callable[[float], Any] | None = field(default=None, repr=False)
 
     def to_xarray(self) -> Any:
-        """Observed quantities and points as an ``xarray.Dataset`` over ``chain`` and ``draw``.
+        """Return points and observed quantities as a dataset over ``chain`` and ``draw``.
+
+        Returns
+        -------
+        xarray.Dataset
 
         Raises
         ------
         ImportError
-            If xarray, of the extra ``dlngeom[xarray]``, is not installed.
+            If xarray is not installed; it comes with ``dlngeom[xarray]``.
         ValueError
             If two variables would have the same name.
         """
@@ -71,7 +80,7 @@ class Trajectory:
         return xarray.Dataset(variables, coordinates)
 
     def diagnostics(self, names: Sequence[str] | None = None) -> dict[str, Any]:
-        """Tell whether chains have mixed: R-hat, and effective sample sizes of bulk and tails.
+        """Convergence diagnostics: R-hat, and effective sample sizes of bulk and tails.
 
         Parameters
         ----------
@@ -87,7 +96,12 @@ class Trajectory:
         Raises
         ------
         ImportError
-            If arviz-stats, of the extra ``dlngeom[xarray]``, is not installed.
+            If arviz-stats is not installed; it comes with ``dlngeom[xarray]``.
+
+        Notes
+        -----
+        A. Vehtari et al., *Rank-normalization, folding, and localization: an improved R-hat*
+        (Bayesian Analysis 16, 2021).
         """
         try:
             from arviz_stats.base.array import array_stats
@@ -113,7 +127,7 @@ class Trajectory:
 
 
 def _named(name: str, value: Any) -> list[tuple[str, np.ndarray]]:
-    """Arrays in a nested tuple, each with the name of its place."""
+    """Arrays of a nested tuple, each with a name built from its position."""
     if not isinstance(value, tuple):
         return [(name, to_numpy(value))]
     labels = getattr(value, "_fields", range(len(value)))
@@ -130,7 +144,7 @@ def observe_along(points: Sequence[Any], functions: Observe, chains: int) -> dic
     Raises
     ------
     ValueError, TypeError
-        If a value has no leading chain axis, or is no array.
+        If a value has no leading chain axis, or is not an array.
     """
     observed = {}
     for name, function in functions.items():

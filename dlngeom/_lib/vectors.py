@@ -53,7 +53,7 @@ def rebuild(like: Vector, arrays: Sequence[Array]) -> Vector:
 
 
 def batch_axes(value: Vector, like: Vector) -> int:
-    """Count the leading axes of a value beyond those of a single one like it."""
+    """Count the batch axes of ``value``, given a single value ``like`` without any."""
     return int(parts(value)[0].ndim) - int(parts(like)[0].ndim)
 
 
@@ -72,7 +72,7 @@ def scale(factor: Any, vector: Vector) -> Vector:
 
 
 def coordinates(vector: Vector, batch: int = 0) -> Array:
-    """Real coordinates ``(..., size)`` after ``batch`` leading axes, orthonormal for the metric."""
+    """Orthonormal real coordinates ``(..., size)`` of vectors with ``batch`` leading axes."""
     xp = namespace(*parts(vector))
     columns = []
     for x in parts(vector):
@@ -101,7 +101,7 @@ def from_coordinates(values: Array, like: Vector, batch: int = 0) -> Vector:
 
 
 def unit_vector(index: int, like: Vector, batch: int = 0) -> Vector:
-    """Vector whose coordinate ``index`` is one, and the others zero."""
+    """Vector whose coordinate ``index`` is one and whose other coordinates are zero."""
     flat = coordinates(like, batch)
     xp = namespace(flat)
     chosen = xp.arange(flat.shape[-1]) == index
@@ -109,7 +109,7 @@ def unit_vector(index: int, like: Vector, batch: int = 0) -> Vector:
 
 
 def norm(vector: Vector, batch: int = 0) -> Array:
-    """Euclidean norm after ``batch`` leading axes."""
+    """Euclidean norm of vectors with ``batch`` leading axes."""
     flat = coordinates(vector, batch)
     xp = namespace(flat)
     return xp.sqrt(xp.sum(flat * flat, axis=-1))
@@ -139,5 +139,5 @@ def without_chain(value: Any) -> Any:
 
 
 def first_array(point: Any) -> Array:
-    """Return some array of a point, for its library and batch shape."""
+    """First array of a point, which shows its library and batch shape."""
     return parts(point)[0]

@@ -1,7 +1,7 @@
 """Geometry upstairs: the manifold of balanced networks with the Frobenius metric.
 
-Points are :class:`~dlngeom.Frames`, vectors tuples of layers.  Begin with
-:func:`tangent_projection` and :func:`retraction`.  The twin downstairs is
+Points are :class:`~dlngeom.Frames`, vectors are tuples of layers.  Begin with
+:func:`tangent_projection` and :func:`retraction`.  The geometry downstairs is
 :mod:`dlngeom.endtoend`.
 """
 

@@ -72,7 +72,7 @@ def balance_defect(at: Balance, core: Array) -> Array:
 
 
 def correct(at: Balance, S: Array) -> Array:
-    """Cores ``lam_k S_{p-1} - S_p lam_l`` that multipliers ``S_1, ..., S_{N-1}`` span."""
+    """Cores ``lam_k S_{p-1} - S_p lam_l`` of multipliers ``S_1, ..., S_{N-1}``."""
     xp = namespace(S)
     if not S.shape[-3]:
         return xp.zeros_like(at.row * at.column)
@@ -116,7 +116,7 @@ def _fast_sine_transform(x: Array) -> Array:
 
 
 class Rotations(NamedTuple):
-    """Motion of a balanced network in its frames.
+    """Velocity of a balanced network in its frames.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ class Rotations(NamedTuple):
     h : array (..., r, r)
         Symmetric velocity of ``Lam``.
     rate : array (..., N, r, r)
-        Differences of ``omega``.
+        Differences ``Omega_p - Omega_{p-1}``.
     """
 
     omega: Array
@@ -144,13 +144,13 @@ def rotations(lam: Array, core: Array) -> Rotations:
     Returns
     -------
     Rotations
-        ``omega`` has mean zero over the frames, which is smooth at repeated ``lam``.
+        With ``omega`` of mean zero over the frames, a choice that is smooth at repeated ``lam``.
     """
     xp = namespace(lam, core)
     row, column = lam[..., :, None], lam[..., None, :]
     rate = (core - core.mT) / (row + column)[..., None, :, :]
     omega = _centred_sums(rate)
-    # The mean of the rotations on both sides of a layer, since all of them add up to zero.
+    # Mean over layers of the rotations on both sides, since all of them add up to zero.
     middle = -(omega[..., 0, :, :] + omega[..., -1, :, :]) / (2 * core.shape[-3])
     h = symmetric(xp.mean(core, axis=-3)) - (column - row) * middle
     return Rotations(omega, h, rate)

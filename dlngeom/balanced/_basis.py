@@ -54,7 +54,7 @@ def _powers(a: Array, b: Array, s: np.ndarray, depth: int) -> Array:
 
 
 def turning_basis(frame: Array, scale: float) -> Array:
-    """Directions ``L`` of one frame, ``((d - r) r, d, r)`` per point, times ``scale``."""
+    """Directions ``L`` out of the span of a frame, ``(..., (d - r) r, d, r)``, times ``scale``."""
     xp = namespace(frame)
     d, r = frame.shape[-2:]
     linalg: Any = xp.linalg

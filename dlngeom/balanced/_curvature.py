@@ -1,7 +1,7 @@
 """Second fundamental form, integrability tensor and curvature of the balanced networks.
 
-Curvature is that of a submanifold, by the equation of Gauss.  Points are
-:class:`~dlngeom.Frames`, vectors tuples of ``N`` arrays, input layer first.
+The curvature follows from the equation of Gauss for submanifolds.  Points are
+:class:`~dlngeom.Frames`, vectors are tuples of ``N`` arrays, input layer first.
 """
 
 from __future__ import annotations
@@ -49,13 +49,23 @@ def second_fundamental_form(frames: Frames, X: Sequence[Array], Y: Sequence[Arra
     ------
     ValueError
         If frames are not orthonormal or shapes do not fit.
+
+    See Also
+    --------
+    dlngeom.balanced.weingarten : The adjoint map.
+    dlngeom.endtoend.christoffel : The connection downstairs.
+
+    Notes
+    -----
+    The normal part of the acceleration of curves in the chart (5.16), (5.20) of Menon, *The
+    geometry of the deep linear network*.
     """
     frames = check_frames(frames)
     return second_form(frames, tuple(X), tuple(Y))
 
 
 def second_form(frames: Frames, X: Sequence[Array], Y: Sequence[Array]) -> Layers:
-    """Unchecked :func:`second_fundamental_form`, by polarising the acceleration of curves."""
+    """Unchecked :func:`second_fundamental_form`, by polarisation of ``II(V, V)``."""
     both = normal_acceleration(frames, combine(1.0, X, 1.0, Y))
     apart = normal_acceleration(frames, combine(1.0, X, -1.0, Y))
     bent: Layers = combine(0.25, both, -0.25, apart)
@@ -79,7 +89,7 @@ def normal_acceleration(frames: Frames, V: Sequence[Array]) -> Layers:
 
 
 def integrability_tensor(frames: Frames, X: Sequence[Array], Y: Sequence[Array]) -> Layers:
-    r"""O'Neill's tensor of the submersion to end-to-end matrices.
+    r"""O'Neill's integrability tensor of the submersion to end-to-end matrices.
 
     .. math:: A_X Y = P_v \nabla_{P_h X} P_h Y + P_h \nabla_{P_h X} P_v Y
 
@@ -99,12 +109,17 @@ def integrability_tensor(frames: Frames, X: Sequence[Array], Y: Sequence[Array])
     ValueError
         If frames are not orthonormal or shapes do not fit.
 
+    See Also
+    --------
+    dlngeom.endtoend.curvature : What the tensor adds to the curvature downstairs.
+    dlngeom.geomstats.BalancedBundle : The fiber bundle for geomstats.
+
     Notes
     -----
-    B. O'Neill, *The fundamental equations of a submersion* (1966).  Gauge rotations
-    ``omega W`` are linear in the network and isometric, so for horizontal vectors
-    ``<A_X Y, omega W> = -<Y, omega X>``, a solve along depth, and ``A_X (omega W)`` is the
-    horizontal part of ``omega X``.
+    B. O'Neill, *The fundamental equations of a submersion* (1966).  Infinitesimal gauge rotations
+    ``omega W`` are linear in the network ``W`` and isometric.  Hence for horizontal vectors
+    ``<A_X Y, omega W> = -<Y, omega X>``, which a solve along depth turns into ``A_X Y``, and
+    ``A_X (omega W)`` is the horizontal part of ``omega X``.
     """
     return integrability(check_frames(frames), X, Y)
 
@@ -120,13 +135,13 @@ def integrability(frames: Frames, X: Sequence[Array], Y: Sequence[Array]) -> Lay
 
 
 def _from_horizontal(frames: Frames, X: TangentInFrames, Y: TangentInFrames) -> TangentInFrames:
-    """Vertical ``A_X Y`` of horizontal vectors."""
+    """Vertical ``A_X Y`` of two horizontal vectors."""
     at = balance(frames.lam, len(frames.q) - 1)
     above = X.core.mT[..., 1:, :, :] @ Y.core[..., 1:, :, :]
     below = Y.core[..., :-1, :, :] @ X.core.mT[..., :-1, :, :]
     turning = above - below
     if turning.shape[-3]:
-        # Only the two ends of a horizontal vector leave the span of their frames.
+        # Along a horizontal vector only the two end frames move out of their span.
         last = constant([p == turning.shape[-3] - 1 for p in range(turning.shape[-3])], frames.lam)
         first = constant([p == 0 for p in range(turning.shape[-3])], frames.lam)
         high = (X.perp[-1].mT @ Y.perp[-1])[..., None, :, :]
@@ -161,21 +176,27 @@ def curvature(frames: Frames, X: Sequence[Array], Y: Sequence[Array], Z: Sequenc
     ----------
     frames : Frames
     X, Y, Z : sequence of N arrays (..., d_p, d_{p-1})
-        Tangent vectors.
+        Tangent vectors; components off the tangent space are ignored.
 
     Returns
     -------
     tuple of N arrays (..., d_p, d_{p-1})
-        In the convention of :func:`curvature`.
+        ``<R(X, Y) Y, X>`` is the sectional curvature of orthonormal vectors.
 
     Raises
     ------
     ValueError
         If frames are not orthonormal or shapes do not fit.
 
+    See Also
+    --------
+    dlngeom.endtoend.curvature : The curvature downstairs.
+    dlngeom.balanced.weingarten : The Weingarten map.
+    dlngeom.geomstats.BalancedMatrices : The manifold for geomstats.
+
     Notes
     -----
-    The equation of Gauss, with :func:`dlngeom.balanced.weingarten`.
+    The equation of Gauss in a flat space; ``W`` is the Weingarten map.
     """
     frames = check_frames(frames)
     X, Y, Z = tuple(X), tuple(Y), tuple(Z)

@@ -45,9 +45,9 @@ def polar_move(frame: Array, omega: Array, perp: Array, lam: Array) -> Array:
 
 
 def fast_move(frame: Array, omega: Array, perp: Array, lam: Array) -> Array:
-    """Like :func:`polar_move` to second order, by a Cayley transform where there is no ``L``.
+    """Agree with :func:`polar_move` to second order, by a Cayley transform of square frames.
 
-    Rounding leaves it orthonormal up to ``eps |Om|``.
+    The result is orthonormal up to ``eps |Om|``.
     """
     if not is_square(frame):
         return polar_move(frame, omega, perp, lam)
@@ -65,9 +65,10 @@ def turned(
     *,
     ends_only: bool = False,
 ) -> Frames:
-    """Move ``Lam`` by ``h``, of any sign, and the frames by rotations and out of their span.
+    """Move ``Lam`` by a symmetric ``h``, and the frames by rotations and out of their span.
 
-    With ``ends_only`` the inner frames stay behind, for a network seen from downstairs.
+    ``Lam + h`` may be indefinite.  With ``ends_only`` the inner frames stay fixed, which is enough
+    for the end-to-end matrix.
     """
     omega, h, _ = motion
     lam = frames.lam[..., None, :]
@@ -84,7 +85,7 @@ def turned(
 
 
 def signed_svd(H: Array) -> tuple[Array, Array, Array]:
-    """Singular values, descending, and vectors of a symmetric matrix, which differ by signs."""
+    """SVD of a symmetric matrix, descending; the left and right vectors differ by signs."""
     xp: Any = namespace(H)
     values, vectors = xp.linalg.eigh(H)
     sizes = xp.abs(values)
@@ -96,7 +97,10 @@ def signed_svd(H: Array) -> tuple[Array, Array, Array]:
 
 
 def acceleration(frames: Frames, V: TangentInFrames) -> AmbientInFrames:
-    """Second derivative at zero of ``t -> retract(frames, t V)``, without doubly normal parts."""
+    """Second derivative at zero of ``t -> retract(frames, t V)``.
+
+    Parts that map across the frames on both sides are left out.
+    """
     motion = rotations(frames.lam, V.core)
     omega, h, _ = motion
     lower_lam = frames.lam[..., :, None]
@@ -128,7 +132,7 @@ def corrected(
 ) -> tuple[Rotations, tuple[Array, ...]]:
     """Motion of ``V`` minus half the tangential acceleration of its curve.
 
-    The correction may be damped smoothly, at fourth order in ``V``, once it is as long as ``V``.
+    With ``damped`` a correction as long as ``V`` shrinks smoothly, an effect of fourth order.
     """
     motion = rotations(frames.lam, V.core)
     lam = frames.lam[..., None, :]
@@ -147,7 +151,7 @@ def corrected(
 
 
 def _damping(V: TangentInFrames, correction: TangentInFrames) -> Array:
-    """Half, and less where a correction exceeds the step that it corrects."""
+    """Share of a correction to apply: a half, and less where it is longer than the step."""
 
     def squared(x: TangentInFrames) -> Array:
         xp = namespace(x.core)
@@ -162,7 +166,7 @@ def _damping(V: TangentInFrames, correction: TangentInFrames) -> Array:
 
 
 def _perpendicular_acceleration(frames: Frames, motion: Rotations, K: list[Array]) -> list[Array]:
-    """Tangential acceleration out of the frames: the mean over the layers that a frame serves."""
+    """Tangential acceleration out of the frames, a mean over the layers next to each frame."""
     omega, h, _ = motion
     lower_lam, last = frames.lam[..., :, None], len(frames.q) - 1
     bent = []

@@ -55,6 +55,15 @@ def dimension(widths: Sequence[int], rank: int | None = None) -> int:
     ------
     ValueError
         If a width or the rank is out of range.
+
+    See Also
+    --------
+    dlngeom.balanced.orthonormal_frame : As many orthonormal tangent vectors.
+    dlngeom.DeepLinearNetwork : The submersion as a space.
+
+    Notes
+    -----
+    Parameters of the chart (5.15), (5.20) of Menon, *The geometry of the deep linear network*.
     """
     widths = checks.widths(widths)
     r = checks.rank(rank, *widths)
@@ -66,7 +75,8 @@ def tangent_projection(
 ) -> tuple[Array, ...]:
     r"""Orthogonal projection of an ambient vector on the tangent space.
 
-    .. math:: C_p \mapsto C_p - (\Lambda S_{p-1} - S_p \Lambda), \qquad S_p = S_p^T
+    .. math:: C_p \mapsto C_p - (\Lambda S_{p-1} - S_p \Lambda), \qquad S_p = S_p^T, \qquad
+              C_p = Q_p^T X_p Q_{p-1}
 
     Parameters
     ----------
@@ -84,9 +94,17 @@ def tangent_projection(
     ValueError
         If shapes do not fit, frames are not orthonormal or an entry is not finite.
 
+    See Also
+    --------
+    dlngeom.balanced.vertical_projection : Projection on the directions of the gauge.
+    dlngeom.balanced.horizontal_projection : Projection on their complement.
+    dlngeom.pymanopt.Balanced : The manifold for pymanopt.
+
     Notes
     -----
-    ``O(N r^2 log N)`` after the change of frame; smooth at repeated singular values.
+    Its image consists of the vectors (8.2) of Menon, *The geometry of the deep linear network*.
+    Parts across the frames are averaged over the layers next to each frame.  ``O(N r^2 log N)``
+    after the change of frame; smooth at repeated singular values.
 
     Examples
     --------
@@ -121,12 +139,23 @@ def vertical_projection(
     Returns
     -------
     tuple of N arrays (..., d_p, d_{p-1})
-        In the kernel of the differential of ``W_N ... W_1``; (8.21) for ``1 <= p <= N-1``.
+        In the kernel of the differential of ``W_N ... W_1``.
 
     Raises
     ------
     ValueError
         If shapes do not fit, frames are not orthonormal or an entry is not finite.
+
+    See Also
+    --------
+    dlngeom.balanced.horizontal_projection : Projection on the complement.
+    dlngeom.thermodynamics.entropy : Logarithm of the volume of the gauge orbit.
+    dlngeom.DeepLinearNetwork : The submersion as a space.
+
+    Notes
+    -----
+    Projection on the span of (8.21), ``1 <= p <= N-1``, of Menon, *The geometry of the deep linear
+    network*, with the sign corrected; ``C_p`` is as in :func:`tangent_projection`.
     """
     frames, X = _checked(frames, "X", X, check_finite)
     return assemble(frames, vertical_part(frames, resolve(frames, X)))
@@ -149,12 +178,23 @@ def horizontal_projection(
     Returns
     -------
     tuple of N arrays (..., d_p, d_{p-1})
-        Orthogonal to the gauge orbit; the space of (8.20), (8.23), (8.24).
+        Orthogonal to the gauge orbit.
 
     Raises
     ------
     ValueError
         If shapes do not fit, frames are not orthonormal or an entry is not finite.
+
+    See Also
+    --------
+    dlngeom.endtoend.cometric : The operator downstairs, from covectors to tangent vectors.
+    dlngeom.network.lifted_gradient : A gradient that is horizontal.
+    dlngeom.submersion.horizontal_projection : The projection in any submersion.
+
+    Notes
+    -----
+    Projection on the span of (8.20), (8.23) and (8.24) of Menon, *The geometry of the deep linear
+    network*.
     """
     frames, X = _checked(frames, "X", X, check_finite)
     return assemble(frames, horizontal_part(frames, resolve(frames, X)))
@@ -200,7 +240,7 @@ def vertical_part(frames: Frames, X: AmbientInFrames) -> TangentInFrames:
 
 
 def horizontal_part(frames: Frames, X: AmbientInFrames) -> TangentInFrames:
-    """Unchecked :func:`horizontal_projection` in frames: the solve without a symmetry."""
+    """Unchecked :func:`horizontal_projection` in frames: a solve with general multipliers."""
     at = _balance(frames)
     S = multipliers(at, balance_defect(at, X.core))
     perp = tangent_perpendicular(X)
@@ -215,7 +255,7 @@ def _balance(frames: Frames) -> Balance:
 def retraction(
     frames: Frames, V: Sequence[Array], *, order: int = 2, check_finite: bool = True
 ) -> Frames:
-    r"""Retract a tangent vector, exactly on the balanced manifold for every step.
+    r"""Retract a tangent vector to a network that is exactly balanced, however long the step.
 
     .. math:: Q_p \leftarrow \mathrm{polar}(Q_p + Q_p \Omega_p + L_p \Lambda^{-1}), \qquad
               \Lambda \leftarrow \Lambda + h
@@ -242,6 +282,17 @@ def retraction(
     ValueError
         If shapes do not fit, an entry is not finite or ``order`` is neither 1 nor 2.
 
+    See Also
+    --------
+    dlngeom.endtoend.retraction : The retraction downstairs.
+    dlngeom.pymanopt.Balanced : The manifold for pymanopt.
+    dlngeom.DeepLinearNetwork : The submersion as a space.
+
+    Notes
+    -----
+    The rotations ``Omega_p``, ``h`` and ``L_p`` are the velocity of the chart (5.16), (5.20) of
+    Menon, *The geometry of the deep linear network*.
+
     Examples
     --------
     >>> import numpy as np
@@ -266,7 +317,7 @@ def weingarten(
     .. math:: \langle \mathcal{W}(V, \nu), U \rangle = \langle \nu, \mathrm{II}(V, U) \rangle
 
     A normal vector is :math:`\nu_p = W_p S_{p-1} - S_p W_p + R_p` with symmetric multipliers
-    ``S_p`` and, below full rank, ``R_p`` that maps the complement of ``Q_{p-1}`` to that of
+    ``S_p`` and, below full rank, a map ``R_p`` from the complement of ``Q_{p-1}`` to that of
     ``Q_p``.
 
     Parameters
@@ -288,6 +339,15 @@ def weingarten(
     ------
     ValueError
         If shapes do not fit, frames are not orthonormal or an entry is not finite.
+
+    See Also
+    --------
+    dlngeom.balanced.second_fundamental_form : The adjoint map.
+    dlngeom.pymanopt.Balanced : The manifold for pymanopt.
+
+    Notes
+    -----
+    P.-A. Absil, R. Mahony and J. Trumpf, *An extrinsic look at the Riemannian Hessian* (GSI 2013).
     """
     frames, V = _checked(frames, "V", V, check_finite)
     normal = _checked_vector(frames, "normal", normal, check_finite)
@@ -326,7 +386,7 @@ def _normal_multipliers(frames: Frames, normal: AmbientInFrames) -> tuple[list[A
 
 
 def orthonormal_frame(frames: Frames, *, check_finite: bool = True) -> tuple[Array, ...]:
-    r"""Orthonormal basis of the tangent space, (8.20)-(8.24) with the sign of (8.21) corrected.
+    r"""Orthonormal basis of the tangent space.
 
     .. math:: \langle e_i, e_j \rangle = \sum_p \mathrm{tr}(e_{i,p}^T e_{j,p}) = \delta_{ij}
 
@@ -341,12 +401,22 @@ def orthonormal_frame(frames: Frames, *, check_finite: bool = True) -> tuple[Arr
     tuple of N arrays (..., dim, d_p, d_{p-1})
         The ``r`` stretchings of single singular values first, then ``N + 1`` vectors for each
         pair of them (horizontal, ``N - 1`` vertical, horizontal), then, below full rank, the
-        directions that turn each frame out of its span.
+        directions that move each frame out of its span.
 
     Raises
     ------
     ValueError
         If frames are not orthonormal or an entry is not finite.
+
+    See Also
+    --------
+    dlngeom.balanced.tangent_projection : Projection on the span.
+    dlngeom.balanced.dimension : Number of its vectors.
+
+    Notes
+    -----
+    Theorem 14, (8.20)-(8.24), of Menon, *The geometry of the deep linear network*, with the sign of
+    (8.21) corrected.
     """
     frames = check_frames(frames, check_finite=check_finite)
     lam, q = frames

@@ -1,7 +1,7 @@
-"""Vectors along a balanced network, written in its frames.
+"""Ambient and tangent vectors at a balanced network, written in its frames.
 
-An ambient vector ``X`` becomes cores ``Q_p^T X_p Q_{p-1}`` and the two perpendicular
-remainders of each layer; a tangent vector has one perpendicular part per frame.
+An ambient vector ``X`` becomes cores ``Q_p^T X_p Q_{p-1}`` and two perpendicular parts per layer; a
+tangent vector has one perpendicular part per frame.
 """
 
 from __future__ import annotations
@@ -69,6 +69,6 @@ def assemble(point: Frames, vector: TangentInFrames) -> tuple[Array, ...]:
 
 
 def tangent_perpendicular(vector: AmbientInFrames) -> tuple[Array, ...]:
-    """``L_p``: the mean over the one or two layers that frame ``p`` serves."""
+    """Perpendicular parts ``L_p`` of the tangent projection: means over one or two layers."""
     inner = [(lo + hi) / 2 for lo, hi in zip(vector.left[:-1], vector.right[1:], strict=True)]
     return (vector.right[0], *inner, vector.left[-1])

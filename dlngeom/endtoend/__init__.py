@@ -1,6 +1,6 @@
 """Geometry downstairs: end-to-end matrices with the metric ``g^N``.
 
-Begin with :func:`gradient` and :func:`retraction`.  The twin upstairs is
+Begin with :func:`gradient` and :func:`retraction`.  The geometry upstairs is
 :mod:`dlngeom.balanced`.
 """
 

@@ -1,4 +1,4 @@
-"""Checks of points and tangent vectors downstairs, which also bring them to factored form."""
+"""Checks of points and tangent vectors downstairs, and their conversion to factored form."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _dense_point(W: Array, check_finite: bool) -> SVD:
 def checked_components(
     name: str, W: EndToEndPoint, point: SVD, Z: Covector, check_finite: bool, *, tangent: bool
 ) -> Tangent:
-    """Tangent components of a covector, or of a tangent vector that must have no others."""
+    """Tangent components of a covector, or of a vector that must be tangent."""
     m, r, n = point.u.shape[-2], point.s.shape[-1], point.vt.shape[-1]
     if isinstance(Z, Tangent) and not isinstance(W, SVD):
         raise ValueError(f"{name} is a Tangent, whose frames a dense W does not fix: pass an SVD")

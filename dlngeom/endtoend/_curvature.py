@@ -1,8 +1,8 @@
 """Levi-Civita connection and curvature of ``g^N``, in closed form.
 
-In the frames of a point the Christoffel operator is a product of matrices, entry by entry
-weighted by second divided differences of ``x^N``, which are sums of positive terms.  Curvature
-is that of the base of a submersion, by the formula of O'Neill.
+In the frames of a point the Christoffel operator is a product of matrices in which each term is
+weighted by a second divided difference of ``x^N``, a sum of positive terms.  The curvature follows
+from O'Neill's formula for the base of a submersion.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def christoffel(
     *,
     check_finite: bool = True,
 ) -> Array:
-    r"""Christoffel operator: what the covariant derivative adds to the plain one.
+    r"""Christoffel operator: the covariant derivative minus the ordinary one.
 
     .. math:: \nabla_X Y = D_X Y + \Gamma_W(X, Y), \qquad
               \Gamma_W(X, Y) = -\sum_{p \ne q} W_N \cdots X_q \cdots Y_p \cdots W_1
@@ -61,18 +61,24 @@ def christoffel(
     Returns
     -------
     array (..., m, n)
-        Symmetric in ``X`` and ``Y``.  Below full rank it has a component across the tangent
-        space, minus the second fundamental form of the matrices of that rank.
+        Symmetric in ``X`` and ``Y``.  Below full rank its normal component is minus the second
+        fundamental form of the matrices of that rank.
 
     Raises
     ------
     ValueError
         As for :func:`dlngeom.endtoend.inverse_cometric`.
 
+    See Also
+    --------
+    dlngeom.balanced.second_fundamental_form : The second fundamental form upstairs.
+    dlngeom.endtoend.curvature : Curvature of this connection.
+    dlngeom.geomstats.DeepLinearMetric : The metric for geomstats.
+
     Notes
     -----
     Derived from Theorem 13 of Menon, *The geometry of the deep linear network*: geodesics
-    downstairs are shadows of horizontal ones, whose acceleration is normal.
+    downstairs are projections of horizontal geodesics, whose acceleration is normal.
     """
     point = checked_point(W, depth, check_finite, invertible=True)
     first = checked_components("X", W, point, X, check_finite, tangent=True)
@@ -81,9 +87,9 @@ def christoffel(
 
 
 def christoffel_table(s: Array, depth: float) -> Array:
-    """Weights ``(..., r + 1, r, r + 1)`` of a pair of entries; the last index means a null space.
+    """Weights ``(..., r + 1, r, r + 1)`` of products of entries; index ``r`` is a null space.
 
-    ``depth=inf`` has no null spaces.
+    At ``depth=inf`` there are no null spaces, and their weights are zero.
     """
     xp = namespace(s)
     r = s.shape[-1]
@@ -95,7 +101,7 @@ def christoffel_table(s: Array, depth: float) -> Array:
     left, right, weight = (constant(x, s) for x in nodes[:3])
     square = depth == math.inf
     ends = s if square else xp.concat([s, s[..., :1] * 0], axis=-1)
-    # One matrix product sums over the layers: above the second vector, below it.
+    # One matrix product sums over the layers of the upper vector; those below it are summed before.
     above = ends[..., :, None] ** (2 * left)
     pairs = (s[..., None, :, None], ends[..., None, None, :])
     below = spectral._partial_weights(*pairs, right[:, None, None], depth)
@@ -108,7 +114,7 @@ def christoffel_table(s: Array, depth: float) -> Array:
 
 
 def _padded(table: Array) -> Array:
-    """Add a null space that nothing reaches."""
+    """Add zero weights of a null space."""
     xp = namespace(table)
     table = xp.concat([table, table[..., :1, :, :] * 0], axis=-3)
     return xp.concat([table, table[..., :1] * 0], axis=-1)
@@ -143,7 +149,7 @@ def curvature(
     *,
     check_finite: bool = True,
 ) -> EndToEndVector:
-    r"""Curvature of the end-to-end matrices with the metric ``g^N``.
+    r"""Riemannian curvature of the end-to-end matrices with the metric ``g^N``.
 
     .. math:: R(X, Y) Z = \nabla_X \nabla_Y Z - \nabla_Y \nabla_X Z - \nabla_{[X, Y]} Z
               = \mathrm{d}\phi\left(R^\uparrow(X, Y) Z + 2 A_Z A_X Y - A_X A_Y Z + A_Y A_X Z\right)
@@ -167,13 +173,20 @@ def curvature(
     Raises
     ------
     ValueError
-        As for :func:`dlngeom.endtoend.inverse_cometric`, and at ``depth=inf``, which has nothing
-        upstairs to compute in.
+        As for :func:`dlngeom.endtoend.inverse_cometric`, and at ``depth=inf``, where there is no
+        space upstairs to compute in.
+
+    See Also
+    --------
+    dlngeom.balanced.curvature : The curvature upstairs.
+    dlngeom.balanced.integrability_tensor : What O'Neill's formula adds to it.
+    dlngeom.geomstats.DeepLinearMetric : The metric for geomstats.
 
     Notes
     -----
     B. O'Neill, *The fundamental equations of a submersion* (1966), in the smallest network over
-    ``W``; Theorem 13 of Menon, *The geometry of the deep linear network*.
+    ``W``, whose curvature is marked by the arrow; ``A`` is the integrability tensor.  Theorem 13 of
+    Menon, *The geometry of the deep linear network*.
     """
     point = checked_point(W, depth, check_finite, invertible=True)
     if depth == float("inf"):

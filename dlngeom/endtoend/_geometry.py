@@ -46,25 +46,32 @@ def cometric(
     Z : array (..., m, n), sparse, LinearOperator, LowRank or Tangent
         Covector.
     depth : int or inf
-        Number of layers ``N``; ``inf`` means the limit divided by ``N``, for square
-        invertible ``W``.
+        Number of layers ``N``; ``inf`` means the limit of the operator divided by ``N``, for
+        square invertible ``W``.
     check_finite : bool
         Whether to check the values of the input.
 
     Returns
     -------
     array (..., m, n) or Tangent
-        At ``depth=1`` below full rank the result is projected on the tangent space; at other
-        depths the operator does that by itself.
+        Tangent vector.  At ``depth=1`` below full rank the result is projected on the tangent
+        space; at other depths the operator maps into it.
 
     Raises
     ------
     ValueError
         If shapes, rank or depth do not fit or an entry is not finite.
 
+    See Also
+    --------
+    dlngeom.endtoend.inverse_cometric : The inverse.
+    dlngeom.balanced.horizontal_projection : Projection on the horizontal space upstairs.
+    dlngeom.submersion.cometric : The cometric of any submersion.
+
     Notes
     -----
-    Equation (4.14), with null directions included at every rank.
+    Equation (4.14) of Menon, *The geometry of the deep linear network*; null directions are
+    included at every rank.
 
     Examples
     --------
@@ -106,9 +113,16 @@ def gradient(
     ValueError
         If shapes, rank or depth do not fit or an entry is not finite.
 
+    See Also
+    --------
+    dlngeom.submersion.gradient : The gradient upstairs.
+    dlngeom.network.lifted_gradient : The gradient in the layers.
+    dlngeom.pymanopt.EndToEnd : The manifold for pymanopt.
+
     Notes
     -----
-    Theorem 3, with the tangent projection that it needs at ``N = 1`` below full rank.
+    Theorem 3 of Menon, *The geometry of the deep linear network*, with the tangent projection that
+    is needed at ``N = 1`` below full rank.
 
     Examples
     --------
@@ -125,7 +139,7 @@ def gradient(
 def inverse_cometric(
     W: EndToEndPoint, Z: EndToEndVector, depth: float, *, check_finite: bool = True
 ) -> EndToEndVector:
-    r"""Turn a tangent vector into the tangent representative of a covector.
+    r"""Apply the inverse of :func:`cometric`, which turns a tangent vector into a covector.
 
     .. math:: Y = \mathcal{A}_{N,W}^{-1} Z
 
@@ -143,12 +157,23 @@ def inverse_cometric(
     Returns
     -------
     array (..., m, n) or Tangent
+        The representative of the covector that is tangent itself.
 
     Raises
     ------
     ValueError
         If ``sigma_min <= max(m, n) eps sigma_1`` for a dense ``W``, if ``Z`` is not tangent, or
         if shapes, rank or depth do not fit.
+
+    See Also
+    --------
+    dlngeom.endtoend.cometric : The inverse.
+    dlngeom.endtoend.inner : The metric.
+    dlngeom.submersion.inverse_cometric : The covector in any submersion.
+
+    Notes
+    -----
+    Lemma 1 and equation (4.16) of Menon, *The geometry of the deep linear network*.
     """
     point = checked_point(W, depth, check_finite, invertible=True)
     vector = checked_components("Z", W, point, Z, check_finite, tangent=True)
@@ -163,7 +188,7 @@ def inner(
     *,
     check_finite: bool = True,
 ) -> Array:
-    r"""Inner product of tangent vectors.
+    r"""Inner product of tangent vectors in the metric ``g^N``.
 
     .. math:: g^N(W)(Z_1, Z_2) = \mathrm{tr}(Z_1^T \mathcal{A}_{N,W}^{-1} Z_2)
 
@@ -187,9 +212,14 @@ def inner(
     ValueError
         As for :func:`inverse_cometric`.
 
+    See Also
+    --------
+    dlngeom.endtoend.inverse_cometric : The metric as an operator.
+    dlngeom.geomstats.DeepLinearMetric : The metric for geomstats.
+
     Notes
     -----
-    Equation (4.17); (14.10) for ``depth=inf``.
+    Equation (4.17) of Menon, *The geometry of the deep linear network*; (14.10) for ``depth=inf``.
 
     Examples
     --------
@@ -240,10 +270,17 @@ def hessian(
     ValueError
         As for :func:`inverse_cometric`.
 
+    See Also
+    --------
+    dlngeom.endtoend.gradient : The gradient.
+    dlngeom.thermodynamics.free_energy_hessian : The Hessian with an entropy.
+    dlngeom.pymanopt.EndToEnd : The manifold for pymanopt.
+
     Notes
     -----
-    Theorem 13: ``phi`` is a Riemannian submersion, so the Hessian is that of ``E o phi`` on
-    the smallest network over ``W``, along the horizontal lift of ``Z``.
+    By Theorem 13 of Menon, *The geometry of the deep linear network*, ``phi`` is a Riemannian
+    submersion.  So the Hessian is that of ``L = E o phi`` on the smallest network over ``W``, along
+    the horizontal lift ``Z^h`` of ``Z``; ``P`` is the tangent projection.
     """
     point = checked_point(W, depth, check_finite, invertible=True)
     vector = checked_components("Z", W, point, Z, check_finite, tangent=True)
@@ -258,7 +295,7 @@ def hessian(
 def retraction(
     W: EndToEndPoint, Z: EndToEndVector, depth: float, *, order: int = 2, check_finite: bool = True
 ) -> EndToEndPoint:
-    r"""Retract a tangent vector along the shadow of a curve of balanced networks.
+    r"""Retract a tangent vector along the end-to-end matrices of a curve of balanced networks.
 
     .. math:: R(Z) = U'\, (\Lambda + h)^N\, V'^T, \qquad
               U' = \mathrm{polar}(U + U\Omega_N + U_p \Sigma^{-1})
@@ -279,12 +316,24 @@ def retraction(
     Returns
     -------
     array (..., m, n) or SVD
-        Of the same rank, for every step at which ``Lambda + h`` is not singular.
+        Point of the same rank, unless ``Lambda + h`` is singular.
 
     Raises
     ------
     ValueError
         As for :func:`inverse_cometric`, and if ``order`` is neither 1 nor 2.
+
+    See Also
+    --------
+    dlngeom.balanced.retraction : The retraction upstairs.
+    dlngeom.endtoend.projection_retraction : A retraction that is the same at every depth.
+    dlngeom.pymanopt.EndToEnd : The manifold for pymanopt.
+
+    Notes
+    -----
+    ``Omega`` and ``h`` are those of :func:`dlngeom.balanced.retraction` along the horizontal lift
+    of ``Z``, by Theorem 13 of Menon, *The geometry of the deep linear network*; ``V'`` is analogous
+    to ``U'``. For ``depth=inf`` the core is ``exp(log Sigma + h)``.
 
     Examples
     --------
@@ -305,7 +354,7 @@ def retraction(
 
 
 def projection_retraction(W: SVD, Z: Tangent, *, check_finite: bool = True) -> SVD:
-    r"""Best approximation of ``W + Z`` of the rank of ``W``, the same at every depth.
+    r"""Retract to the best approximation of ``W + Z`` of the rank of ``W``.
 
     .. math:: R(Z) = \arg\min_{\mathrm{rank}\,X = r} \| X - (W + Z) \|_F
 
@@ -321,12 +370,22 @@ def projection_retraction(W: SVD, Z: Tangent, *, check_finite: bool = True) -> S
     Returns
     -------
     SVD
-        Second order for the embedded geometry, ``depth=1``; first order for other depths.
+        A retraction of second order for ``depth=1``, of first order for other depths.
 
     Raises
     ------
     ValueError
         If shapes do not fit or an entry is not finite.
+
+    See Also
+    --------
+    dlngeom.endtoend.retraction : The retraction of the metric ``g^N``.
+    dlngeom.pymanopt.EndToEnd : The manifold for pymanopt.
+
+    Notes
+    -----
+    P.-A. Absil and J. Malick, *Projection-like retractions on matrix manifolds* (SIAM J. Optim. 22,
+    2012).
     """
     point = checked_point(W, 1, check_finite)
     vector = checked_components("Z", W, point, Z, check_finite, tangent=True)
@@ -341,14 +400,14 @@ def transport(
     *,
     check_finite: bool = True,
 ) -> EndToEndVector:
-    r"""Transport a tangent vector at ``W`` to ``other`` without ever lengthening it.
+    r"""Transport a tangent vector from ``W`` to ``other`` without increasing its length.
 
     .. math:: T(Z) = \mathcal{A}_{W'}^{1/2}\, P_{W'}\, \mathcal{A}_W^{-1/2} Z
 
     Parameters
     ----------
     W, other : array (..., m, n) or SVD
-        Points of one kind and rank.
+        Two dense points, or two SVDs, of the same shape and rank.
     Z : array (..., m, n) or Tangent
         Tangent vector at ``W``.
     depth : int or inf
@@ -365,6 +424,16 @@ def transport(
     ------
     ValueError
         As for :func:`inverse_cometric`.
+
+    See Also
+    --------
+    dlngeom.geodesics.parallel_transport : Transport along a geodesic, an isometry.
+    dlngeom.pymanopt.EndToEnd : The manifold for pymanopt.
+
+    Notes
+    -----
+    ``A_W`` is the operator (4.14) of Menon, *The geometry of the deep linear network*, ``W'`` is
+    ``other`` and ``P_W'`` the orthogonal projection on its tangent space.
     """
     point = checked_point(W, depth, check_finite, invertible=True)
     target = checked_point(other, depth, check_finite, invertible=True)
@@ -401,9 +470,16 @@ def log_volume_density(W: EndToEndPoint, depth: float, *, check_finite: bool = T
     ValueError
         If the rank is below ``min(m, n)``, or as for :func:`inverse_cometric`.
 
+    See Also
+    --------
+    dlngeom.thermodynamics.log_svd_density : The volume in the coordinates of an SVD.
+    dlngeom.thermodynamics.entropy : Logarithm of the volume of the orbit upstairs.
+    dlngeom.spectral.weights : The weights.
+
     Notes
     -----
-    Theorem 11, (6.4), with the exponent corrected.
+    Theorem 11, (6.4), of Menon, *The geometry of the deep linear network*, with the exponent
+    corrected.
     """
     point = checked_point(W, depth, check_finite, invertible=True)
     xp = namespace(point.s)

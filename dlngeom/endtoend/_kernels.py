@@ -2,7 +2,7 @@ r"""Geometry downstairs in factored form: unchecked kernels on an SVD and its ta
 
 With ``W = u diag(s) v^T`` and ``Z = u M v^T + U_p v^T + u V_p^T`` the metric acts entry by
 entry on ``M`` and column by column on ``U_p`` and ``V_p``.  Every function costs
-``O((m + n) r^2)`` plus work on ``r x r`` matrices, is batched, and is branch-free on values.
+``O((m + n) r^2)`` plus work on ``r x r`` matrices, is batched, and never branches on values.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def metric(s: Array, depth: float) -> Metric | None:
     if depth == 1:
         return None
     if depth == math.inf:
-        # Only square points of full rank exist there, which have no perpendicular part.
+        # Points at infinite depth are square and of full rank, without a perpendicular part.
         return Metric(spectral.weights(*pair(s), depth), s[..., None, :] * 0 + 1)
     if depth <= _FEW:
         return _sums_of_powers(s, int(depth))
@@ -68,7 +68,7 @@ def metric(s: Array, depth: float) -> Metric | None:
 
 
 def _sums_of_powers(s: Array, depth: int) -> Metric:
-    """Weights of few layers as one matrix product: sums of positive terms, hence accurate."""
+    """Weights of few layers by one matrix product, a sum of positive terms, hence accurate."""
     squares = spectral._root(s, depth) ** 2
     powers = squares[..., :, None] ** constant(range(depth), s)
     upper = namespace(s).flip(powers, axis=-1)
@@ -91,7 +91,7 @@ def combine_tangents(a: Array, Z1: Tangent, b: Array, Z2: Tangent) -> Tangent:
 def inner_product(Z1: Tangent, Z2: Tangent, at: Metric | None) -> Array:
     """Inner product ``g^N(Z1, Z2)``."""
     if Z1.Up.shape[-2] == Z1.M.shape[-2] == Z1.Vp.shape[-2]:
-        # Nothing lies across square frames.
+        # Square frames leave no perpendicular part.
         return inner(Z1.M, Z2.M if at is None else Z2.M / at.core)
     terms = [inner(x, y) for x, y in zip(Z1, scaled(Z2, at, -1.0), strict=True)]
     return terms[0] + terms[1] + terms[2]
@@ -109,7 +109,7 @@ def transport(
     core, columns = _powers(here, M, -0.5)
     new_core, new_columns = _powers(there, M, 0.5)
     M = M * core
-    # Products of frames are r x r, and so is all scaling: five thin products a side remain.
+    # Scaling acts on r x r products of frames, which leaves five thin products a side.
     uu, vv = new_u.mT @ u, new_v.mT @ v
     up, vp = (new_u.mT @ Up) * columns, (new_v.mT @ Vp) * columns
     turn_u, turn_v = M @ vv.mT + vp.mT, M.mT @ uu.mT + up.mT
@@ -132,7 +132,7 @@ def _powers(at: Metric | None, like: Array, power: float) -> tuple[Array, Array]
 
 
 def truncated_svd(point: SVD, Z: Tangent) -> SVD:
-    """Metric projection of ``W + Z`` on rank ``r``, from an SVD of size ``2r x 2r``."""
+    """Best approximation of ``W + Z`` of rank ``r``, from an SVD of size ``2r x 2r``."""
     xp = namespace(*point)
     linalg: Any = xp.linalg
     u, s, vt = point
@@ -193,7 +193,7 @@ def hessian(
     if depth == math.inf:
         return Tangent(Kv * 0, M, Ktu * 0)
     lam_row, lam_column = pair(spectral._root(s, depth))
-    # Weight of all layers but one, and what that leaves of Z in their product.
+    # Weight of all layers but one, and their share of Z.
     partial = spectral._partial_weights(row, column, constant(1 - 1 / depth, s), depth)
     M = M + partial * lam_column**2 * (Gtu.mT @ (Z.Vp / s[..., None, :]))
     M = M + partial * lam_row**2 * ((Z.Up / s[..., None, :]).mT @ Gv)

@@ -1,9 +1,9 @@
-"""Retractions downstairs for ``g^N``: the shadow of a curve of balanced networks.
+"""Retractions downstairs for ``g^N``, by end-to-end matrices of curves of balanced networks.
 
 The horizontal lift of ``Z`` to the smallest network moves the frames by rotations ``omega_p``
 and by ``K_p = L_p / lam`` out of their span, and ``Lam`` by a symmetric ``h``.  Replacing the
-frames by polar factors and ``Lam`` by ``Lam + h``, of any sign, keeps the network balanced for
-every step.  Only the two end frames and ``h`` are seen downstairs.
+frames by polar factors and ``Lam`` by ``Lam + h``, which may be indefinite, keeps the network
+balanced for every step.  The end-to-end matrix depends only on the two end frames and ``h``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Motion(NamedTuple):
 
 
 def first_order_retraction(point: SVD, Z: Tangent, depth: float) -> SVD:
-    """Retract along a curve that is exact on the balanced manifold for every step."""
+    """Retract along the end-to-end matrices of a curve that is exactly balanced."""
     return _moved(point, Z, depth, _lift_factors(point.s, depth))
 
 
@@ -68,13 +68,13 @@ def _moved(point: SVD, Z: Tangent, depth: float, factors: Array) -> SVD:
 
 
 def _power_core(lam: Array, h: Array, depth: int, u: Array, v: Array) -> SVD:
-    """SVD of ``u (Lam + h)^N v^T`` for a symmetric core of any sign."""
+    """SVD of ``u (Lam + h)^N v^T``; the symmetric core may be indefinite."""
     xp = namespace(lam)
     values, left, right = signed_svd(lam[..., :, None] * identity(lam.shape[-1], lam) + h)
     # H = P S Q^T is symmetric, so H^N is P S^N P^T or P S^N Q^T by the parity of N.
     turn_u = left if depth % 2 == 0 else right
     new_v = v @ left
-    # An absurd step of a derivative-free optimizer must end at a bad point, not at infinity.
+    # Even a huge step of a derivative-free optimizer must end at a finite point.
     bounded = xp.minimum(values, xp.ones_like(values) * math.exp(_largest_logarithm(lam) / depth))
     return SVD(u @ turn_u, bounded**depth, new_v.mT)
 
@@ -97,8 +97,8 @@ def _exponential_core(s: Array, h: Array, u: Array, v: Array) -> SVD:
 def second_order_retraction(point: SVD, Z: Tangent, depth: float) -> SVD:
     """First-order retraction of ``Z`` minus half the acceleration of that curve.
 
-    The correction is damped smoothly, at fourth order in ``Z``, once it is as long as ``Z``:
-    it then never exceeds half of the step, however long the step.
+    A correction as long as ``Z`` is damped smoothly, an effect of fourth order in ``Z``; it never
+    exceeds half of the step.
     """
     xp = namespace(point.s)
     factors = _lift_factors(point.s, depth)
@@ -167,7 +167,7 @@ def _lift_factors(s: Array, depth: float) -> Array:
     largest = xp.maximum(row, column)
     row, column = row / largest, column / largest
     shares = row[..., None, :, :] ** left * column[..., None, :, :] ** right
-    # Up to finite depth the weights are the sum of the squares of these, without logarithms.
+    # At finite depth the weights are sums of squares of the shares, without logarithms.
     if depth == math.inf:
         total = spectral.weights(row, column, depth)
     else:

@@ -1,4 +1,4 @@
-"""Networks of layers, balanced or not: products, lifted gradients, invariants, what to watch.
+"""Networks of layers, balanced or not: products, lifted gradients, invariants, observables.
 
 Begin with :func:`end_to_end`.
 """

@@ -30,7 +30,7 @@ def differential(factors: Sequence[Array], vector: Sequence[Array]) -> Array:
     factors : sequence of N arrays (..., d_p, d_{p-1})
         Layers, input layer first, balanced or not.
     vector : sequence of N arrays (..., d_p, d_{p-1})
-        Change of the layers.
+        Velocity of the layers.
 
     Returns
     -------
@@ -41,9 +41,14 @@ def differential(factors: Sequence[Array], vector: Sequence[Array]) -> Array:
     ValueError
         If the shapes do not fit or an entry is not finite.
 
+    See Also
+    --------
+    dlngeom.network.end_to_end : The map.
+    dlngeom.network.lifted_gradient : The adjoint.
+
     Notes
     -----
-    Section 7 of Menon, *The geometry of the deep linear network*.
+    The product rule for (3.3) of Menon, *The geometry of the deep linear network*.
     """
     factors, vector = check_factors(factors), check_factors(vector)
     shapes = [tuple(tuple(x.shape) for x in layers) for layers in (factors, vector)]
@@ -80,6 +85,12 @@ def lifted_gradient(
     ValueError
         If shapes do not fit or an entry is not finite.
 
+    See Also
+    --------
+    dlngeom.endtoend.gradient : The gradient downstairs.
+    dlngeom.network.differential : The adjoint.
+    dlngeom.balanced.horizontal_projection : Projection on the space that contains it.
+
     Notes
     -----
     Equation (3.6) of Menon, *The geometry of the deep linear network*.
@@ -106,7 +117,7 @@ def lift(factors: Sequence[Array], covector: Covector) -> tuple[Array, ...]:
         return (_covectors.to_dense(covector),)
     above = _suffix_products(factors)
     first = _covectors.apply_transpose(covector, above[0]).mT
-    # From the second layer on only E' W_1^T matters, which is as thin as the first hidden layer.
+    # The other layers need only E' W_1^T, which is as thin as the first hidden layer.
     below = _covectors.apply(covector, factors[0].mT)
     gradients = [first]
     for p, factor in enumerate(factors[1:-1], start=1):

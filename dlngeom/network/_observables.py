@@ -1,4 +1,4 @@
-"""What can be watched along a trajectory: of dense matrices, SVDs, Frames or layers."""
+"""Observables of dense matrices, SVDs, frames or layers, for use along a trajectory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def end_to_end(point: Any, *, check_finite: bool = True) -> Array:
     Parameters
     ----------
     point : sequence of N arrays (..., d_p, d_{p-1}), Frames, SVD or array (..., m, n)
-        Layers, input layer first; what else stands for an end-to-end matrix.
+        Layers, input layer first, or another form of an end-to-end matrix.
     check_finite : bool
         Whether to reject layers whose values are not finite.
 
@@ -33,7 +33,13 @@ def end_to_end(point: Any, *, check_finite: bool = True) -> Array:
     Raises
     ------
     ValueError
-        If the product of the layers is not defined or an entry of theirs is not finite.
+        If the product of the layers is not defined or one of their entries is not finite.
+
+    See Also
+    --------
+    dlngeom.points.dense : Dense matrix of a point or a tangent vector.
+    dlngeom.network.differential : The derivative.
+    dlngeom.DeepLinearNetwork : The submersion of balanced networks by this map.
 
     Notes
     -----
@@ -67,6 +73,20 @@ def singular_values(point: Any) -> Array:
     -------
     array (..., r)
         With ``r = min(m, n)`` for dense matrices and layers.
+
+    Raises
+    ------
+    ValueError
+        If the product of the layers is not defined or one of their entries is not finite.
+
+    See Also
+    --------
+    dlngeom.network.effective_rank : Their effective number.
+    dlngeom.points.svd : Singular vectors too.
+
+    Notes
+    -----
+    The diagonal of (5.17) of Menon, *The geometry of the deep linear network*.
     """
     if isinstance(point, SVD):
         return point.s
@@ -82,7 +102,8 @@ def effective_rank(point: Any) -> Array:
 
     .. math:: \exp\Bigl(-\sum_k p_k \log p_k\Bigr), \qquad p_k = \sigma_k / \sum_l \sigma_l
 
-    Between 1 and the rank, equal to it where all singular values are equal; 0 for a zero matrix.
+    Between 1 and the rank, which it equals if all nonzero singular values are equal; 0 for a zero
+    matrix.
 
     Parameters
     ----------
@@ -91,6 +112,15 @@ def effective_rank(point: Any) -> Array:
     Returns
     -------
     array (...)
+
+    Raises
+    ------
+    ValueError
+        If the product of the layers is not defined or one of their entries is not finite.
+
+    See Also
+    --------
+    dlngeom.network.singular_values : Singular values of the same points.
 
     Notes
     -----
@@ -133,6 +163,11 @@ def invariants(point: Frames | Sequence[Array], *, check_finite: bool = True) ->
     ------
     ValueError
         If the product of the layers is not defined or an entry is not finite.
+
+    See Also
+    --------
+    dlngeom.points.polar_coordinates : Coordinates of layers that contain the invariants.
+    dlngeom.points.nearest_balanced : A balanced network near layers that are not balanced.
 
     Notes
     -----

@@ -1,7 +1,7 @@
-r"""Polar charts of networks with any invariants.
+r"""Polar charts of networks with arbitrary invariants.
 
-The chart of singular values, for balanced networks, is :func:`dlngeom.factors`.  A polar chart that
-runs down from the output layer is the one that runs up from the input layer, applied to the
+Balanced networks also have the chart of singular values, :func:`dlngeom.factors`.  The chart that
+runs down from the output layer is the chart that runs up from the input layer, applied to the
 transposed network: layers reversed and transposed, invariants negated.
 """
 
@@ -26,7 +26,7 @@ Coordinates = tuple[Array, tuple[Array, ...], tuple[Array, ...]]
 
 
 class _Step(NamedTuple):
-    """What errors call the turn, the invariant and the matrix under the root in one step."""
+    """Names of the turn, the invariant and the matrix under the root of a step, for errors."""
 
     turn: str
     invariant: str
@@ -46,8 +46,8 @@ def polar_chart(
         First layer.
     turns : sequence of N-1 arrays (..., d_{p+1}, d_p)
         ``Q_2`` to ``Q_N``: partial isometries that are isometric on the range of ``P_{p+1}``.
-        Orthonormal columns always do.  Where layers shrink, orthonormal rows do if they span
-        that range, so its dimension must not exceed ``d_{p+1}``.
+        Orthonormal columns always suffice.  Where layers shrink, orthonormal rows suffice if they
+        span that range, whose dimension then cannot exceed ``d_{p+1}``.
     invariants : sequence of N-1 symmetric arrays (..., d_p, d_p), optional
         ``G_1`` to ``G_{N-1}``; all zero, a balanced network, by default.
 
@@ -60,7 +60,13 @@ def polar_chart(
     ValueError
         If shapes do not fit, an entry is not finite, ``G_p`` is not symmetric,
         ``W_p W_p^T - G_p`` has a negative eigenvalue beyond 1e-8 relative (1e-3 in float32),
-        or ``Q_{p+1}`` does not keep the range of its root.
+        or ``Q_{p+1}`` is not isometric on the range of ``P_{p+1}``.
+
+    See Also
+    --------
+    dlngeom.points.polar_coordinates : The inverse.
+    dlngeom.points.left_polar_chart : The chart from the last layer down.
+    dlngeom.points.factors : The chart of balanced networks by singular values.
 
     Notes
     -----
@@ -98,7 +104,12 @@ def left_polar_chart(
     Raises
     ------
     ValueError
-        As in :func:`polar_chart`, the root being that of ``W_{p+1}^T W_{p+1} + G_p``.
+        As for :func:`polar_chart`, with the square root of ``W_{p+1}^T W_{p+1} + G_p``.
+
+    See Also
+    --------
+    dlngeom.points.left_polar_coordinates : The inverse.
+    dlngeom.points.polar_chart : The chart from the first layer up.
 
     Notes
     -----
@@ -127,8 +138,9 @@ def polar_coordinates(factors: Sequence[Array]) -> Coordinates:
     Returns
     -------
     W_1 : array (..., d_1, d_0)
+        First layer.
     turns : tuple of N-1 arrays (..., d_p, d_{p-1})
-        ``Q_2`` to ``Q_N``, zero on the null space of ``W_p``, where the layer leaves them free.
+        ``Q_2`` to ``Q_N``, zero on the null space of ``W_p``, where they are not determined.
     invariants : tuple of N-1 arrays (..., d_p, d_p)
         ``G_1`` to ``G_{N-1}``.
 
@@ -137,11 +149,18 @@ def polar_coordinates(factors: Sequence[Array]) -> Coordinates:
     ValueError
         If the product of the layers is not defined or an entry is not finite.
 
+    See Also
+    --------
+    dlngeom.points.polar_chart : The inverse.
+    dlngeom.points.left_polar_coordinates : Coordinates from the last layer down.
+    dlngeom.network.invariants : The invariants alone.
+
     Notes
     -----
     Equations (5.2)-(5.4) and (4.2) of Menon, *The geometry of the deep linear network*.
-    The invariants round at the square of the layers: a singular value ``s`` of a layer comes back
-    to ``eps s_1^2 / s``; without invariants, a balanced network comes back to ``eps s_1``.
+    Invariants have rounding errors of ``eps s_1^2``, so the chart reproduces a singular value ``s``
+    of a layer up to ``eps s_1^2 / s``; without invariants it reproduces a balanced network up to
+    ``eps s_1``.
     """
     return _coordinates(check_factors(factors))
 
@@ -159,6 +178,7 @@ def left_polar_coordinates(factors: Sequence[Array]) -> Coordinates:
     Returns
     -------
     W_N : array (..., d_N, d_{N-1})
+        Last layer.
     turns : tuple of N-1 arrays (..., d_{p-1}, d_p)
         ``U_1`` to ``U_{N-1}``, zero on the null space of ``W_p^T``.
     invariants : tuple of N-1 arrays (..., d_p, d_p)
@@ -168,6 +188,11 @@ def left_polar_coordinates(factors: Sequence[Array]) -> Coordinates:
     ------
     ValueError
         If the product of the layers is not defined or an entry is not finite.
+
+    See Also
+    --------
+    dlngeom.points.left_polar_chart : The inverse.
+    dlngeom.points.polar_coordinates : Coordinates from the first layer up.
 
     Notes
     -----
@@ -188,7 +213,7 @@ def _coordinates(factors: Sequence[Array]) -> Coordinates:
 
 
 def _turn(W: Array) -> Array:
-    """Polar factor that is zero on the null space: a chart can then leave no rounding there."""
+    """Polar factor that is zero on the null space, so that a chart adds no rounding there."""
     linalg: Any = namespace(W).linalg
     u, s, vt = linalg.svd(W, full_matrices=False)
     kept = s > max(W.shape[-2:]) * eps(s) * s[..., :1]
@@ -202,7 +227,7 @@ def _climb(
     invariants: Sequence[Array] | None,
     steps: Sequence[_Step],
 ) -> tuple[Array, ...]:
-    """Go from each layer to the next, by a root and a turn."""
+    """Build each layer from the one before it, by a square root and a turn."""
     given = (None,) * len(turns) if invariants is None else tuple(invariants)
     if len(given) != len(turns):
         raise ValueError(
@@ -236,12 +261,12 @@ def _check_step(step: _Step, W: Array, Q: Array, G: Array | None) -> None:
 
 
 def _root(W: Array, G: Array | None, square: str) -> tuple[Array, Array, Array]:
-    """Eigenvalues and eigenvectors of ``sqrt(W W^T - G)``, and below what a root is zero."""
+    """Spectrum and eigenvectors of ``sqrt(W W^T - G)``, and the bound below which roots vanish."""
     xp = namespace(W)
     linalg: Any = xp.linalg
     tolerance = checks.relative_tolerance(W)
     if G is None:
-        # The root of W W^T is known without squaring, which would square the condition number.
+        # An SVD gives the root of W W^T without squaring the condition number.
         vectors, roots, _ = linalg.svd(W, full_matrices=False)
         return roots, vectors, tolerance * roots[..., :1]
     outer = W @ W.mT
@@ -254,7 +279,7 @@ def _root(W: Array, G: Array | None, square: str) -> tuple[Array, Array, Array]:
             f"{square} has the eigenvalue {float(xp.reshape(values, (-1,))[worst]):.3g}: "
             f"it has a square root only if all are >= 0, to {tolerance:g} relative"
         )
-    # The root of a rounding error would be far above rounding.
+    # The square root of a rounding error is much larger than a rounding error.
     kept = values > max(W.shape[-2:]) * eps(W) * scale
     return (
         xp.sqrt(xp.where(kept, values, xp.zeros_like(values))),

@@ -1,4 +1,4 @@
-"""Checks of points: shapes always, values if asked."""
+"""Checks of points: always of shapes, optionally of values."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def require_positive(name: str, s: Array, limit: float = 0.0) -> None:
 
 
 def require_rank(name: str, s: Array, rank: int, size: int) -> None:
-    """Require all singular values ``s`` of a matrix beyond ``rank`` to vanish, and no other.
+    """Require exactly the singular values ``s`` beyond ``rank`` to vanish.
 
-    ``size`` is the larger side of the matrix: smaller values are only its rounding error.
+    ``size`` is the larger side of the matrix, which bounds its rounding error.
     """
     xp = namespace(s)
     largest = xp.where(s[..., 0] == 0, xp.ones_like(s[..., 0]), s[..., 0])
@@ -47,7 +47,7 @@ def require_rank(name: str, s: Array, rank: int, size: int) -> None:
 
 
 def require_weights(name: str, s: Array, depth: float) -> None:
-    """Require singular values whose weight ``s^(2-2/N)`` can be divided by."""
+    """Require singular values whose weights ``s^(2-2/N)`` are positive without underflow."""
     xp = namespace(s)
     smallest = float(xp.min(s))
     tiny = float(xp.finfo(s.dtype).smallest_normal)
@@ -59,7 +59,7 @@ def require_weights(name: str, s: Array, depth: float) -> None:
 
 
 def check_svd(point: SVD, *, check_finite: bool = True) -> SVD:
-    """Return ``point`` as an SVD after checking its shapes and, if asked, its values."""
+    """Return ``point`` as an SVD after checking its shapes and, optionally, its values."""
     u, s, vt = point
     checks.matrix("u", u)
     checks.same_dtype("SVD", u, s, vt)
@@ -106,7 +106,7 @@ def check_factors(factors: Sequence[Array], *, check_finite: bool = True) -> tup
 
 
 def check_frames(point: Frames, *, check_finite: bool = True) -> Frames:
-    """Return ``point`` as Frames after checking its shapes and, if asked, its values."""
+    """Return ``point`` as Frames after checking its shapes and, optionally, its values."""
     lam, q = point[0], tuple(point[1])
     if len(q) < 2:
         raise ValueError(f"Frames has {len(q)} frames: a network has N + 1 >= 2")

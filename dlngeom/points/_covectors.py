@@ -1,7 +1,7 @@
-"""Covectors ``E'(W)`` in every form users have: dense, sparse, ``LinearOperator``, ``LowRank``.
+"""Covectors ``E'(W)`` in all accepted forms: dense, sparse, ``LinearOperator``, ``LowRank``.
 
-A covector is only ever applied to thin matrices, so nothing of size ``m x n`` is formed
-unless the caller passed one.
+A covector is only applied to thin matrices, so no ``m x n`` matrix is formed unless the caller
+passes one.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def as_covector(
     Raises
     ------
     ValueError
-        If its shape is another one, its dtype not that of ``like``, or an entry not finite.
+        If its shape or dtype does not fit, or an entry is not finite.
     TypeError
         If it belongs to another array library than ``like``.
     """
@@ -78,7 +78,7 @@ def check_batch(name: str, value: Covector, batch: tuple[int, ...]) -> None:
     Raises
     ------
     ValueError
-        If they do not, or if a sparse matrix or operator meets a batch.
+        If they do not, or if a batch of points comes with a sparse matrix or an operator.
     """
     if sparse.issparse(value) or isinstance(value, LinearOperator):
         if batch:
@@ -155,7 +155,7 @@ def is_operator(covector: Covector) -> bool:
 
 
 def to_dense(covector: Covector) -> Array:
-    """Dense matrix of a covector, where the result has that size anyway."""
+    """Dense matrix of a covector, only for results of that size."""
     if isinstance(covector, LowRank):
         return dense(covector)
     if sparse.issparse(covector):
@@ -189,7 +189,7 @@ EnergyGradient = Callable[[Any], Covector]
 
 
 def energy_at(energy_gradient: Callable[[Any], Any], single: bool) -> EnergyGradient:
-    """Wrap a caller's gradient: a dense matrix always gets a chain axis, its result loses it."""
+    """Wrap an energy gradient that expects a chain axis, for a single dense point too."""
 
     def gradient(point: Any) -> Covector:
         dense_point = not isinstance(point, SVD)
@@ -223,7 +223,7 @@ def checked_gradient(
 
 
 def checked_covector(value: Any, m: int, n: int, like: Array) -> Covector:
-    """Require a covector for each chain; for one chain alone it may lack their axis."""
+    """Require a covector for each chain; for a single chain the chain axis may be missing."""
     chains = like.shape[0]
     if chains == 1 and is_operator(value):
         value = to_dense(value)

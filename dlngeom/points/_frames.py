@@ -1,8 +1,7 @@
-r"""Points and tangent vectors as named tuples, and the charts between them.
+r"""Factorisations of points: the SVD of a matrix, the frames of a balanced network.
 
-An end-to-end matrix is dense or an :class:`SVD`; a balanced network is a tuple of factors,
-input layer first, or its :class:`Frames`.  Networks with other invariants have the two polar
-charts.  Leading axes are a batch everywhere.
+An end-to-end matrix is dense or an :class:`SVD`; a balanced network is a tuple of layers, input
+layer first, or its :class:`Frames`.  Leading axes are a batch everywhere.
 """
 
 from __future__ import annotations
@@ -50,17 +49,26 @@ def svd(W: Array, rank: int | None = None) -> SVD:
     W : array (..., m, n)
         Matrices.
     rank : int, optional
-        How many triples to keep; ``min(m, n)`` by default.
+        Number of triples to keep; ``min(m, n)`` by default.
 
     Returns
     -------
     SVD
-        The best approximation of rank ``rank``, equal to ``W`` if that is its rank.
+        The best approximation of rank ``rank``, equal to ``W`` if ``W`` has that rank.
 
     Raises
     ------
     ValueError
         If ``W`` is not a finite matrix or ``rank`` is not in ``1..min(m, n)``.
+
+    See Also
+    --------
+    dlngeom.points.dense : The inverse.
+    dlngeom.points.frames : The factorisation upstairs.
+
+    Notes
+    -----
+    Equation (5.17) of Menon, *The geometry of the deep linear network*.
 
     Examples
     --------
@@ -94,6 +102,16 @@ def factors(point: Frames) -> tuple[Array, ...]:
     ------
     ValueError
         If the shapes do not fit together.
+
+    See Also
+    --------
+    dlngeom.points.frames : The inverse.
+    dlngeom.points.polar_chart : The chart of networks with arbitrary invariants.
+    dlngeom.network.end_to_end : Product of the layers.
+
+    Notes
+    -----
+    The chart (5.16), (5.20) of Menon, *The geometry of the deep linear network*.
     """
     check_frames(point, check_finite=False)
     lam = point.lam[..., None, :]
@@ -119,7 +137,17 @@ def frames(factors: Sequence[Array], rank: int | None = None) -> Frames:
     Raises
     ------
     ValueError
-        If the layers are not balanced to 1e-8 relative (1e-3 in float32), or have another rank.
+        If the layers are not balanced to 1e-8 relative (1e-3 in float32), or not of rank ``rank``.
+
+    See Also
+    --------
+    dlngeom.points.factors : The inverse.
+    dlngeom.points.nearest_balanced : Frames for layers that are not balanced.
+    dlngeom.points.svd : The factorisation downstairs.
+
+    Notes
+    -----
+    Inverse of the chart (5.16), (5.20) of Menon, *The geometry of the deep linear network*.
 
     Examples
     --------
@@ -166,7 +194,7 @@ def _widths(factors: Sequence[Array]) -> tuple[int, ...]:
 def _require_balanced(factors: Sequence[Array]) -> None:
     xp = namespace(*factors)
     limit = checks.relative_tolerance(factors[0])
-    # Balance is a matter of ratios; fourth powers of the entries must not under- or overflow.
+    # Scaled first, since fourth powers of the entries must not under- or overflow.
     largest = max(float(xp.max(xp.abs(factor))) for factor in factors) or 1.0
     factors = [factor / largest for factor in factors]
     for p, (lower, upper) in enumerate(pairwise(factors), start=1):

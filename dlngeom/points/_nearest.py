@@ -1,4 +1,4 @@
-"""Balanced networks near to given layers: the nearest, and one that is a smooth function."""
+"""Balanced networks near given layers: the nearest one, and one that depends smoothly on them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def nearest_balanced(
     rank : int, optional
         Rank of the product; the smallest width by default.
     truncate : bool
-        Whether to replace a product of higher rank by the best approximation of this one.
+        Whether to replace a product of higher rank by its best approximation of rank ``rank``.
 
     Returns
     -------
@@ -42,13 +42,18 @@ def nearest_balanced(
     Raises
     ------
     ValueError
-        If the product is not defined, an entry is not finite, or the product has another rank.
+        If the product is not defined or not of rank ``rank``, or an entry is not finite.
+
+    See Also
+    --------
+    dlngeom.points.frames : Frames of layers that are balanced.
+    dlngeom.network.invariants : Zero if and only if layers are balanced.
 
     Notes
     -----
     The form of the layers is (5.16) and (5.20) of Menon, *The geometry of the deep linear
-    network*.  Each frame given its neighbours is a Procrustes problem; sweeps over the frames
-    never increase the sum and stop when nothing moves, or after 1000.
+    network*.  Given its neighbours, each frame solves a Procrustes problem.  Sweeps over the frames
+    never increase the sum; they stop when no frame moves, or after 1000.
 
     Examples
     --------
@@ -70,7 +75,7 @@ def nearest_balanced(
 
 
 def _scaled_product(factors: Sequence[Array]) -> tuple[Array, Array]:
-    """Product over its size, and the N-th root of that size: deep networks would overflow."""
+    """Product divided by its size, and the N-th root of that size, without overflow."""
     xp = namespace(*factors)
     product = identity(factors[0].shape[-1], factors[0])
     root = xp.ones_like(factors[0][..., :1, :1])
@@ -85,9 +90,9 @@ def _scaled_product(factors: Sequence[Array]) -> tuple[Array, Array]:
 def closest_frames(
     factors: Sequence[Array], lam: Array, ends: tuple[Array, Array]
 ) -> tuple[Array, ...]:
-    """Frames that minimise the distance, from several starts stacked in front of the batch.
+    """Frames of least distance from the layers, by sweeps from several starts at once.
 
-    ``lam`` is that of a product of entries up to 1; its size changes the distance, not the frames.
+    ``lam`` may be scaled by a positive number, which changes the distance but not the frames.
     """
     xp = namespace(lam)
     lam = lam[..., None, :]
@@ -95,9 +100,9 @@ def closest_frames(
     moving = xp.ones_like(q[0][..., 0, 0], dtype=xp.bool)
     for _ in range(SWEEPS):
         new = _sweep(factors, q, lam)
-        # A move counts as much as the distance feels it.
+        # A move is weighted by its effect on the distance.
         moves = [xp.max(xp.abs(x - y) * lam**2, axis=(-2, -1)) for x, y in zip(new, q, strict=True)]
-        # What is done stays as it is: no network of a batch depends on the others.
+        # Networks that have converged stay fixed, so that no result depends on the others.
         q = [xp.where(moving[..., None, None], x, y) for x, y in zip(new, q, strict=True)]
         moving = moving & (xp.max(xp.stack(moves), axis=0) > 32 * eps(lam))
         if not bool(xp.any(moving)):
@@ -106,7 +111,7 @@ def closest_frames(
 
 
 def _starts(factors: Sequence[Array], lam: Array, ends: tuple[Array, Array]) -> list[Array]:
-    """Frames carried up, carried down, between these two, and along the coordinate axes."""
+    """Stack four starts: frames carried up, carried down, between the two, and along the axes."""
     xp = namespace(lam)
     below, above = [ends[0]], [ends[1]]
     for lower, upper in zip(factors[:-1], factors[:0:-1], strict=True):
@@ -135,7 +140,7 @@ def _sweep(factors: Sequence[Array], q: Sequence[Array], lam: Array) -> list[Arr
 
 
 def _best(factors: Sequence[Array], q: Sequence[Array], lam: Array) -> tuple[Array, ...]:
-    """Choose the start that ends nearest, an earlier one unless the gain is beyond rounding."""
+    """Choose the start with the nearest result, the earlier one if they agree up to rounding."""
     xp = namespace(lam)
     overlaps = [
         inner(above, W @ below * lam)
@@ -160,10 +165,10 @@ def _polar(x: Array) -> Array:
 
 
 def nearby_frames(factors: Sequence[Array], rank: int) -> Frames:
-    """Frames of the balanced network that is carried up from the row space of the first layer.
+    """Frames of a nearby balanced network, carried up from the row space of the first layer.
 
-    Each frame is the polar factor of ``W_p Q_{p-1}``, which turns with ``Q_{p-1}``, so the
-    balanced network is a smooth function of the layers at repeated singular values too.
+    Each frame is the polar factor of ``W_p Q_{p-1}``, which rotates with ``Q_{p-1}``, so the
+    network is a smooth function of the layers even at repeated singular values.
     """
     xp = namespace(*factors)
     linalg: Any = xp.linalg
@@ -179,9 +184,10 @@ def nearby_frames(factors: Sequence[Array], rank: int) -> Frames:
 
 
 def carried_frames(factors: Sequence[Array], rank: int) -> Frames:
-    """Frames from the decomposition of the first layer alone, much cheaper.
+    """Frames of a nearby balanced network, by the SVD of the first layer alone; much cheaper.
 
-    The same where layers are balanced, and smooth nearby; orthonormal to second order there.
+    For balanced layers the network is that of :func:`nearby_frames`.  Near them it depends smoothly
+    on the layers, and the frames are orthonormal to second order.
     """
     linalg: Any = namespace(*factors).linalg
     u, s, vt = linalg.svd(factors[0], full_matrices=False)
@@ -189,6 +195,6 @@ def carried_frames(factors: Sequence[Array], rank: int) -> Frames:
     q = [vt[..., :rank, :].mT, u[..., :rank]]
     for factor in factors[1:]:
         frame = factor @ (q[-1] / lam[..., None, :])
-        # One step of Newton and Schulz towards orthonormal columns.
+        # One Newton-Schulz step towards orthonormal columns.
         q.append(1.5 * frame - frame @ (frame.mT @ frame) / 2)
     return Frames(lam, tuple(q))

@@ -12,13 +12,28 @@ Layers: TypeAlias = tuple[Array, ...]
 
 
 class SVD(NamedTuple):
-    r"""A matrix :math:`W = u\,\mathrm{diag}(s)\,v^T` of rank ``r``.
+    r"""Matrix of rank ``r`` by its singular value decomposition.
+
+    .. math:: W = u\,\mathrm{diag}(s)\,v^T
 
     Attributes
     ----------
     u : array (..., m, r)
+        Left singular vectors, in orthonormal columns.
     s : array (..., r)
+        Singular values, >= 0.
     vt : array (..., r, n)
+        Right singular vectors, in orthonormal rows.
+
+    See Also
+    --------
+    dlngeom.points.svd : SVD of a dense matrix.
+    dlngeom.Frames : A point upstairs.
+    dlngeom.Tangent : Tangent vector at such a point.
+
+    Notes
+    -----
+    Equation (5.17) of Menon, *The geometry of the deep linear network*.
     """
 
     u: Array
@@ -27,15 +42,28 @@ class SVD(NamedTuple):
 
 
 class Tangent(NamedTuple):
-    r"""A tangent vector :math:`Z = u M v^T + U_p v^T + u V_p^T` at an :class:`SVD`.
+    r"""Tangent vector to the matrices of rank ``r`` at an :class:`SVD`.
+
+    .. math:: Z = u M v^T + U_p v^T + u V_p^T
 
     Attributes
     ----------
     Up : array (..., m, r)
         Orthogonal to ``u``.
     M : array (..., r, r)
+        Core.
     Vp : array (..., n, r)
         Orthogonal to ``v``.
+
+    See Also
+    --------
+    dlngeom.SVD : The point.
+    dlngeom.LowRank : Covector in factored form.
+
+    Notes
+    -----
+    B. Vandereycken, *Low-rank matrix completion by Riemannian optimization* (SIAM J. Optim. 23,
+    2013).
     """
 
     Up: Array
@@ -44,13 +72,20 @@ class Tangent(NamedTuple):
 
 
 class LowRank(NamedTuple):
-    r"""An ambient matrix or covector :math:`Z = U S V^T`.
+    r"""Low-rank matrix or covector in factored form; the factors are arbitrary.
+
+    .. math:: Z = U S V^T
 
     Attributes
     ----------
     U : array (..., m, k)
     S : array (..., k, l)
     V : array (..., n, l)
+
+    See Also
+    --------
+    dlngeom.Tangent : Tangent vector in factored form.
+    dlngeom.points.dense : Dense matrix of either.
     """
 
     U: Array
@@ -59,7 +94,9 @@ class LowRank(NamedTuple):
 
 
 class Frames(NamedTuple):
-    r"""A balanced network :math:`W_p = Q_p \Lambda Q_{p-1}^T`, (5.16) and (5.20) of Menon.
+    r"""Balanced network by its singular values and frames.
+
+    .. math:: W_p = Q_p \Lambda Q_{p-1}^T, \qquad p = 1, \dots, N
 
     Attributes
     ----------
@@ -67,6 +104,16 @@ class Frames(NamedTuple):
         Singular values of every layer, descending.
     q : tuple of N+1 arrays (..., d_p, r)
         Orthonormal frames, ``Q_0`` first.
+
+    See Also
+    --------
+    dlngeom.points.frames : Frames of balanced layers.
+    dlngeom.points.factors : Layers of these frames.
+    dlngeom.SVD : A point downstairs.
+
+    Notes
+    -----
+    The chart (5.16), (5.20) of Menon, *The geometry of the deep linear network*.
     """
 
     lam: Array
@@ -76,7 +123,8 @@ class Frames(NamedTuple):
 def dense(value: SVD | LowRank | Frames | tuple[SVD, Tangent]) -> Array:
     r"""Dense matrix of a point, a tangent vector or a low-rank matrix.
 
-    .. math:: u\,\mathrm{diag}(s)\,v^T, \qquad u M v^T + U_p v^T + u V_p^T, \qquad U S V^T
+    .. math:: u\,\mathrm{diag}(s)\,v^T, \qquad Q_N \Lambda^N Q_0^T, \qquad
+              u M v^T + U_p v^T + u V_p^T, \qquad U S V^T
 
     Parameters
     ----------
@@ -91,6 +139,15 @@ def dense(value: SVD | LowRank | Frames | tuple[SVD, Tangent]) -> Array:
     ------
     TypeError
         If ``value`` is none of these.
+
+    See Also
+    --------
+    dlngeom.points.svd : SVD of a dense matrix.
+    dlngeom.network.end_to_end : Dense end-to-end matrix of layers.
+
+    Notes
+    -----
+    Equation (5.17) of Menon, *The geometry of the deep linear network*.
     """
     if isinstance(value, SVD):
         return (value.u * value.s[..., None, :]) @ value.vt

@@ -1,8 +1,26 @@
-"""Riemannian submersions: what a space must provide, what follows, what it may offer to engines.
+"""Riemannian submersions: the interface of a space, what follows from it, optional protocols.
 
-Begin with :class:`RiemannianSubmersion`, and :func:`check_submersion` for a space of your own.
-A space may offer more than it must: each protocol ``Has...`` is one thing that flows, geodesics and
-walks ask for, and do without where it is missing.
+Begin with :class:`RiemannianSubmersion`; :func:`check_submersion` tests an implementation.  A
+space may provide more than it must.  Engines (flow, geodesics, langevin) never test for a class:
+they use the methods of these protocols where a space has them.  The last three are asked of walks.
+
+===========================  =========  ========================================
+protocol                     used by    what an engine does without it
+===========================  =========  ========================================
+:class:`HasEmbedding`        this room  takes points for ambient vectors
+:class:`HasInverseCometric`  this room  inverts the matrix of the cometric
+:class:`HasSubmersion`       langevin   refuses a base without a walk
+:class:`HasPointCheck`       langevin   compares with a random point
+:class:`HasStartCheck`       langevin   checks the start as any point
+:class:`HasBatchAxes`        langevin   compares with a random point
+:class:`HasFlow`             flow       integrates in the ambient space
+:class:`HasGeodesics`        geodesics  refuses
+:class:`HasWalk`             langevin   walks in the ambient space
+:class:`HasAdjustedRank`     langevin   refuses ``adjust=True``
+:class:`HasExtras`           langevin   records nothing more
+:class:`HasObservables`      langevin   observes nothing by default
+:class:`HasCompiledSteps`    langevin   never compiles a step
+===========================  =========  ========================================
 """
 
 from __future__ import annotations

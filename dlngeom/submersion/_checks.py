@@ -1,4 +1,4 @@
-"""A check of everything that a correct Riemannian submersion satisfies."""
+"""Numerical check of the defining properties of a Riemannian submersion."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from dlngeom.submersion._spaces import (
 
 __all__ = ["check_submersion"]
 
-# Relative to the size of the vectors: what is linear is exact up to rounding.
+# Relative to the size of the vectors: linear identities hold up to rounding.
 _LINEAR = 1e-9
-# Derivatives of fourth-order differences.
+# For derivatives by fourth-order differences.
 _DERIVATIVE = 1e-6
-# Steps, relative to the point, over which an error must fall like its power.
+# Steps, relative to the point, over which errors must fall with their order.
 _STEPS = 2.0 ** -np.arange(6, 12)
 _SLOPE = 0.1
 
 
 def check_submersion(space: RiemannianSubmersion, point: Point, rng: Seed) -> dict[str, float]:
-    r"""Check every property of a Riemannian submersion at a point.
+    r"""Check numerically, at a point, that a space is a Riemannian submersion.
 
     .. math:: \mathrm{d}\phi\,\mathrm{d}\phi^* = A \circ \phi, \qquad
               \mathrm{grad}\,(S \circ \phi) = -H
@@ -49,22 +49,31 @@ def check_submersion(space: RiemannianSubmersion, point: Point, rng: Seed) -> di
     Parameters
     ----------
     space : RiemannianSubmersion
+        Space to check.
     point : Point
-        One point upstairs, without batch axes; a general one, not too near a singularity.
+        One generic point upstairs, without batch axes, not too near a singularity.
     rng : numpy.random.Generator or seed
+        Source of the test vectors.
 
     Returns
     -------
     dict
-        Name of each property to the error found, or to the excess over the allowed slope.  The
-        properties are the dimensions, the two projections, the differential and its adjoint, the
-        orbit, both orders of the retraction, the metric downstairs, batches, and the entropy if
-        there is a formula for it.
+        Error of each property, or the shortfall of an order of convergence.  The properties are
+        the dimensions, the two projections, the differential and its adjoint, the orbit, both
+        orders of the retraction, the metric downstairs, batches, and the entropy if there is a
+        formula for it.
 
     Raises
     ------
     ValueError
-        Naming every property that fails, with its error and the limit.
+        If properties fail, with the error and the limit of each, or if the point does not fit.
+    TypeError
+        If ``space`` is not a ``RiemannianSubmersion``.
+
+    See Also
+    --------
+    dlngeom.submersion.RiemannianSubmersion : The interface.
+    dlngeom.geomstats.from_bundle : Submersion from a fiber bundle of geomstats.
 
     Notes
     -----
@@ -80,7 +89,7 @@ def check_submersion(space: RiemannianSubmersion, point: Point, rng: Seed) -> di
     (14, True)
     """
     _require_point(space, point)
-    # A point that was drawn from the same seed must not be a test vector too.
+    # Spawned, so that no test vector equals a point drawn from the same seed.
     at = _CheckedPlace(space, point, as_generator(rng).spawn(1)[0])
     found = {name: check(at) for name, check in _CHECKS.items()}
     errors = {name: value for name, value in found.items() if value is not None}
@@ -112,7 +121,7 @@ def _limit(name: str) -> float:
 
 
 class _CheckedPlace:
-    """A point with the random vectors that all checks use, of the size of the point."""
+    """A point with the random test vectors that all checks share."""
 
     def __init__(self, space: RiemannianSubmersion, point: Point, rng: np.random.Generator):
         self.space, self.point, self.rng = space, point, rng
@@ -136,7 +145,7 @@ class _CheckedPlace:
 
 
 def _gap(first: Vector, second: Vector) -> float:
-    """Distance of two vectors relative to the larger, or absolute below one."""
+    """Distance of two vectors, relative to the longer one if that is longer than one."""
     a, b = coordinates(first), coordinates(second)
     return _size(a - b) / max(_size(a), _size(b), 1.0)
 
@@ -150,7 +159,7 @@ def _dot(first: Vector, second: Vector) -> float:
 
 
 def _dimensions(at: _CheckedPlace) -> float:
-    """Ranks of the two projections and of the cometric, as traces."""
+    """Compare the ranks of the two projections and of the cometric with the dimensions."""
     space = at.space
     size, below = coordinates(at.position).shape[0], coordinates(at.below).shape[0]
     tangent = vertical = 0.0
@@ -167,7 +176,7 @@ def _dimensions(at: _CheckedPlace) -> float:
 
 
 def _projection(name: str) -> Callable[[_CheckedPlace], float]:
-    """Idempotent, symmetric, and onto a part of the tangent space."""
+    """Check that a projection is idempotent, symmetric and into the tangent space."""
 
     def check(at: _CheckedPlace) -> float:
         project: Any = getattr(at.space, name)
@@ -181,7 +190,7 @@ def _projection(name: str) -> Callable[[_CheckedPlace], float]:
 
 
 def _kernel(at: _CheckedPlace) -> float:
-    """Vertical vectors go to zero, and so does nothing else: see the dimensions."""
+    """Check that vertical vectors map to zero; by the dimensions, no others do."""
     return _gap(at.space.differential(at.point, at.vertical), at.covector[0] * 0)
 
 
@@ -199,7 +208,7 @@ def _horizontal(at: _CheckedPlace) -> float:
 
 
 def _excess(errors: list[float], order: int, size: float) -> float:
-    """How much slower than the power ``order`` of the step the errors fall, in log2 per halving."""
+    """Shortfall of the observed order of convergence from ``order``."""
     kept = [e for e in errors if e > 1e-12 * max(size, 1.0)]
     if len(kept) < 3:
         return 0.0
@@ -218,7 +227,7 @@ def _differential(at: _CheckedPlace) -> float:
 
 
 def _retraction(order: int) -> Callable[[_CheckedPlace], float]:
-    """Velocity of the retraction, and, of second order, its tangential acceleration."""
+    """Check the velocity of a retraction and, for order 2, its tangential acceleration."""
 
     def check(at: _CheckedPlace) -> float:
         def error(V: Vector, t: float) -> float:
@@ -234,7 +243,7 @@ def _retraction(order: int) -> Callable[[_CheckedPlace], float]:
 
 
 def _orbit(at: _CheckedPlace) -> float:
-    """Random points of the orbit lie over one point, where the cometric is the same."""
+    """Check that random points of an orbit have the same projection and cometric."""
     other, third = (at.space.orbit_point(at.below, at.rng) for _ in range(2))
     G = at.covector[0]
     pairs = zip(parts(other), parts(third), strict=True)
@@ -245,12 +254,12 @@ def _orbit(at: _CheckedPlace) -> float:
 
 
 def _closed_form(at: _CheckedPlace) -> float:
-    """Compare a cometric and an inner product downstairs with those that lifting gives."""
+    """Compare a cometric and an inner product downstairs with those from lifting."""
     base, lifted = at.space.base, LiftedBase(at.space)
     Z, other = (cometric(at.space, at.point, G) for G in at.covector)
     gap = _gap(base.cometric(at.below, at.covector[0]), Z)
     inner = base.inner(at.below, Z, other) - lifted.inner(at.below, Z, other)
-    # A covector is known up to what vanishes on tangent vectors.
+    # A covector is determined up to one that vanishes on tangent vectors.
     covector = inverse_cometric(base, at.below, Z)
     back = _gap(cometric(at.space, at.point, covector), Z)
     V = lift(at.space, at.point, Z)
@@ -261,7 +270,7 @@ def _closed_form(at: _CheckedPlace) -> float:
 
 
 def _shadow(at: _CheckedPlace) -> float:
-    """Compare the retraction downstairs with the shadow of the one upstairs, to second order."""
+    """Compare the retraction downstairs with the projection of that upstairs, to second order."""
     Z, errors = cometric(at.space, at.point, at.covector[0]), []
     for t in _STEPS * at.size:
         step = rebuild(Z, [t * x for x in parts(Z)])
@@ -272,7 +281,7 @@ def _shadow(at: _CheckedPlace) -> float:
 
 
 def _batches(at: _CheckedPlace) -> float:
-    """Every method takes leading axes, and treats the points along them alone."""
+    """Check that every method takes batch axes and treats each point independently."""
     space, points = at.space, at.space.random_point(at.rng, (2,))
     vectors = from_coordinates(
         at.rng.standard_normal((2, coordinates(at.position).shape[0])), embedding(space, points), 1

@@ -1,4 +1,4 @@
-"""Flows and geodesics as differential equations in coordinates that a space chooses."""
+"""Gradient flows and geodesics as differential equations in coordinates without singularities."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ __all__ = ["Equation", "Geodesic", "Shooting"]
 
 
 class Equation(NamedTuple):
-    """An ordinary differential equation in coordinates that have no singularity.
+    """Ordinary differential equation on a manifold, in coordinates without singularities.
 
     Attributes
     ----------
     start : tuple of arrays
         Coordinates of the initial point.
     rates : callable
-        From coordinates to their time derivatives.
+        Time derivatives as a function of the coordinates.
     point : callable
-        From coordinates to the point that they stand for, exactly on the manifold.
+        Point as a function of the coordinates, exactly on the manifold.
     single : bool
         Whether there is one point, without a batch axis.
     initial : point, optional
-        The initial point itself, where coordinates fix it up to a choice of frames only.
+        The initial point, where coordinates determine it only up to a choice of frames.
     below : callable, optional
         From points ``(chain, ...)`` to what an energy sees; by default the points themselves.
     observables : mapping of str to callable
@@ -47,21 +47,21 @@ class Equation(NamedTuple):
 
 
 class Geodesic(NamedTuple):
-    """A geodesic as a differential equation in coordinates that have no singularity.
+    """Geodesic as a differential equation in coordinates without singularities.
 
     Attributes
     ----------
     start : tuple of arrays
         Coordinates of the initial point and velocity.
     rates : callable
-        From coordinates to their time derivatives.
+        Time derivatives as a function of the coordinates.
     point, velocity : callable
-        From coordinates to the point and the velocity there.
+        Point and velocity as functions of the coordinates.
     clearance : callable
-        From coordinates to a number that falls to zero where the manifold ends.
+        Function of the coordinates that falls to zero at the boundary of the manifold.
     transport : callable
-        From coordinates and the arrays of an ambient vector to the rates of those arrays in a
-        parallel field.
+        Rates of the arrays of an ambient vector under parallel transport, as a function of the
+        coordinates and these arrays.
     lifted : callable, optional
         The same for the horizontal lift of a field that is parallel downstairs.
     """
@@ -76,22 +76,22 @@ class Geodesic(NamedTuple):
 
 
 class Shooting(NamedTuple):
-    """Boundary value problems of geodesics from points to others, pair by pair, in numpy.
+    """Boundary value problems of geodesics between pairs of points, in numpy.
 
     Attributes
     ----------
     guesses : list of arrays (pair, dim)
         Coefficients of initial velocities in an orthonormal basis.
     separated : array (pair,)
-        Whether no geodesic joins a pair, since determinants differ in sign.
+        Whether no curve joins a pair, since the determinants differ in sign.
     geodesic : callable
-        From coefficients ``(..., pair, dim)`` to geodesics.
+        Geodesics from coefficients ``(..., pair, dim)``.
     residual : callable
-        From points reached ``(..., pair)`` to ``(..., pair, dim)`` numbers, zero at the target.
+        Numbers ``(..., pair, dim)``, zero at the target, from the points reached ``(..., pair)``.
     miss : callable
-        From points reached to their relative distances ``(..., pair)`` from the target.
+        Relative distances ``(..., pair)`` of the points reached from the target.
     vector : callable
-        From coefficients ``(pair, dim)`` to tangent vectors.
+        Tangent vectors from coefficients ``(pair, dim)``.
     """
 
     guesses: list[Array]

@@ -1,25 +1,6 @@
-"""What a space may offer to engines beyond what every space must have.
+"""Optional protocols of spaces and walks, which engines use where they are present.
 
-Engines never test for a class of spaces; they ask whether a space, or a walk on it, has the
-methods of one of these protocols, and do without where it has not.
-
-=========================  =======================  ============================================
-protocol                   asked for by             what an engine does without it
-=========================  =======================  ============================================
-:class:`HasEmbedding`      submersion               takes points for ambient vectors
-:class:`HasInverseCometric`  submersion             inverts the matrix of the cometric
-:class:`HasSubmersion`     langevin                 refuses a base that has no walk
-:class:`HasPointCheck`     langevin                 compares with a random point
-:class:`HasStartCheck`     langevin                 the same as for any point
-:class:`HasBatchAxes`      langevin                 compares with a random point
-:class:`HasFlow`           flow                     integrates in the ambient space
-:class:`HasGeodesics`      geodesics                refuses
-:class:`HasWalk`           langevin                 walks in the ambient space
-:class:`HasAdjustedRank`   langevin, ``adjust``     refuses
-:class:`HasExtras`         langevin, of a walk      observes what it is told to
-:class:`HasObservables`    langevin, of a walk      observes what it is told to
-:class:`HasCompiledSteps`  langevin, of a walk      never compiles its steps
-=========================  =======================  ============================================
+They are listed, with their users, in the docstring of :mod:`dlngeom.submersion`.
 """
 
 from __future__ import annotations
@@ -59,7 +40,7 @@ Draw: TypeAlias = Callable[[tuple[int, ...]], Array]
 
 @runtime_checkable
 class HasEmbedding(Protocol):
-    """A submersion whose points are not the ambient vectors that they stand for."""
+    """A submersion whose points represent ambient vectors in another form."""
 
     def embedding(self, point: Point) -> Vector:
         """Ambient position of a point."""
@@ -67,7 +48,7 @@ class HasEmbedding(Protocol):
 
 @runtime_checkable
 class HasInverseCometric(Protocol):
-    """A base that knows the inverse of its cometric."""
+    """A base with a closed form of its inverse cometric."""
 
     def inverse_cometric(self, point: Point, vector: Vector) -> Vector:
         """Covector of a tangent vector."""
@@ -75,14 +56,14 @@ class HasInverseCometric(Protocol):
 
 @runtime_checkable
 class HasSubmersion(Protocol):
-    """A base that knows the submersion over it."""
+    """A base of a submersion, which it holds."""
 
     space: RiemannianSubmersion
 
 
 @runtime_checkable
 class HasPointCheck(Protocol):
-    """A geometry that knows its points from others."""
+    """A geometry that checks its points."""
 
     def check_point(self, point: Point) -> Point:
         """Return a point as the geometry wants it, or raise ValueError."""
@@ -90,7 +71,7 @@ class HasPointCheck(Protocol):
 
 @runtime_checkable
 class HasStartCheck(Protocol):
-    """A geometry some of whose points no random walk can start from."""
+    """A geometry with points that no random walk can start from."""
 
     def check_start(self, point: Point) -> Point:
         """Return a point that a walk can start from, or raise ValueError."""
@@ -98,7 +79,7 @@ class HasStartCheck(Protocol):
 
 @runtime_checkable
 class HasBatchAxes(Protocol):
-    """A geometry that tells the batch axes of its points."""
+    """A geometry that counts the batch axes of its points."""
 
     def batch_axes(self, point: Point) -> int:
         """Count the batch axes of a point."""
@@ -106,7 +87,7 @@ class HasBatchAxes(Protocol):
 
 @runtime_checkable
 class HasFlow(Protocol):
-    """A geometry that knows good coordinates for its gradient flows."""
+    """A geometry that provides the equation of its gradient flows."""
 
     def gradient_flow(self, point: Point, energy_gradient: Callable[[Any], Any]) -> Equation:
         """Check a point and return the equation of the flow from it."""
@@ -114,19 +95,19 @@ class HasFlow(Protocol):
 
 @runtime_checkable
 class HasGeodesics(Protocol):
-    """A geometry that knows its geodesics."""
+    """A geometry that provides the equations of its geodesics."""
 
     def geodesic(self, point: Point, vector: Vector) -> Geodesic:
         """Check a point and a tangent vector and return the geodesic."""
 
     def shooting(self, point: Point, other: Point) -> Shooting:
-        """Check batches of points, with one axis, and return the problems between them."""
+        """Check points with one batch axis and return the problems between them."""
 
     def ambient(self, point: Point, vector: Vector) -> tuple[Array, ...]:
         """Check a tangent vector and return the arrays of its ambient form."""
 
     def tangent(self, point: Point, vector: tuple[Array, ...]) -> Vector:
-        """Inverse of :meth:`ambient` up to rounding, which leaves a component off the space."""
+        """Inverse of :meth:`ambient`, after projecting out a normal component due to rounding."""
 
     def norm(self, point: Point, vector: Vector) -> Array:
         """Length of a tangent vector."""
@@ -139,7 +120,7 @@ class HasGeodesics(Protocol):
 
 
 class Walk(Protocol):
-    r"""A geodesic random walk, with noise of two sizes.
+    r"""Geodesic random walk, with vertical noise of size ``a`` and horizontal noise of size ``b``.
 
     .. math:: V = -\mathrm{grad}\,L\,\mathrm{d}t + (a\,P_v + b\,P_h)\,\xi, \qquad x' = R_2(V)
     """
@@ -151,13 +132,13 @@ class Walk(Protocol):
         """Point of a state."""
 
     def below(self, state: WalkState) -> Any:
-        """Return what an energy sees of a state."""
+        """Point downstairs, the argument of energies."""
 
     def covector(self, state: WalkState, value: Any) -> Any:
         """Check the shape of what an energy gradient returned."""
 
     def noise(self, state: WalkState, draw: Draw) -> Vector:
-        """Draw a standard Gaussian ambient vector, by a function from shapes to arrays."""
+        """Draw a standard Gaussian ambient vector; ``draw`` returns an array of a given shape."""
 
     def step(
         self,
@@ -168,15 +149,15 @@ class Walk(Protocol):
         vertical: Any,
         horizontal: Any,
     ) -> WalkState:
-        """Move by noise of standard deviation ``a``, ``b``, and along a gradient for a time."""
+        """Move by noise of sizes ``vertical``, ``horizontal`` and along a gradient for ``time``."""
 
     def reach(self, state: WalkState) -> Array | None:
-        """Largest standard deviation ``(chain,)`` of the noise of one step, if there is a limit."""
+        """Largest admissible size ``(chain,)`` of the noise of one step, None without a limit."""
 
 
 @runtime_checkable
 class HasWalk(Protocol):
-    """A geometry that knows good coordinates for its random walks."""
+    """A geometry that provides a random walk in coordinates of its own."""
 
     def random_walk(self, point: Point) -> Walk:
         """Walk for points of the kind of ``point``."""
@@ -184,7 +165,7 @@ class HasWalk(Protocol):
 
 @runtime_checkable
 class HasAdjustedRank(Protocol):
-    """Balanced networks that regular equations may define, as Metropolis steps need."""
+    """A space of balanced networks on which Metropolis steps may be possible."""
 
     def adjusted_rank(self) -> int:
         """Return the rank of the networks, or raise ValueError with the equation that fails."""
@@ -192,7 +173,7 @@ class HasAdjustedRank(Protocol):
 
 @runtime_checkable
 class HasExtras(Protocol):
-    """A walk that keeps account of more than its point."""
+    """A walk that records quantities besides its point."""
 
     def extras(self, state: WalkState) -> dict[str, Array]:
         """Quantities ``(chain, ...)`` to observe."""
@@ -200,7 +181,7 @@ class HasExtras(Protocol):
 
 @runtime_checkable
 class HasObservables(Protocol):
-    """A walk that says what is worth watching."""
+    """A walk that says what to observe by default."""
 
     def observables(self) -> Mapping[str, Callable[[Point], Any]]:
         """Functions of points ``(chain, ...)`` to observe where the caller does not say."""

@@ -1,7 +1,7 @@
-"""Riemannian submersions: two small abstract classes, and what follows from them.
+"""Abstract classes of a Riemannian submersion and of its base, and what follows from them.
 
-A :class:`Base` is a Riemannian manifold downstairs.  A :class:`RiemannianSubmersion` is a
-manifold upstairs over a base, a submanifold of a Euclidean space with the metric of that space.
+A :class:`Base` is a Riemannian manifold downstairs.  A :class:`RiemannianSubmersion` is a manifold
+upstairs that projects to a base, a submanifold of a Euclidean space with the induced metric.
 Points and vectors are arrays or tuples of arrays, with leading batch axes.
 """
 
@@ -46,7 +46,20 @@ _STEP = 1e-3
 
 
 class Base(ABC):
-    """A Riemannian manifold downstairs, given by its cometric."""
+    r"""Riemannian manifold downstairs, the base of a submersion, given by its cometric ``A``.
+
+    .. math:: g(A\,Y, A\,Y) = \langle Y, A\,Y \rangle
+
+    See Also
+    --------
+    dlngeom.submersion.RiemannianSubmersion : The manifold upstairs.
+    dlngeom.submersion.LiftedBase : The base of any submersion, computed by lifting.
+    dlngeom.EndToEndGeometry : The base of balanced networks.
+
+    Notes
+    -----
+    Section 12.1 of Menon, *The geometry of the deep linear network*.
+    """
 
     @property
     @abstractmethod
@@ -59,7 +72,7 @@ class Base(ABC):
 
     @abstractmethod
     def cometric(self, point: Point, covector: Any) -> Vector:
-        """Tangent vector of a covector: a Euclidean gradient becomes the Riemannian one."""
+        """Apply the cometric, which turns a Euclidean gradient into the Riemannian one."""
 
     @abstractmethod
     def inner(self, point: Point, first: Vector, second: Vector) -> Array:
@@ -71,12 +84,18 @@ class Base(ABC):
 
 
 class RiemannianSubmersion(ABC):
-    r"""A manifold over a base whose differential is isometric on horizontal vectors.
+    r"""Manifold with a projection to a base that is isometric on horizontal vectors.
 
     .. math:: \mathrm{d}\phi\, \mathrm{d}\phi^* = \text{cometric of the base}
 
     Subclasses implement the abstract methods below, for points with leading batch axes;
-    :func:`dlngeom.check_submersion` tells whether they are right.
+    :func:`dlngeom.check_submersion` tests an implementation.
+
+    See Also
+    --------
+    dlngeom.submersion.Base : The manifold downstairs.
+    dlngeom.check_submersion : Numerical check of an implementation.
+    dlngeom.DeepLinearNetwork : Balanced networks over their end-to-end matrices.
 
     Notes
     -----
@@ -100,7 +119,7 @@ class RiemannianSubmersion(ABC):
 
     @property
     def base(self) -> Base:
-        """Geometry downstairs: computed by lifting, where no closed form is given."""
+        """Geometry downstairs, computed by lifting unless a subclass has a closed form."""
         return LiftedBase(self)
 
     @abstractmethod
@@ -109,15 +128,15 @@ class RiemannianSubmersion(ABC):
 
     @abstractmethod
     def project(self, point: Point) -> Point:
-        """Point downstairs below a point."""
+        """Project a point to the base."""
 
     @abstractmethod
     def differential(self, point: Point, vector: Vector) -> Vector:
-        """Push a tangent vector down."""
+        """Apply the differential of the projection to a tangent vector."""
 
     @abstractmethod
     def codifferential(self, point: Point, covector: Any) -> Vector:
-        """Pull a covector up: the adjoint of the differential, a horizontal vector."""
+        """Apply the adjoint of the differential to a covector, which gives a horizontal vector."""
 
     @abstractmethod
     def tangent_projection(self, point: Point, vector: Vector) -> Vector:
@@ -133,7 +152,7 @@ class RiemannianSubmersion(ABC):
 
     @abstractmethod
     def orbit_point(self, point: Point, rng: Seed) -> Point:
-        """Random point upstairs over a point downstairs."""
+        """Random point of the fibre over a point downstairs."""
 
     def log_orbit_volume(self, point: Point) -> Array:
         """Entropy: logarithm of the volume of the fibre over a point downstairs.
@@ -155,6 +174,16 @@ class LiftedBase(Base):
     Parameters
     ----------
     space : RiemannianSubmersion
+        The manifold upstairs.
+
+    See Also
+    --------
+    dlngeom.submersion.Base : The interface.
+    dlngeom.EndToEndGeometry : The base of balanced networks, in closed form.
+
+    Notes
+    -----
+    Section 12.1 of Menon, *The geometry of the deep linear network*.
     """
 
     space: RiemannianSubmersion
@@ -165,11 +194,11 @@ class LiftedBase(Base):
         return self.space.dim_base
 
     def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Point:
-        """Points below random points upstairs."""
+        """Projections of random points upstairs."""
         return self.space.project(self.space.random_point(rng, batch))
 
     def cometric(self, point: Point, covector: Any) -> Vector:
-        """Push the lifted covector down."""
+        """Apply the differential and its adjoint at a point of the fibre."""
         return cometric(self.space, self.space.orbit_point(point, 0), covector)
 
     def inner(self, point: Point, first: Vector, second: Vector) -> Array:
@@ -180,7 +209,7 @@ class LiftedBase(Base):
         return namespace(values).sum(values, axis=-1)
 
     def retraction(self, point: Point, vector: Vector, *, order: int = 2) -> Point:
-        """Push down the retraction of the horizontal lift."""
+        """Project the retraction of the horizontal lift."""
         above = self.space.orbit_point(point, 0)
         lifted = lift(self.space, above, vector)
         return self.space.project(self.space.retraction(above, lifted, order=order))
@@ -192,7 +221,7 @@ def geometry_on(space: Any, upstairs: bool) -> Base | RiemannianSubmersion:
     Raises
     ------
     TypeError, ValueError
-        If the space is none, or nothing lies upstairs of it.
+        If ``space`` is neither a base nor a submersion, or is a base and ``upstairs`` is true.
     """
     if not isinstance(space, (Base, RiemannianSubmersion)):
         raise TypeError(f"space={space!r}: it must be a Base or a RiemannianSubmersion")
@@ -202,7 +231,7 @@ def geometry_on(space: Any, upstairs: bool) -> Base | RiemannianSubmersion:
 
 
 def embedding(space: RiemannianSubmersion, point: Point) -> Vector:
-    """Ambient position of a point: the point itself, unless the space says otherwise."""
+    """Ambient position of a point: the point itself, unless the space has an embedding."""
     return space.embedding(point) if isinstance(space, HasEmbedding) else point
 
 
@@ -210,6 +239,29 @@ def horizontal_projection(space: RiemannianSubmersion, point: Point, vector: Vec
     r"""Orthogonal projection of an ambient vector on the horizontal space.
 
     .. math:: P_h = P - P_v
+
+    Parameters
+    ----------
+    space : RiemannianSubmersion
+        The manifold upstairs.
+    point : Point
+        Point upstairs.
+    vector : Vector
+        Ambient vector.
+
+    Returns
+    -------
+    Vector
+        Horizontal vector.
+
+    See Also
+    --------
+    dlngeom.balanced.horizontal_projection : The projection for balanced networks.
+    dlngeom.submersion.lift : Horizontal lift of a vector downstairs.
+
+    Notes
+    -----
+    Section 12.1 of Menon, *The geometry of the deep linear network*.
     """
     tangent = space.tangent_projection(point, vector)
     vertical = space.vertical_projection(point, vector)
@@ -217,17 +269,63 @@ def horizontal_projection(space: RiemannianSubmersion, point: Point, vector: Vec
 
 
 def cometric(space: RiemannianSubmersion, point: Point, covector: Any) -> Vector:
-    r"""Cometric of the base, at a point upstairs.
+    r"""Apply the cometric of the base, at a point upstairs.
 
     .. math:: A = \mathrm{d}\phi\, \mathrm{d}\phi^*
+
+    Parameters
+    ----------
+    space : RiemannianSubmersion
+        The manifold upstairs.
+    point : Point
+        Point upstairs.
+    covector : Covector
+        Covector downstairs.
+
+    Returns
+    -------
+    Vector
+        Tangent vector downstairs.
+
+    See Also
+    --------
+    dlngeom.endtoend.cometric : The cometric of end-to-end matrices.
+    dlngeom.submersion.inverse_cometric : The inverse.
+
+    Notes
+    -----
+    Section 12.1 of Menon, *The geometry of the deep linear network*.
     """
     return space.differential(point, space.codifferential(point, covector))
 
 
 def inverse_cometric(base: Base, point: Point, vector: Vector) -> Vector:
-    r"""Covector of a tangent vector downstairs, in closed form or from the matrix of ``A``.
+    r"""Covector of a tangent vector downstairs, by a closed form or the matrix of ``A``.
 
     .. math:: Y = A^{-1} Z
+
+    Parameters
+    ----------
+    base : Base
+        The manifold downstairs.
+    point : Point
+        Point downstairs.
+    vector : Vector
+        Tangent vector downstairs.
+
+    Returns
+    -------
+    Vector
+        Covector downstairs, of least norm.
+
+    See Also
+    --------
+    dlngeom.endtoend.inverse_cometric : The closed form for end-to-end matrices.
+    dlngeom.submersion.cometric : The inverse.
+
+    Notes
+    -----
+    Section 12.1 of Menon, *The geometry of the deep linear network*.
     """
     if isinstance(base, HasInverseCometric):
         return base.inverse_cometric(point, vector)
@@ -249,6 +347,29 @@ def lift(space: RiemannianSubmersion, point: Point, vector: Vector) -> Vector:
     r"""Horizontal lift of a tangent vector downstairs.
 
     .. math:: V = \mathrm{d}\phi^* (\mathrm{d}\phi\, \mathrm{d}\phi^*)^{-1} Z
+
+    Parameters
+    ----------
+    space : RiemannianSubmersion
+        The manifold upstairs.
+    point : Point
+        Point upstairs.
+    vector : Vector
+        Tangent vector downstairs, at the projection of the point.
+
+    Returns
+    -------
+    Vector
+        Horizontal vector upstairs.
+
+    See Also
+    --------
+    dlngeom.submersion.horizontal_projection : Projection on the horizontal space.
+    dlngeom.submersion.inverse_cometric : Covector whose pullback is the lift.
+
+    Notes
+    -----
+    Section 12.1 of Menon, *The geometry of the deep linear network*.
     """
     covector = inverse_cometric(space.base, space.project(point), vector)
     return space.codifferential(point, covector)
@@ -258,6 +379,29 @@ def gradient(space: RiemannianSubmersion, point: Point, egrad: Any) -> Vector:
     r"""Riemannian gradient upstairs of a lifted energy ``L(x) = E(phi(x))``.
 
     .. math:: \mathrm{grad}\, L(x) = \mathrm{d}\phi^*(E'(\phi(x)))
+
+    Parameters
+    ----------
+    space : RiemannianSubmersion
+        The manifold upstairs.
+    point : Point
+        Point upstairs.
+    egrad : Covector
+        Euclidean gradient ``E'`` at the projection of the point.
+
+    Returns
+    -------
+    Vector
+        Horizontal vector upstairs.
+
+    See Also
+    --------
+    dlngeom.endtoend.gradient : The gradient downstairs.
+    dlngeom.network.lifted_gradient : The closed form for layers.
+
+    Notes
+    -----
+    Equation (3.6) of Menon, *The geometry of the deep linear network*, for the deep linear network.
     """
     return space.codifferential(point, egrad)
 
@@ -270,14 +414,20 @@ def mean_curvature(space: RiemannianSubmersion, point: Point) -> Vector:
     Parameters
     ----------
     space : RiemannianSubmersion
+        The manifold upstairs.
     point : Point
         One point, without batch axes.
 
     Returns
     -------
     Vector
-        Horizontal; the sum over an orthonormal basis ``e_i`` of the vertical space, without
-        division by the dimension.
+        A horizontal vector; a sum over an orthonormal basis ``e_i`` of the vertical space, not a
+        mean.
+
+    See Also
+    --------
+    dlngeom.thermodynamics.entropy : Logarithm of the volume of an orbit.
+    dlngeom.thermodynamics.entropy_gradient : Minus the mean curvature, downstairs.
 
     Notes
     -----
@@ -288,7 +438,7 @@ def mean_curvature(space: RiemannianSubmersion, point: Point) -> Vector:
     total = coordinates(position) * 0
     size = _STEP * float(to_numpy(norm(position)))
     for i in range(total.shape[-1]):
-        # A sum over projections of any orthonormal basis is one over a basis of the image.
+        # The projections of an ambient orthonormal basis give the sum over a vertical one.
         vector = space.vertical_projection(point, unit_vector(i, position))
         length = float(to_numpy(norm(vector)))
         if length > 0:
@@ -297,7 +447,7 @@ def mean_curvature(space: RiemannianSubmersion, point: Point) -> Vector:
 
 
 def _turning(space: RiemannianSubmersion, point: Point, vector: Vector, step: float) -> Array:
-    """Differentiate ``P_v(x) V`` as ``x`` moves along ``V``, in coordinates."""
+    """Differentiate ``P_v(x) V`` by ``x`` in the direction ``V``, in coordinates."""
 
     def along(t: float) -> Array:
         moved = space.retraction(point, rebuild(vector, [t * x for x in parts(vector)]))

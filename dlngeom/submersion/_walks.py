@@ -1,7 +1,7 @@
 """Random walks whose limit is a diffusion on a manifold: one step as a pure function.
 
-A walk has a state, a nested tuple of arrays with a leading chain axis, and moves it by noise
-that is given.  Walks are small, frozen and picklable; they hold no random numbers.
+A walk moves a state, a nested tuple of arrays with a leading chain axis, by noise that the caller
+draws.  Walks are small, frozen and picklable.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["AmbientWalk", "BaseWalk", "gaussian", "walk_of"]
 
 
 def walk_of(space: Base | RiemannianSubmersion, point: Point) -> Walk:
-    """Walk of a space, its own or one in the ambient space."""
+    """Random walk on a space: its own, or else one in the ambient space."""
     if isinstance(space, HasWalk):
         return space.random_walk(point)
     return BaseWalk(space) if isinstance(space, Base) else AmbientWalk(space)
@@ -31,7 +31,7 @@ def walk_of(space: Base | RiemannianSubmersion, point: Point) -> Walk:
 
 @dataclass(frozen=True)
 class AmbientWalk:
-    """Walk on any submersion, whose state is the point."""
+    """Walk upstairs in any submersion; the state is the point."""
 
     space: RiemannianSubmersion
 
@@ -79,12 +79,12 @@ class AmbientWalk:
 
 @dataclass(frozen=True)
 class BaseWalk:
-    """Walk downstairs in any submersion, along horizontal vectors upstairs."""
+    """Walk downstairs in any submersion, by horizontal steps upstairs."""
 
     base: Base
 
     def start(self, point: Point) -> WalkState:
-        """Return some point of the orbit."""
+        """Return a point of the orbit over ``point``."""
         return self._space.orbit_point(point, 0)
 
     @property
@@ -97,11 +97,11 @@ class BaseWalk:
         return self.base.space
 
     def point(self, state: WalkState) -> Point:
-        """Point below."""
+        """Point downstairs."""
         return self._space.project(state)
 
     def below(self, state: WalkState) -> Any:
-        """Point below."""
+        """Point downstairs."""
         return self._space.project(state)
 
     def covector(self, state: WalkState, value: Any) -> Any:
@@ -131,7 +131,7 @@ class BaseWalk:
 
 
 def gaussian(like: Vector, draw: Draw) -> Vector:
-    """Gaussian vector with the shapes of ``like``, a real and an imaginary one where complex."""
+    """Gaussian vector with the shapes of ``like``; complex if ``like`` is, part by part."""
 
     def part(x: Array) -> Array:
         real = draw(tuple(x.shape))

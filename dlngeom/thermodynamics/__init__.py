@@ -34,4 +34,4 @@ __all__ = [
     "log_svd_density",
 ]
 
-__getattr__, __dir__ = _lazy_face(__name__, dict.fromkeys(["equilibrium", "landscape"]))
+__getattr__, __dir__ = _lazy_face(__name__, dict.fromkeys(["equilibrium", "landscape"]), __all__)

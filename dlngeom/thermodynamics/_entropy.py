@@ -60,6 +60,12 @@ def entropy(
     ValueError
         If ``s`` is not positive, or shapes, rank or depth do not fit.
 
+    See Also
+    --------
+    dlngeom.submersion.mean_curvature : Minus the gradient upstairs.
+    dlngeom.thermodynamics.entropy_gradient : The gradient downstairs.
+    dlngeom.DeepLinearNetwork : The submersion whose orbits have this volume.
+
     Notes
     -----
     Theorem 10, at every rank and for all widths; smooth at repeated singular values.
@@ -95,7 +101,7 @@ def entropy_gradient(
     depth: float | None = None,
     check_finite: bool = True,
 ) -> Array | Tangent:
-    r"""Gradient of the entropy for the metric ``g^N``: the force of the gauge noise.
+    r"""Gradient of the entropy for the metric ``g^N``, the entropic force.
 
     .. math:: \mathrm{grad}_{g^N} S = U\, \mathrm{diag}(c)\, V^T, \qquad
               c_k = \Sigma'_{kk} + \lambda_k^{N-2} \sum_{p=1}^{N-1} (d_p - r)
@@ -120,9 +126,16 @@ def entropy_gradient(
     ValueError
         If ``W`` has a singular value of zero, or shapes, rank or depth do not fit.
 
+    See Also
+    --------
+    dlngeom.submersion.mean_curvature : Minus the gradient upstairs.
+    dlngeom.thermodynamics.entropy : The entropy.
+    dlngeom.thermodynamics.entropy_egrad : The Euclidean gradient.
+
     Notes
     -----
-    (12.8) and (12.13), at every rank and for all widths; smooth at repeated singular values.
+    (12.8), which gives ``Sigma'``, and (12.13) of Menon, *The geometry of the deep linear network*;
+    at every rank and for all widths.  Smooth at repeated singular values.
     """
     number, inner = _layers(widths, depth)
     point = _point(W, widths, check_finite)
@@ -138,7 +151,7 @@ def entropy_egrad(
     depth: float | None = None,
     check_finite: bool = True,
 ) -> Array | LowRank:
-    r"""Euclidean gradient of the entropy: a covector for any optimizer.
+    r"""Euclidean gradient of the entropy, a covector.
 
     .. math:: S'(W) = U\, \mathrm{diag}(\partial S / \partial \sigma_k)\, V^T
 
@@ -157,10 +170,15 @@ def entropy_egrad(
     ValueError
         As for :func:`entropy_gradient`.
 
+    See Also
+    --------
+    dlngeom.thermodynamics.entropy_gradient : The gradient for ``g^N``.
+    dlngeom.thermodynamics.entropy_ehess : The second derivative.
+
     Notes
     -----
-    Theorem 10; below full rank it is the gradient of the entropy of the ``r`` largest singular
-    values.
+    Derivative of Theorem 10 of Menon, *The geometry of the deep linear network*; below full rank,
+    that of the entropy of the ``r`` largest singular values.
     """
     number, inner = _layers(widths, depth)
     point = _point(W, widths, check_finite)
@@ -200,9 +218,15 @@ def entropy_ehess(
     ValueError
         If ``Z`` is not tangent, or as for :func:`entropy_gradient`.
 
+    See Also
+    --------
+    dlngeom.thermodynamics.entropy_egrad : The first derivative.
+    dlngeom.thermodynamics.free_energy_hessian : The Hessian for ``g^N``, with an energy.
+
     Notes
     -----
-    Derivative of Theorem 10; ``O(r^3)`` memory, smooth at repeated singular values.
+    Second derivative of Theorem 10 of Menon, *The geometry of the deep linear network*.
+    Takes ``O(r^3)`` memory; smooth at repeated singular values.
     """
     number, inner = _layers(widths, depth)
     point = _point(W, widths, check_finite)
@@ -217,7 +241,7 @@ def entropy_ehess(
 
 
 def _core_hessian(s: Array, force: Array, M: Array, depth: float) -> Array:
-    """Hessian of the entropy in the frames: divided differences of ``force / s``."""
+    """Euclidean Hessian of the entropy in the frames, by divided differences of ``force / s``."""
     xp = namespace(s)
     row, column = pair(s)
     force_row, force_column = pair(force)
@@ -272,12 +296,12 @@ def _force(s: Array, depth: float, free: int) -> Array:
 
 
 def _log_force(s: Array, depth: float, free: int) -> Array:
-    """Differentiate the entropy by ``log sigma``."""
+    """Differentiate the entropy with respect to ``log sigma``."""
     return _lam_force(s, depth, free) / (1.0 if depth == math.inf else depth)
 
 
 def _lam_force(s: Array, depth: float, free: int) -> Array:
-    """Differentiate the entropy by ``log lam``; by ``log sigma`` for infinite depth."""
+    """Differentiate the entropy with respect to ``log lam``, or ``log sigma`` at infinite depth."""
     xp = namespace(s)
     log_s = xp.log(s)
     forces = pair_force(log_s[..., :, None] - log_s[..., None, :], depth)

@@ -1,4 +1,4 @@
-r"""Thermodynamics of a deep linear network: entropy, free energy, volumes.
+r"""Free energy of end-to-end matrices, with its gradient and Hessian for ``g^N``.
 
 References are to Menon, *The geometry of the deep linear network*.
 """
@@ -74,6 +74,12 @@ def free_energy(
     ValueError
         If ``beta`` is not positive, or as for :func:`entropy`.
 
+    See Also
+    --------
+    dlngeom.thermodynamics.entropy : The entropy.
+    dlngeom.thermodynamics.free_energy_gradient : The gradient.
+    dlngeom.thermodynamics.landscape.local_minima : The minima.
+
     Notes
     -----
     Equation (6.6).
@@ -123,6 +129,12 @@ def free_energy_gradient(
     ValueError
         As for :func:`free_energy` and :func:`dlngeom.endtoend.gradient`.
 
+    See Also
+    --------
+    dlngeom.thermodynamics.free_energy : The free energy.
+    dlngeom.endtoend.gradient : The gradient of the energy.
+    dlngeom.thermodynamics.entropy_gradient : The gradient of the entropy.
+
     Notes
     -----
     Equation (12.13), at every rank and for all widths.
@@ -166,6 +178,12 @@ def free_energy_hessian(
     ------
     ValueError
         As for :func:`free_energy` and :func:`dlngeom.endtoend.hessian`.
+
+    See Also
+    --------
+    dlngeom.thermodynamics.free_energy_gradient : The gradient.
+    dlngeom.endtoend.hessian : The Hessian of the energy.
+    dlngeom.thermodynamics.entropy_ehess : The Euclidean Hessian of the entropy.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-r"""Entropy of a pair of singular values: its derivative by ``v = log(sigma_k / sigma_l)``.
+r"""Derivatives of the entropy of a pair of singular values, in ``v = log(sigma_k / sigma_l)``.
 
 Nothing here divides by a difference of singular values: near a tie a power series takes over.
 """
@@ -20,10 +20,11 @@ _NEAR = 0.75
 
 
 def pair_force(v: Array, depth: float) -> Array:
-    """Differentiate by ``log lam_k`` a pair's entropy, at ``v = log(sigma_k / sigma_l)``.
+    """Differentiate the entropy of a pair with respect to ``log lam_k``.
 
-    It is ``N e(v) - e(v/N)`` with ``e(x) = 1/(1 - exp(-2x))``; where both have a pole, the
-    difference of what remains without it.
+    The derivative is ``N e(v) - e(v/N)`` with ``v = log(sigma_k / sigma_l)`` and
+    ``e(x) = 1/(1 - exp(-2x))``.  Near ``v = 0`` the poles of both terms are left out, since they
+    cancel.
     """
     xp = namespace(v)
     near = xp.abs(v) < _NEAR
@@ -52,7 +53,7 @@ def _langevin(x: Array) -> Array:
 
 
 def pair_stiffness(a: Array, b: Array, depth: float) -> Array:
-    r"""Divided difference of the pair force by ``log sigma``, with its limit at ``a = b``.
+    r"""Divided difference of the pair force in ``log sigma``, with its limit at ``a = b``.
 
     .. math:: \frac{p(a) - p(b)}{a - b}, \qquad
               2 p(v) = \coth v - \tfrac1N \coth\tfrac vN + 1 - \tfrac1N
@@ -76,7 +77,7 @@ def pair_stiffness(a: Array, b: Array, depth: float) -> Array:
 
 
 def _divided(a: Array, b: Array) -> Array:
-    """Divided difference of ``L(x) = coth(x) - 1/x``: by series, by addition theorem, or plain."""
+    """Divided difference of ``L(x) = coth(x) - 1/x``, by series, addition theorem or quotient."""
     xp = namespace(a, b)
     size_a, size_b = xp.abs(a), xp.abs(b)
     near = (size_a < _NEAR) & (size_b < _NEAR)

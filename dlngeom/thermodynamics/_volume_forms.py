@@ -1,4 +1,4 @@
-r"""Volume forms of end-to-end matrices and of balanced networks, by singular values.
+r"""Volume forms of end-to-end matrices and of balanced networks, in singular values.
 
 References are to Menon, *The geometry of the deep linear network*.
 """
@@ -41,12 +41,12 @@ def log_svd_density(
     s : array (..., r)
         Singular values, > 0, in any order.
     shape : (int, int)
-        ``(m, n)``.
+        Shape ``(m, n)`` of the matrix.
     depth : int or inf
         Number of layers; ``inf`` needs ``m = n = r``.
     coordinate : {"s", "lam", "log_s"}
-        What the density is per unit of: ``sigma``, ``lambda = sigma^(1/N)`` or ``log sigma``.
-        For ``inf`` there is no ``"lam"``.
+        Variable of the density: ``sigma``, ``lambda = sigma^(1/N)``, which ``depth=inf`` excludes,
+        or ``log sigma``.
     check_finite : bool
         Whether to check the values of the input.
 
@@ -61,10 +61,16 @@ def log_svd_density(
     ValueError
         If ``s`` is not positive, or shapes, rank, depth and coordinate do not fit.
 
+    See Also
+    --------
+    dlngeom.endtoend.log_volume_density : The density against Lebesgue measure.
+    dlngeom.thermodynamics.log_singular_value_density : Integral over the frames.
+
     Notes
     -----
-    Theorem 11, (6.4), at every rank and shape, with the exponent corrected and the constant.  For
-    ``depth=inf`` it is ``prod (log sigma_k - log sigma_l) d(log sigma) dU dV``.
+    Theorem 11, (6.4), of Menon, *The geometry of the deep linear network*, at every rank and shape,
+    with the exponent corrected and the constant included.  For ``depth=inf`` it is
+    ``prod (log sigma_k - log sigma_l) d(log sigma) dU dV``.
 
     Examples
     --------
@@ -104,16 +110,23 @@ def log_singular_value_density(
     Returns
     -------
     array (...)
-        Integrate over one order of the singular values.
+        Density on ordered singular values.
 
     Raises
     ------
     ValueError
         As for :func:`log_svd_density`.
 
+    See Also
+    --------
+    dlngeom.thermodynamics.log_network_density : The density upstairs.
+    dlngeom.thermodynamics.log_svd_density : The density with the frames.
+    dlngeom.thermodynamics.equilibrium.log_density : The density of the equilibrium law.
+
     Notes
     -----
-    (6.4) over all frames, ``vol St(r, m) vol St(r, n) / 2^r``: each matrix has ``2^r`` SVDs.
+    (6.4) of Menon, *The geometry of the deep linear network*, integrated over the frames.  They
+    contribute ``vol St(r, m) vol St(r, n) / 2^r``, since a matrix has ``2^r`` SVDs.
     """
     density = log_svd_density(s, shape, depth, coordinate=coordinate, check_finite=check_finite)
     r = s.shape[-1]
@@ -142,16 +155,22 @@ def log_network_density(
     Returns
     -------
     array (...)
-        Of the volume in the Frobenius metric of the layers.
+        Density of the volume in the Frobenius metric of the layers.
 
     Raises
     ------
     ValueError
         As for :func:`log_svd_density` and :func:`dlngeom.thermodynamics.entropy`.
 
+    See Also
+    --------
+    dlngeom.thermodynamics.log_singular_value_density : The density downstairs.
+    dlngeom.thermodynamics.entropy : Logarithm of their ratio.
+
     Notes
     -----
-    Co-area formula of the submersion of Theorem 13, with the entropy of Theorem 10.
+    Co-area formula for the submersion of Theorem 13, with the entropy of Theorem 10,
+    of Menon, *The geometry of the deep linear network*.
     """
     total = entropy(s, widths, check_finite=check_finite)
     shape, depth = (widths[-1], widths[0]), len(widths) - 1
@@ -185,7 +204,7 @@ def _checked(
 
 
 def _log_gaps(s: Array) -> Array:
-    """``log |sigma_k^2 - sigma_l^2|``, minus infinity at a tie and without its warning."""
+    """``log |sigma_k^2 - sigma_l^2|``, which is minus infinity at a tie, without a warning."""
     xp = namespace(s)
     row, column = pair(s)
     gap = xp.abs(row - column)

@@ -1,1 +1,1 @@
-"""Ordinary differential equations whose state is a tuple of arrays, on the solvers of scipy."""
+"""Ordinary differential equations whose state is a tuple of arrays, by the solvers of SciPy."""

@@ -1,4 +1,4 @@
-"""Ordinary differential equations whose state is a tuple of arrays, on ``solve_ivp``.
+"""Ordinary differential equations whose state is a tuple of arrays, by ``solve_ivp``.
 
 State and rates travel through one flat vector of doubles; the arrays that the right-hand side
 sees keep the library, dtype and device of the start.
@@ -21,7 +21,7 @@ from dlngeom._lib.ode.system import Event, HaltError, Monitor, SolverState, Syst
 
 __all__ = ["HaltError", "Solution", "SolverOptions", "SolverState", "checked_times", "integrate"]
 
-# Options of solve_ivp that speak of times and flat states, which callers do not see.
+# Options of solve_ivp that are set here, since callers do not see flat states.
 _OURS = {"fun", "t_span", "y0", "t_eval", "args", "vectorized", "jac"}
 
 # Above this tolerance a high order no longer pays.
@@ -30,7 +30,7 @@ _LOOSE = 1e-4
 
 @dataclass(frozen=True)
 class SolverOptions:
-    """How to integrate; the fields are documented in :func:`dlngeom.flow.gradient_flow`."""
+    """Options of the integration, documented in :func:`dlngeom.flow.gradient_flow`."""
 
     rtol: float | None = None
     atol: float | None = None
@@ -43,7 +43,7 @@ class SolverOptions:
 
     @classmethod
     def of(cls, **options: Any) -> SolverOptions:
-        """Options from keywords; what is none of ours goes to the solver."""
+        """Options from keywords; those that are not fields are passed to the solver."""
         ours = {key: options.pop(key) for key in cls.__annotations__ if key in options}
         events = ours.get("events", ())
         ours["events"] = (events,) if callable(events) else tuple(events or ())
@@ -57,7 +57,7 @@ class SolverOptions:
         return cls(**ours, solver=options)
 
     def observing(self, point: Callable[[SolverState], Any]) -> SolverOptions:
-        """Let events see points instead of states."""
+        """Options whose events take points instead of states."""
         return replace(self, events=tuple(Event(event, point) for event in self.events))
 
 
@@ -87,12 +87,12 @@ class Solution(NamedTuple):
 
 
 def checked_times(t: Any) -> np.ndarray:
-    """Return saved times as a vector of doubles that increases.
+    """Return saved times as an increasing vector of doubles.
 
     Raises
     ------
     ValueError
-        If they do not, or are not finite.
+        If the times do not increase, or are not finite.
     """
     times = np.asarray(t, dtype=np.float64)
     if times.ndim != 1 or len(times) == 0:
@@ -117,14 +117,14 @@ def integrate(
     Parameters
     ----------
     start : tuple of arrays
-        A leading batch axis, if any, is integrated as one system.
+        Initial state; a leading batch axis is integrated as one system.
     rates : callable
         Right-hand side; where it is not finite, explicit methods retry with a shorter step.
     times : numpy array (draw,)
         Increasing; ``times[0]`` is the time of ``start``.
-    options : Options
+    options : SolverOptions
     chains : int
-        How many independent systems the batch holds.
+        Number of independent systems in the batch.
 
     Returns
     -------
@@ -165,18 +165,18 @@ def integrate(
 
 
 def _guarded(method: Any, system: System) -> Any:
-    """Solver that fails, and so keeps what it has done, where SciPy's raises or never stops."""
+    """Solver that stops with a failure, keeping earlier steps, where SciPy's raises or hangs."""
     solver: Any = getattr(scipy.integrate, method, None) if isinstance(method, str) else method
     known = isinstance(solver, type) and issubclass(solver, OdeSolver)
     if not known:
-        return method  # SciPy says which there are.
+        return method  # SciPy's error lists the methods.
 
     def step(self: Any) -> str | None:
         earlier, system.trouble = system.trouble, None
         try:
             message: str | None = solver.step(self)
         except (np.linalg.LinAlgError, ValueError):
-            # Implicit solvers factorise Jacobians that are not finite, if need be a step later.
+            # Implicit solvers factorise Jacobians that are not finite, perhaps one step later.
             system.trouble = system.trouble or earlier
             if system.raised or system.trouble is None:
                 raise
@@ -191,14 +191,14 @@ def _guarded(method: Any, system: System) -> Any:
 
 
 def _default_method(rtol: float) -> Any:
-    """High order where accuracy limits the steps, steadiness where stability does."""
+    """Solver of high order for tight tolerances, one with steady steps for loose tolerances."""
     return SmoothRK45 if rtol > _LOOSE else "DOP853"
 
 
 def _tolerances(
     start: SolverState, system: System, options: SolverOptions, chains: int
 ) -> tuple[float, float | np.ndarray]:
-    """Tolerances for all chains together that hold for each of them alone."""
+    """Tolerances of the joint system that bound the error of each single chain."""
     floor = 100 * eps(start[0])
     default = 1e-8 if floor < 1e-10 else 1e-4
     rtol = default if options.rtol is None else float(options.rtol)
@@ -214,7 +214,7 @@ def _tolerances(
 
 
 def _sizes(parts: list[np.ndarray], chains: int) -> np.ndarray:
-    """Root mean square of each chain, at the place of each of its components."""
+    """Root mean square of each chain, repeated for each of its components."""
     rows = [x.reshape(chains, -1).astype(np.float64) for x in parts]
     total = sum(np.sum(x * x, axis=1) for x in rows)
     size = np.sqrt(total / sum(x.shape[1] for x in rows))
@@ -235,7 +235,7 @@ def _solution(
 ) -> Solution:
     # A solver that fails in its first step saves nothing, not even the start.
     flat = np.transpose(result.y) if len(result.y) else np.empty((0, 1))
-    # Interpolants have evaluations of their own, which may be the first that are not finite.
+    # Interpolants evaluate the rates too, and may be the first to find a value not finite.
     good = int(np.argmin([*np.all(np.isfinite(flat), axis=1), False]))
     states = [system.state(y) for y in flat[:good]] or [start]
     short = result.status < 0 or good < len(flat)

@@ -1,4 +1,4 @@
-"""A Runge-Kutta pair for flows that become stiff: steps that stay at the stability limit."""
+"""Runge-Kutta pair for flows that become stiff, with steps that settle at the stability limit."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class SmoothRK45(RK45):  # type: ignore[misc]
 
     .. math:: h \leftarrow 0.9\, h\, e_n^{-0.7/5}\, e_{n-1}^{0.4/5}
 
-    A relaxing gradient flow is at the stability limit of every explicit method, where the usual
-    controller grows the step until it is rejected, again and again.  This one settles.
+    A relaxing gradient flow runs at the stability limit of every explicit method.  There the usual
+    controller grows the step until it is rejected, over and over; this one settles.
 
     Notes
     -----

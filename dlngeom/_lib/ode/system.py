@@ -1,4 +1,4 @@
-"""The right-hand side of a differential equation of tuples of arrays, as a solver sees it."""
+"""Right-hand side, events and progress of an integration, as functions of a flat state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class HaltError(Exception):
 
 
 class System:
-    """The flat right-hand side, and what went wrong in it."""
+    """Right-hand side as a function of a flat state, with a record of what went wrong."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class System:
         )
 
     def __call__(self, t: float, y: np.ndarray) -> np.ndarray:
-        """Rates at a flat state, NaN where they cannot be had."""
+        """Rates at a flat state, NaN where they cannot be computed."""
         if self.evaluations >= self._budget:
             self.trouble = (
                 f"used up max_evaluations={self._budget} of the energy gradient: "
@@ -87,12 +87,12 @@ class System:
         rows = [x.reshape(self._chains, -1) for x in np.split(slow, self._ends[:-1])]
         chain = int(np.argmin(np.all(np.concatenate(rows, axis=1), axis=1)))
         self.trouble = f"the energy gradient, or the flow, is not finite in chain {chain}"
-        # Solvers warn of infinite numbers, not of these.
+        # Solvers warn of infinite rates, but not of NaN.
         return np.full_like(y, np.nan)
 
 
 class Event:
-    """An event of a function of the state."""
+    """Event that is evaluated at a function of the state."""
 
     def __init__(self, event: Callable[..., float], of: Callable[[Any], Any]) -> None:
         self._event, self._of = event, of
@@ -108,7 +108,7 @@ class Event:
 
 
 class Monitor:
-    """Remembers the last accepted step and moves the progress bar."""
+    """Record of the last accepted step, which also moves the progress bar."""
 
     terminal = False
     direction = 0.0
@@ -126,7 +126,7 @@ class Monitor:
         self._bar.close()
 
     def __call__(self, t: float, y: np.ndarray) -> float:
-        """Take note of an accepted step."""
+        """Record an accepted step."""
         self._bar.update(t - self.time)
         self.time, self.y = t, y.copy()
         return 1.0

@@ -2,10 +2,11 @@
 
 The Riemannian Langevin equation at inverse temperature ``beta`` has the invariant density
 ``exp(-(beta / kappa)(E - S / beta))`` against the volume of ``g^N``.  For ``E = sum_k V(sigma_k)``,
-such as ``1/2 tr W^T W``, the singular values are a gas of particles with two repulsions, of
-``lam^2`` and of ``sigma^2``.  At infinite depth the rescaled metric changes times by a factor, and
-no temperature; there the density has no finite integral: the smallest singular value runs to zero,
-and the others have the law to which those of finite networks converge.
+such as ``1/2 tr W^T W``, the singular values are a gas of particles with two logarithmic
+repulsions, between the ``lam^2`` and between the ``sigma^2``.  At infinite depth the metric is
+rescaled, which changes the unit of time but not the temperature.  There the density has an infinite
+integral: the smallest singular value tends to zero, and the others have the law that is the limit
+of finite depths.  Begin with :func:`sample` and :func:`limit_law`.
 """
 
 from __future__ import annotations

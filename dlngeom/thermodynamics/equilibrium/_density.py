@@ -1,12 +1,4 @@
-r"""Equilibrium of a deep linear network in a potential of its singular values.
-
-The Riemannian Langevin equation at inverse temperature ``beta`` has the invariant density
-``exp(-(beta / kappa)(E - S / beta))`` against the volume of ``g^N``.  For ``E = sum_k V(sigma_k)``,
-such as ``1/2 tr W^T W``, the singular values are a gas of particles with two repulsions, of
-``lam^2`` and of ``sigma^2``.  At infinite depth the rescaled metric changes times by a factor, and
-no temperature; there the density has no finite integral: the smallest singular value runs to zero,
-and the others have the law to which those of finite networks converge.
-"""
+r"""Equilibrium density of the singular values of a deep linear network, and samples from it."""
 
 from __future__ import annotations
 
@@ -46,17 +38,27 @@ __all__ = [
 
 
 class Sample(NamedTuple):
-    """Singular values at equilibrium, and how well the chains moved.
+    r"""Singular values at equilibrium, with diagnostics of the chains.
+
+    .. math:: \sigma_1 \geq \dots \geq \sigma_d
 
     Attributes
     ----------
     sigma : array (chain, draw, d)
-        Descending.
+        Singular values, descending.
     acceptance : dict
-        Shares of ``"collective"`` and ``"single"`` steps that were accepted.
+        Share of accepted steps, of ``"collective"`` and of ``"single"`` ones.
     effective : dict
         Effective sample sizes of the ``"virial"``, ``sum_k sigma_k V'(sigma_k)``, and of the
         logarithms of the ``"largest"`` and the ``"smallest"`` singular value that is not zero.
+
+    See Also
+    --------
+    dlngeom.thermodynamics.equilibrium.sample : The sampler.
+
+    Notes
+    -----
+    Invariant density of (12.12) of Menon, *The geometry of the deep linear network*.
     """
 
     sigma: np.ndarray
@@ -85,12 +87,13 @@ def log_density(
     lam : array (..., r)
         ``sigma^(1/N)``, > 0, in any order; ``sigma`` for ``depth=inf``.
     depth : int or inf
-        For ``inf`` the density, which has no finite integral, is against ``d sigma``.
+        For ``inf`` the density is against ``d sigma``, with an infinite integral.
     beta, kappa : float
         Inverse temperature, and ratio of the noise of the observable to that of the gauge.
     widths : sequence of N+1 int, optional
         ``(d_0, ..., d_N)``, all ``r`` by default.
     potential : Potential
+        ``V`` with its derivative; ``sigma^2 / 2`` by default.
 
     Returns
     -------
@@ -101,9 +104,16 @@ def log_density(
     ValueError
         If an argument is out of range or the shapes do not fit.
 
+    See Also
+    --------
+    dlngeom.thermodynamics.equilibrium.log_density_gradient : The gradient.
+    dlngeom.thermodynamics.equilibrium.sample : Draws from the density.
+    dlngeom.thermodynamics.log_singular_value_density : The density without energy and entropy.
+
     Notes
     -----
-    (12.12) with Theorems 10 and 11 of Menon, *The geometry of the deep linear network*.
+    Invariant density of (12.12) with Theorems 10 and 11 of Menon, *The geometry of the deep linear
+    network*.
     """
     gas, x, power = _at(lam, depth, beta, kappa, widths, potential)
     return np.asarray(_gas.log_density(gas, x) - power * np.sum(x, axis=-1))
@@ -118,7 +128,7 @@ def log_density_gradient(
     widths: Sequence[int] | None = None,
     potential: Potential = quadratic,
 ) -> np.ndarray:
-    r"""Gradient of :func:`log_density` by ``lam``, ``(..., r)``.
+    r"""Gradient of :func:`log_density` with respect to ``lam``.
 
     .. math:: \partial \log p / \partial \lambda_k
 
@@ -135,6 +145,14 @@ def log_density_gradient(
     ------
     ValueError
         As for :func:`log_density`.
+
+    See Also
+    --------
+    dlngeom.thermodynamics.equilibrium.log_density : The density.
+
+    Notes
+    -----
+    Derivative of the density of (12.12) of Menon, *The geometry of the deep linear network*.
     """
     gas, x, power = _at(lam, depth, beta, kappa, widths, potential)
     slope = (_gas.gradient(gas, x) - power) / power
@@ -167,9 +185,14 @@ def mean_virial(
     ValueError
         As for :func:`log_density`.
 
+    See Also
+    --------
+    dlngeom.thermodynamics.equilibrium.sample :
+        Draws, with the effective sample size of the virial.
+
     Notes
     -----
-    Without the potential the density is homogeneous in ``lam``.
+    By scaling of ``lam``, since the density without the potential is homogeneous.
     """
     gas = _particles(d, depth, beta, kappa, widths, quadratic, escaped=True)
     return len(gas.mass) * gas.tilt / gas.strength
@@ -189,24 +212,24 @@ def sample(
     thin: int = 1,
     rng: Seed,
 ) -> Sample:
-    r"""Sample the singular values at equilibrium by a Markov chain, exact in law.
+    r"""Sample the singular values at equilibrium by Markov chains that leave the law invariant.
 
     .. math:: \sigma \sim \exp\big(-\tfrac\beta\kappa F_\beta\big)\, d\mathrm{vol}_{g^N}
 
-    Each round has a Hamiltonian step along soft modes and two Metropolis sweeps over all
-    particles, ``O(d^2)`` operations.  All chains start at the most likely configuration.
+    Each round is a Hamiltonian step along soft modes and two Metropolis sweeps over all particles,
+    in ``O(d^2)`` operations.  All chains start at the most likely configuration.
 
     Parameters
     ----------
     d : int
         Number of singular values.
     depth, beta, kappa, widths, potential
-        As for :func:`log_density`.  For ``depth=inf`` the law is the limit of large depths: the
-        smallest value is zero.
+        As for :func:`log_density`.  For ``depth=inf`` the law is the limit of large depths, in
+        which the smallest singular value is zero.
     n_chains, n_draws : int
-        Chains, and draws of each that are kept.
+        Number of chains, and of draws of each.
     n_warm, thin : int
-        Rounds before the first draw, which tune the steps, and rounds for each draw.
+        Number of rounds before the first draw, which tune the steps, and of rounds for each draw.
     rng : numpy.random.Generator or seed
 
     Returns
@@ -217,6 +240,16 @@ def sample(
     ------
     ValueError
         If an argument is out of range, or no most likely configuration is found.
+
+    See Also
+    --------
+    dlngeom.thermodynamics.equilibrium.log_density : The density.
+    dlngeom.thermodynamics.equilibrium.limit_law : The law for large widths.
+    dlngeom.langevin.riemannian_langevin : The diffusion with this law at equilibrium.
+
+    Notes
+    -----
+    Invariant density of (12.12) of Menon, *The geometry of the deep linear network*.
     """
     counts = {"n_chains": n_chains, "n_draws": n_draws, "thin": thin, "n_warm": n_warm}
     for name, value in counts.items():
@@ -269,7 +302,7 @@ def _particles(
     *,
     escaped: bool,
 ) -> Gas:
-    """Gas of ``d`` particles; at infinite depth without the one at zero, if it has escaped."""
+    """Gas of ``d`` particles; at infinite depth without the one at zero, if ``escaped``."""
     d, depth = _count("d", d, 1), checks.depth(depth)
     for name, value in {"beta": beta, "kappa": kappa}.items():
         checks.positive(name, value)
@@ -286,7 +319,7 @@ def _particles(
 
 
 def _excess(d: int, depth: float, kappa: float, widths: Sequence[int] | None) -> float:
-    """Exponent of ``prod_k lam_k`` that rectangular layers and lower ranks bring."""
+    """Exponent of ``prod_k lam_k`` due to rectangular layers and lower ranks."""
     if widths is None:
         return 0.0
     sizes = checks.widths(widths)

@@ -18,17 +18,24 @@ __all__ = ["Gas", "Potential", "gradient", "hessian", "log_density", "minimiser"
 _NEWTON_STEPS = 200
 # Newton stops where the expected decrease of the energy is this small, relative to the mass.
 _DECREASE = 1e-18
-# Pairs that are formed at a time.
+# Number of pairs that are formed at a time.
 _PAIRS = 500_000
 
 
 class Potential(NamedTuple):
-    """A potential of one singular value and its derivative, both elementwise.
+    r"""Potential of one singular value and its derivative.
+
+    .. math:: E(W) = \sum_k V(\sigma_k)
 
     Attributes
     ----------
     value, slope : callable
-        ``V(sigma)`` and ``V'(sigma)``.
+        ``V(sigma)`` and ``V'(sigma)``, elementwise.
+
+    See Also
+    --------
+    dlngeom.thermodynamics.equilibrium.sample : Sampler for a potential.
+    dlngeom.thermodynamics.equilibrium.limit_law : Law for large widths in a potential.
     """
 
     value: Callable[[Any], Any]
@@ -39,14 +46,15 @@ quadratic = Potential(lambda s: s * s / 2, lambda s: s)
 
 
 class Gas(NamedTuple):
-    r"""Particles of given masses in a potential, that repel each other.
+    r"""Particles of given masses in a potential that repel each other.
 
     .. math:: J(x) = \sum_k m_k [U V(e^{x_k}) - A x_k]
               - \tfrac12 \sum_{k \ne l} m_k m_l\, q(|x_k - x_l|)
               - \tfrac12 \sum_k m_k^2 \log \Delta_k
 
-    with ``q(t) = a log(2 sinh(t/N)) + b log(2 sinh t)``, and ``a log t`` for infinite depth.  The
-    last sum is what charges spread over cells of width ``Delta`` add; particles lack it.
+    with ``q(t) = a log(2 sinh(t/N)) + b log(2 sinh t)``, and ``a log t`` in place of its first term
+    for infinite depth.  The last sum is the self-energy of charges that are spread over cells of
+    width ``Delta``; it is absent for particles.
 
     Attributes
     ----------
@@ -71,7 +79,7 @@ class Gas(NamedTuple):
 
 
 def log_density(gas: Gas, x: np.ndarray) -> np.ndarray:
-    """Return ``-J`` for configurations ``(..., r)`` in any order, of particles."""
+    """Return ``-J`` at configurations ``(..., r)``; particles may be in any order."""
     outer = np.sum(gas.mass * (gas.strength * gas.potential.value(np.exp(x)) - gas.tilt * x), -1)
     flat = x.reshape(-1, x.shape[-1])
     pairs = [gas.mass @ _pair(gas, _distances(part)) @ gas.mass for part in _parts(flat)]
@@ -96,7 +104,7 @@ def gradient(gas: Gas, x: np.ndarray) -> np.ndarray:
 
 
 def hessian(gas: Gas, x: np.ndarray) -> np.ndarray:
-    """Hessian of ``J`` at one configuration, ``(r, r)``; the potential by differences."""
+    """Hessian of ``J`` at one configuration, ``(r, r)``; that of ``V`` by differences."""
     step = 1e-5
     slopes = [np.exp(x + h) * gas.potential.slope(np.exp(x + h)) for h in (step, -step)]
     curvature = _pair_curvature(gas, _distances(x)) * np.outer(gas.mass, gas.mass)
@@ -140,7 +148,7 @@ def minimiser(gas: Gas, x: np.ndarray) -> np.ndarray:
 
 
 def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Solve with the matrix, made positive definite if it is not."""
+    """Solve a symmetric system after a shift that makes the matrix positive definite."""
     diagonal, shift = np.diag(np.abs(np.diag(matrix))), 0.0
     while True:
         try:
@@ -155,7 +163,7 @@ def _parts(flat: np.ndarray) -> list[np.ndarray]:
 
 
 def _distances(x: np.ndarray) -> np.ndarray:
-    """Distances of all pairs; infinite on the diagonal, where no force is left."""
+    """Distances of all pairs, infinite on the diagonal, where there is no force."""
     t = np.abs(x[..., :, None] - x[..., None, :])
     index = np.arange(x.shape[-1])
     t[..., index, index] = np.inf

@@ -2,8 +2,8 @@ r"""Monte Carlo steps of a gas of singular values, exact in law.
 
 Two kinds of steps leave the density invariant and keep the order of the particles.  A sweep moves
 one particle after the other by Metropolis' rule.  A collective step is a Hamiltonian trajectory
-along the softest modes around the configuration of least energy: it relaxes in one step what a
-sweep needs many for.
+along the softest modes around the configuration of least energy; one such step relaxes what takes
+many sweeps.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def walk(
 def _scales(curvature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Widths of single particles, and modes ``(r, K)`` with unit curvature.
 
-    Modes are soft relative to the stiffness of single particles: those move neighbours together,
-    wherever particles are dense.
+    The modes are the softest ones relative to the stiffness of single particles; they move
+    neighbours together wherever particles are dense.
     """
     widths = 1 / np.sqrt(np.diag(curvature))
     values, vectors = np.linalg.eigh(curvature * np.outer(widths, widths))
@@ -87,21 +87,21 @@ def _scales(curvature: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _collective_step(
     gas: Gas, x: np.ndarray, modes: np.ndarray, step: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
-    """Hamiltonian step along the modes; the other directions stay."""
+    """Hamiltonian step along the modes; the other directions stay fixed."""
     momentum = rng.standard_normal((len(x), modes.shape[1]))
     before = log_density(gas, x) - np.sum(momentum**2, axis=-1) / 2
     force, y = gradient(gas, x) @ modes, x
     for _ in range(_LEAPFROGS):
         momentum = momentum + step / 2 * force
         y = y + step * momentum @ modes.T
-        # What has flown apart is rejected; until then it must be numbers.
+        # Trajectories that fly apart are rejected in the end; until then they must stay finite.
         lost = ~_in_order(y) | (np.max(y - x, axis=-1) > 50)
         y = np.where(lost[:, None], x, y)
         momentum = np.where(lost[:, None], np.nan, momentum)
         force = gradient(gas, y) @ modes
         momentum = momentum + step / 2 * force
     after = log_density(gas, y) - np.sum(momentum**2, axis=-1) / 2
-    # A lost chain has the momentum nan, and no comparison with nan holds.
+    # A lost chain has the momentum NaN, and every comparison with NaN is false.
     accept = np.log(rng.uniform(size=len(x))) < after - before
     return np.where(accept[:, None], y, x), float(np.mean(accept))
 
@@ -135,7 +135,7 @@ def _sweep(
 
 
 def _pair_change(gas: Gas, x: np.ndarray, i: int, new: np.ndarray) -> np.ndarray:
-    """Change of the pair forces' part without the linear one, which order makes explicit."""
+    """Change of the pair energies less their linear part, which the fixed order makes explicit."""
     before, after = np.abs(x - x[:, i : i + 1]), np.abs(x - new[:, None])
     before[:, i] = after[:, i] = 1.0
     total = gas.b * _log_ratio(np.expm1(-2 * after), np.expm1(-2 * before))

@@ -1,7 +1,7 @@
-r"""Limit of the equilibrium law of singular values as the width grows: the semicircle's analogue.
+r"""Limit laws of the singular values for large widths, the analogues of the semicircle law.
 
-In units of ``sqrt(kappa d / beta)`` the singular values of ``d x d`` matrices in the energy
-``1/2 tr W^T W`` approach the measure of least
+In units of ``sqrt(kappa d / beta)`` the law of the singular values of ``d x d`` matrices with the
+energy ``1/2 tr W^T W`` tends to the measure that minimises
 
 .. math:: I[\mu] = \int V d\mu - \tfrac12 \iint \big[ a \log|\lambda^2 - \lambda'^2|
           + b \log|\sigma^2 - \sigma'^2| \big] d\mu\, d\mu', \qquad b = \frac{1}{2\kappa} = 1 - a
@@ -38,18 +38,23 @@ class ClosedLaw:
     Attributes
     ----------
     edge : float
-        Largest singular value, ``(1 + 1/N)^((N+1)/2)``, and ``sqrt(e)``.
+        Largest singular value, ``(1 + 1/N)^((N+1)/2)``, or ``sqrt(e)`` for ``depth=inf``.
 
     Raises
     ------
     ValueError
-        If ``depth`` is no depth.
+        If ``depth`` is neither an integer >= 1 nor ``inf``.
+
+    See Also
+    --------
+    dlngeom.thermodynamics.equilibrium.limit_law : The law for any ``kappa`` and potential.
+    dlngeom.thermodynamics.equilibrium.hard_edge_exponent : Exponent of the density near zero.
 
     Notes
     -----
-    ``(N sigma^2)^(1/N)`` has the law of Fuss and Catalan with the parameter ``1/N``, whose
-    equilibrium problem is solved by Forrester, Liu and Zinn-Justin, *Equilibrium problems for Raney
-    densities*, Nonlinearity 28 (2015).
+    ``(N sigma^2)^(1/N)`` has the Fuss-Catalan law of parameter ``1/N``, whose equilibrium problem
+    is solved by Forrester, Liu and Zinn-Justin, *Equilibrium problems for Raney densities*,
+    Nonlinearity 28 (2015).
     """
 
     def __init__(self, depth: float) -> None:
@@ -66,7 +71,7 @@ class ClosedLaw:
         return np.asarray(np.where(inside, 1 - self._tail(angle), s >= self.edge))
 
     def log_quantile(self, u: Any) -> np.ndarray:
-        """Logarithm of the quantile, which may underflow itself at infinite depth."""
+        """Logarithm of the quantile; at infinite depth the quantile itself may underflow."""
         u = np.asarray(u, dtype=np.float64)
         return self._log_s(self._bisect(lambda phi: self._tail(phi) < 1 - u, u.shape))
 
@@ -75,7 +80,7 @@ class ClosedLaw:
         return np.asarray(np.exp(self.log_quantile(u)))
 
     def density(self, s: Any) -> np.ndarray:
-        """Density, elementwise; its value at zero is infinite except for one layer."""
+        """Density, elementwise; at zero it is infinite for more than one layer."""
         s = np.asarray(s, dtype=np.float64)
         h = 1e-5 * np.maximum(s, 1e-300)
         return np.asarray((self.cdf(s + h) - self.cdf(s - h)) / (2 * h))
@@ -93,7 +98,7 @@ class ClosedLaw:
         p, N = self._p, self.depth
         if p == 0:
             return np.asarray((np.log(np.sin(phi) / phi) + phi / np.tan(phi)) / 2)
-        # The powers of two large sines cancel but for their ratio.
+        # The powers of the two sines enter through their ratio alone.
         ratio = np.sin((1 + p) * phi) / np.sin(phi)
         last = np.sin((1 + p) * phi) / (N * np.sin(p * phi))
         return np.asarray((N * np.log(ratio) + np.log(last)) / 2)
@@ -107,18 +112,29 @@ class ClosedLaw:
 
 
 class MinimiserLaw:
-    """Law of the measure that minimises the functional, from charges at its quantiles.
+    r"""Limit law of the singular values, by quantiles of the measure of least energy.
+
+    .. math:: F(e^{x_i}) = u_i, \qquad i = 1, \dots, M
 
     Parameters
     ----------
     levels, log_s : array (M,)
-        Probabilities, and logarithms of their quantiles.
+        Probabilities ``u``, and logarithms ``x`` of their quantiles.
 
     Attributes
     ----------
     levels, log_s : array (M,)
     edge : float
-        Where the support ends, if the density vanishes there like a root.
+        Upper end of the support, if the density vanishes there like a square root.
+
+    See Also
+    --------
+    dlngeom.thermodynamics.equilibrium.limit_law : What computes it.
+    dlngeom.thermodynamics.equilibrium.ClosedLaw : The law in closed form.
+
+    Notes
+    -----
+    The measure of section 14.3 of Menon, *The geometry of the deep linear network*, with (14.11).
     """
 
     def __init__(self, levels: np.ndarray, log_s: np.ndarray) -> None:
@@ -170,21 +186,23 @@ def exponents(depth: float, kappa: float) -> tuple[float, float]:
 def limit_law(
     depth: float, kappa: float = 1.0, *, potential: Potential = quadratic, nodes: int = 300
 ) -> MinimiserLaw:
-    r"""Minimise the large-``d`` functional over charges at quantiles.
+    r"""Limit law of the singular values for large widths, as a minimiser of the energy.
 
-    .. math:: \min_{x_1 < \dots < x_M} \sum_i m_i V(e^{x_i}) - \tfrac12 \sum_{i \ne j} m_i m_j
-              \log(\cdot)_{ij} - \tfrac12 \sum_i m_i^2 \log \Delta_i
+    .. math:: \min_{x_1 < \dots < x_M} \sum_i m_i \big[ V(e^{x_i}) - (\tfrac aN + b) x_i \big]
+              - \tfrac12 \sum_{i \ne j} m_i m_j \big[ a \log \sinh \tfrac{|x_i - x_j|}N
+              + b \log \sinh |x_i - x_j| \big] - \tfrac12 \sum_i m_i^2 \log \Delta_i
 
     Parameters
     ----------
     depth : int or inf
+        Number of layers.
     kappa : float
         Ratio of the noise of the observable to that of the gauge.
     potential : Potential
-        In the units of the result; for the quadratic one these are ``sqrt(kappa d / beta)``, and
-        ``beta V / (kappa d)`` in units of ``sigma``.
+        ``beta V / (kappa d)`` as a function of ``sigma`` in the units of the result; by default
+        that of the quadratic energy in units of ``sqrt(kappa d / beta)``.
     nodes : int
-        Number of charges; they are finer towards both edges.
+        Number of charges, which are densest towards both edges.
 
     Returns
     -------
@@ -195,16 +213,24 @@ def limit_law(
     ValueError
         If an argument is out of range or the functional has no minimum.
 
+    See Also
+    --------
+    dlngeom.thermodynamics.equilibrium.ClosedLaw : The law in closed form, for ``kappa = 1``.
+    dlngeom.thermodynamics.equilibrium.sample : Draws at finite width.
+    dlngeom.thermodynamics.equilibrium.hard_edge_exponent : Exponent of the density near zero.
+
     Notes
     -----
-    (14.11) and section 14.3; strictly convex at every depth and ``kappa``, in ``mu``.
+    (14.11) and section 14.3 of Menon, *The geometry of the deep linear network*.
+    Charges ``m_i`` are spread over cells of width ``Delta_i``; ``a`` and ``b`` are as in
+    :func:`log_density`.
     """
     depth = checks.depth(depth)
     checks.positive("kappa", kappa)
     if not nodes >= 10:
         raise ValueError(f"nodes={nodes!r}: it must be at least 10")
     v = np.arange(2 * nodes + 1) / (2 * nodes)
-    # Density finite in v at a soft edge above, where 1 - F is a power 3/2, and quadratic below.
+    # Levels are quadratic in v below and cubic above, where 1 - F vanishes like a power 3/2.
     levels = v * v * (6 - 8 * v + 3 * v * v)
     a, b = exponents(depth, kappa)
     gas = Gas(depth, a, b, 1.0, a / depth + b, np.diff(levels[::2]), True, potential)
@@ -221,18 +247,30 @@ def hard_edge_exponent(depth: float, kappa: float = 1.0) -> float:
     Parameters
     ----------
     depth : int or inf
+        Number of layers.
     kappa : float
+        Ratio of the noise of the observable to that of the gauge.
 
     Returns
     -------
     float
-        ``-(N-1)/(N+1)`` for ``kappa = 1``; -1 for infinite depth, where the share below ``sigma``
-        falls like ``a / (2 b |log sigma|)``.
+        ``-(N-1)/(N+1)`` for ``kappa = 1``; -1 for infinite depth, where the probability below
+        ``sigma`` falls like ``a / (2 b |log sigma|)``.
 
     Raises
     ------
     ValueError
         If ``kappa < 1/2`` and ``N >= 2``, where there is a gap at zero.
+
+    See Also
+    --------
+    dlngeom.thermodynamics.equilibrium.limit_law : The law itself.
+    dlngeom.thermodynamics.equilibrium.ClosedLaw : The law for ``kappa = 1``.
+
+    Notes
+    -----
+    The two repulsions cancel to leading order near zero; ``a`` and ``b`` are as in
+    :func:`log_density`.
     """
     depth = checks.depth(depth)
     checks.positive("kappa", kappa)

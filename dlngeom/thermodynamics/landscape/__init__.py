@@ -1,6 +1,6 @@
 """Landscape of the free energy: its critical points and local minima, by search from many starts.
 
-References are to Menon, *The geometry of the deep linear network*.
+Begin with :func:`local_minima`.
 """
 
 from __future__ import annotations

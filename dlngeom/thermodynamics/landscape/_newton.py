@@ -1,4 +1,4 @@
-"""Newton's method downstairs for many starts at once: to minima, or to any critical points."""
+"""Newton's method downstairs from many starts at once, for minima or for all critical points."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ __all__ = ["FreeEnergyPotential", "LocalModel", "Search", "local_model", "search
 
 # A search ends where a Newton step is this short, relative to the size of the layers.
 CONVERGED = 1e-9
-# Steps as short as this are no longer judged by the free energy, whose rounding would decide.
+# Shorter steps are not judged by the free energy, whose rounding errors would decide.
 TRUSTED = 1e-6
 # Eigenvalues below this share of the largest count as zero.
 FLAT = 1e-7
-# Smaller eigenvalues than this share count as that where a search is to end.
+# Eigenvalues are raised to this share of the largest where a search tests convergence.
 SOFT = 1e-5
-# A step divides by no eigenvalue below this share of the largest.
+# Eigenvalues are raised to this share of the largest where a step divides by them.
 ROUNDING = 1e-12
-# Ratio of singular values below which a point counts as one of lower rank.
+# Ratio of singular values below which a point counts as of lower rank.
 SINGULAR = 1e-12
 # How far matrices may grow, relative to the largest start.
 FAR = 1e4
 
 
 class FreeEnergyPotential(NamedTuple):
-    """A free energy: what is needed to descend it.
+    """A free energy with the derivatives that a search needs.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class FreeEnergyPotential(NamedTuple):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the functions of the entropy are told about the depth."""
+        """Keywords for the functions of the entropy."""
         return {"depth": math.inf if self.depth == math.inf else None}
 
     def value(self, W: NumpyArray) -> NumpyArray:
@@ -70,7 +70,7 @@ class FreeEnergyPotential(NamedTuple):
         return np.asarray(self.gradient(W) - force / self.beta)
 
     def bend(self, W: NumpyArray, Z: NumpyArray) -> NumpyArray:
-        """Hessian for ``g^N``, as a tangent vector."""
+        """Hessian for ``g^N`` applied to ``Z``."""
         second = self.hessian(W, Z)
         if self.depth == 1:
             return second
@@ -87,7 +87,7 @@ class LocalModel(NamedTuple):
     basis : array (k, m n, m, n)
     slope : array (k, m n)
     eigenvalues : array (k, m n)
-        Of the Hessian, ascending.
+        Eigenvalues of the Hessian, ascending.
     eigenvectors : array (k, m n, m n)
     size : array (k,)
         Norm of the layers; for infinite depth the root of the number of singular values.
@@ -101,7 +101,7 @@ class LocalModel(NamedTuple):
 
 
 class Search(NamedTuple):
-    """Where the searches from a batch of starts ended.
+    """End points of the searches from a batch of starts, and why they ended.
 
     Attributes
     ----------
@@ -138,8 +138,8 @@ def search(
 ) -> Search:
     """Descend from every start, or look for critical points of any index.
 
-    Steps of Newton's method, with the absolute values of the eigenvalues where it descends, end
-    at the border of a trust region and follow the retraction of the metric.
+    Newton steps are limited by a trust region and follow the retraction of the metric.  A descent
+    divides by the absolute values of the eigenvalues.
     """
     W = starts.copy()
     ended = Search(W, *(np.zeros(len(W), dtype=bool) for _ in range(3)))
@@ -161,19 +161,19 @@ def search(
 
 
 def _newton_step(model: LocalModel, descend: bool) -> tuple[NumpyArray, NumpyArray]:
-    """Step in the eigenbasis, and whether it is short enough to end."""
+    """Newton step in the eigenbasis, and whether the search has converged."""
     size = np.abs(model.eigenvalues)
     largest = np.max(size, axis=-1, keepdims=True) + np.finfo(float).tiny
     signs = np.where((model.eigenvalues < 0) & (not descend), -1.0, 1.0)
     slope = np.einsum("kab,ka->kb", model.eigenvectors, model.slope)
-    # Along a continuum of critical points the slope is nothing but rounding.
+    # Along a continuum of critical points the slope is rounding error.
     slope *= np.abs(slope) > ROUNDING * largest * model.size[:, None] / 10
     step = -slope * signs / np.maximum(size, ROUNDING * largest)
     judged = slope / np.maximum(size, SOFT * largest)
     short = np.linalg.norm(judged, axis=-1) < CONVERGED * model.size
     downhill = model.eigenvalues[:, 0] < -FLAT * largest[:, 0]
     if descend and np.any(short & downhill):
-        # A saddle point: leave it along the steepest direction.
+        # A saddle point: leave it along the direction of most negative curvature.
         step[short & downhill, 0] = (1e-3 * model.size)[short & downhill]
         short &= ~downhill
     return step, short
@@ -208,7 +208,7 @@ def _moved(
 def _ends(
     potential: FreeEnergyPotential, W: NumpyArray, Z: NumpyArray, descend: bool
 ) -> tuple[NumpyArray, NumpyArray]:
-    """End a step, unless at a singular matrix, and say whether it did."""
+    """Return the ends of steps, and whether they are admissible: not at singular matrices."""
     straight = W + Z
     if potential.depth == 1:
         return straight, np.full(len(W), True)
@@ -216,7 +216,7 @@ def _ends(
     fine = _regular(W, there)
     there = np.where(fine[:, None, None], there, W)
     if descend:
-        # Valleys of energies that leave entries free are straight; near low rank they are curved.
+        # Valleys are straight where the energy leaves entries free, and curved near low rank.
         fair = _regular(W, straight)
         straight = np.where(fair[:, None, None], straight, W)
         better = fair & (potential.value(straight) < potential.value(there))
@@ -225,7 +225,7 @@ def _ends(
 
 
 def _regular(W: NumpyArray, there: NumpyArray) -> NumpyArray:
-    """Whether a step ends at a matrix of full rank, on the same side of the singular ones."""
+    """Whether a step ends at full rank, and a determinant keeps its sign."""
     s = np.linalg.svd(there, compute_uv=False)
     fine = np.isfinite(s).all(axis=-1) & (s[:, -1] > 1e-14 * s[:, 0])
     if W.shape[-2] == W.shape[-1]:

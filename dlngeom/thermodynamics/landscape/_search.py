@@ -32,7 +32,9 @@ Function = Callable[[Any], Any]
 
 
 class Landscape(NamedTuple):
-    """Critical points of a free energy, by ascending value, and where no search ended at one.
+    r"""Critical points of a free energy, by ascending value, with counts of failed searches.
+
+    .. math:: \mathrm{grad}_{g^N} F_\beta(W) = 0
 
     Attributes
     ----------
@@ -41,21 +43,31 @@ class Landscape(NamedTuple):
     values : array (p,)
         Free energies.
     eigenvalues : array (p, m n)
-        Of the Hessian for ``g^N``, ascending: rates of the linearised flow (6.7).
+        Eigenvalues of the Hessian for ``g^N``, ascending.
     indices, nullities : int array (p,)
-        How many of them are negative, and how many vanish.
+        Numbers of negative and of vanishing eigenvalues.
     counts : int array (p,)
-        Searches that ended at the point.
+        Number of searches that ended at each point.
     families : int array (p,)
-        Number of the family of a point, ascending from 0.  Points are of one family if they agree
-        in value, singular values and eigenvalues, as copies under a symmetry do; or, where an
-        eigenvalue vanishes, in value and index, as the points of a continuum do.
+        Label of the family of each point, from 0.  Points belong to one family if they agree in
+        value, singular values and eigenvalues, like copies under a symmetry; or, where an
+        eigenvalue vanishes, in value and index, like points of a continuum.
     escaped : int
-        Searches that left every bounded set.
+        Number of searches that diverged.
     collapsed : int
-        Searches that ended at a matrix of lower rank.
+        Number of searches that ended at a matrix of lower rank.
     unfinished : int
-        Searches that used up their iterations.
+        Number of searches that used up their iterations.
+
+    See Also
+    --------
+    dlngeom.thermodynamics.landscape.local_minima : Search for minima.
+    dlngeom.thermodynamics.landscape.critical_points : Search for points of any index.
+
+    Notes
+    -----
+    Stationary points of the flow (6.7) of Menon, *The geometry of the deep linear network*; the
+    eigenvalues are the rates of the linearised flow.
     """
 
     points: NumpyArray
@@ -94,7 +106,7 @@ def local_minima(
     widths : sequence of N+1 int
         ``(d_0, ..., d_N)``.
     beta : float
-        Inverse temperature, > 0; ``inf`` leaves the energy.
+        Inverse temperature, > 0; ``inf`` drops the entropy.
     starts : array (k, m, n)
         Points of full rank.  The sign of the determinant of a square matrix stays that of the
         start, except at ``N = 1``.
@@ -106,17 +118,23 @@ def local_minima(
     Returns
     -------
     Landscape
-        It may miss minima that no start leads to.
+        Minima that no start leads to are missing.
 
     Raises
     ------
     ValueError
         If ``beta`` is not positive, shapes or depth do not fit, or a start is singular.
 
+    See Also
+    --------
+    dlngeom.thermodynamics.landscape.critical_points : Points of any index.
+    dlngeom.thermodynamics.free_energy : The free energy.
+
     Notes
     -----
-    The minimising set (6.9).  A minimum need not exist: where a matrix can grow without changing
-    ``E``, the entropy lets ``F`` fall without bound, and ``escaped`` counts such searches.
+    The minimising set (6.9) of Menon, *The geometry of the deep linear network*.  A minimum need
+    not exist: where a matrix can grow without changing ``E``, the entropy lets ``F`` fall without
+    bound, and ``escaped`` counts such searches.
     """
     potential = _potential(energy, gradient, hessian, widths, beta, depth)
     return _find(potential, starts, max_iterations, descend=True)
@@ -145,16 +163,21 @@ def critical_points(
     Returns
     -------
     Landscape
-        It may miss points that no start leads to; many searches do not end at any.
+        Points that no start leads to are missing; many searches may fail.
 
     Raises
     ------
     ValueError
         As for :func:`local_minima`.
 
+    See Also
+    --------
+    dlngeom.thermodynamics.landscape.local_minima : Minima alone.
+    dlngeom.thermodynamics.free_energy_gradient : What vanishes there.
+
     Notes
     -----
-    Equation (6.7) at rest.
+    Stationary points of (6.7) of Menon, *The geometry of the deep linear network*.
     """
     potential = _potential(energy, gradient, hessian, widths, beta, depth)
     return _find(potential, starts, max_iterations, descend=False)
@@ -216,7 +239,7 @@ def _landscape(potential: FreeEnergyPotential, found: Search) -> Landscape:
 
 
 def _distinct(ends: NumpyArray) -> tuple[NumpyArray, NumpyArray]:
-    """Leave out repetitions, and count them."""
+    """Remove repeated points, and count how often each was found."""
     kept: list[NumpyArray] = []
     counts: list[int] = []
     for W in ends:
@@ -236,7 +259,7 @@ def _families(
     index: NumpyArray,
     nullity: NumpyArray,
 ) -> NumpyArray:
-    """Give one number to points that agree in what no symmetry changes."""
+    """Label points by family: those that agree in all quantities that symmetries preserve."""
     families = np.full(len(points), -1)
     if not len(points):
         return families
