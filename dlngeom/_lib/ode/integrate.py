@@ -13,13 +13,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.integrate
-from scipy.integrate import OdeSolver, solve_ivp
+from scipy.integrate import RK23, OdeSolver, solve_ivp
 
 from dlngeom._lib.arrays import eps
+from dlngeom._lib.ode.interpolant import StepInterpolant
 from dlngeom._lib.ode.smooth_rk45 import SmoothRK45
 from dlngeom._lib.ode.system import Event, HaltError, Monitor, SolverState, System
 
 __all__ = ["HaltError", "Solution", "SolverOptions", "SolverState", "checked_times", "integrate"]
+
+# The base of all explicit solvers, which SciPy does not export.
+RungeKutta = RK23.__base__
 
 # Options of solve_ivp that are set here, since callers do not see flat states.
 _OURS = {"fun", "t_span", "y0", "t_eval", "args", "vectorized", "jac"}
@@ -150,7 +154,9 @@ def integrate(
                 system,
                 (times[0], times[-1]),
                 y0,
-                method=_guarded(options.method or _default_method(rtol), system),
+                method=_guarded(
+                    options.method or _default_method(rtol), system, options.dense_output
+                ),
                 t_eval=times,
                 dense_output=options.dense_output,
                 events=[monitor, *watched],
@@ -164,8 +170,11 @@ def integrate(
     return _solution(result, times, start, system, monitor)
 
 
-def _guarded(method: Any, system: System) -> Any:
-    """Solver that stops with a failure, keeping earlier steps, where SciPy's raises or hangs."""
+def _guarded(method: Any, system: System, kept: bool) -> Any:
+    """Solver that stops with a failure, keeping earlier steps, where SciPy's raises or hangs.
+
+    Between the steps of an explicit solver, states are as accurate as the steps.
+    """
     solver: Any = getattr(scipy.integrate, method, None) if isinstance(method, str) else method
     known = isinstance(solver, type) and issubclass(solver, OdeSolver)
     if not known:
@@ -187,7 +196,10 @@ def _guarded(method: Any, system: System) -> Any:
             self.status, message = "failed", self.TOO_SMALL_STEP
         return message
 
-    return type(f"Guarded{solver.__name__}", (solver,), {"step": step})
+    own: dict[str, Any] = {"step": step}
+    if issubclass(solver, RungeKutta):
+        own["dense_output"] = lambda self: StepInterpolant(self, kept)
+    return type(f"Guarded{solver.__name__}", (solver,), own)
 
 
 def _default_method(rtol: float) -> Any:
