@@ -1,6 +1,6 @@
 """Geodesics of any space: exponential map, logarithm, distance, parallel transport.
 
-Begin with :func:`exp` and :func:`log`; :class:`GeodesicError` says where a geodesic ends.
+Begin with :func:`exp` and :func:`log`; they raise :class:`GeodesicError` where there is none.
 """
 
 from __future__ import annotations
