@@ -19,7 +19,7 @@ from dlngeom.submersion._equations import Equation
 
 __all__ = ["FlowError", "follow"]
 
-# A flow runs away where it would change by more than its own size in this share of its time.
+# A flow runs away if it would change by more than its size within this fraction of its time.
 _SUDDEN = 1e-4
 
 
@@ -29,11 +29,16 @@ class FlowError(RuntimeError):
     Attributes
     ----------
     trajectory : Trajectory
-        What was saved before.
+        What was saved before the failure.
     time : float
         Time of the last good state.
     point : array or tuple of arrays
         The last good state, ``(chain, ...)``.
+
+    See Also
+    --------
+    dlngeom.flow.gradient_flow : Raises it.
+    dlngeom.flow.network_flow : Raises it.
     """
 
     def __init__(self, message: str, trajectory: Trajectory, time: float, point: Any) -> None:
@@ -52,7 +57,10 @@ def follow(
     options: SolverOptions,
     below: Callable[[Any], Any] | None = None,
 ) -> Trajectory:
-    """Integrate; ``below`` takes points to what energies see, in other spaces than networks."""
+    """Integrate a flow and observe it along the way.
+
+    ``below`` maps a point to the argument of the energy, in spaces other than networks.
+    """
     chains = _count_chains(equation, below is None)
 
     def point(state: tuple[Array, ...]) -> Any:
@@ -66,7 +74,7 @@ def follow(
     functions = dict(_default_observables(first) if observe is None else observe)
     if energy is not None:
         functions["energy"] = _recorded(energy, below or _seen(equation.single))
-    # A function that does not fit should not cost a whole integration.
+    # A faulty function should fail before the integration, not after it.
     at_start = observe_along([first], functions, chains)
     if energy is not None:
         _require_energies(at_start)
@@ -95,7 +103,7 @@ def _require_energies(observed: Mapping[str, Any]) -> None:
 
 
 def _require_finite(trajectory: Trajectory, points: Sequence[Any]) -> None:
-    """Stop where an energy stops to be a number, though its gradient may still be."""
+    """Raise where an energy is no longer finite, even if its gradient still is."""
     bad = _bad_draws(trajectory.observed)
     if not len(bad):
         return
@@ -138,7 +146,7 @@ def _default_observables(point: Any) -> Observe:
 
 
 def _seen(single: bool) -> Callable[[Any], Any]:
-    """Map from a batched network, or product of one, to what its energy sees."""
+    """Return the map from a batched network, or its product, to the argument of the energy."""
 
     def seen(point: Any) -> Any:
         if not isinstance(point, SVD):
@@ -149,7 +157,7 @@ def _seen(single: bool) -> Callable[[Any], Any]:
 
 
 def _recorded(energy: Callable[[Any], Any], seen: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Energies ``(chain,)``, also of a function that returns a number for one chain."""
+    """Energies ``(chain,)``; a function may return a plain number for one chain."""
 
     def values(point: Any) -> Any:
         at = seen(point)
@@ -207,9 +215,9 @@ def _norms(state: tuple[Array, ...], chains: int) -> np.ndarray:
 
 
 def _escape(first: Any, last: Any, chain: int) -> str:
-    """Say where a flow of end-to-end matrices ran away to."""
+    """Say whether a flow that ran away grew without bound or lost rank."""
     before, after = (to_numpy(network.singular_values(x))[chain] for x in (first, last))
-    # A dense matrix of low rank has rounding errors for its other singular values.
+    # The other singular values of a dense matrix of low rank are rounding errors.
     rank = int(np.sum(before > len(before) * np.finfo(before.dtype).eps * before[0]))
     low = max(rank, 1) - 1
     if after[0] * after[low] > before[0] * before[low]:
