@@ -191,7 +191,7 @@ def _model(
 
 
 def _count(frames: Frames, model: PosteriorModel) -> int:
-    """Number of draws of each chain that memory, and the time of their quantiles, allow."""
+    """Limit the draws of each chain by memory, and by the time of their quantiles."""
     chains, size = len(frames.lam), model.data.size
     numbers = int(frames.lam.size + sum(q.size for q in frames.q))
     limits = (MAX_DRAWS // chains, MAX_FRAMES // numbers, MAX_ENTRIES // (chains * size))
