@@ -86,7 +86,7 @@ class PosteriorModel(NamedTuple):
 
 
 class PosteriorRun(NamedTuple):
-    """Size and length of the steps of a simulation, and what to save.
+    """Number and size of the steps of a simulation, and what to save.
 
     Attributes
     ----------

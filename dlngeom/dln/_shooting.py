@@ -113,7 +113,7 @@ def _spread(x: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
 
 
 def _separated(q: tuple[np.ndarray, ...], others: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Whether products of layers between two square frames have determinants of opposite sign."""
+    """Whether a product of layers between square frames has determinants of opposite sign."""
     pairs = [(a, b) for a, b in zip(q, others, strict=True) if a.shape[-1] == a.shape[-2]]
     signs = [np.linalg.det(a.mT @ b) > 0 for a, b in pairs]
     return np.any([x != signs[0] for x in signs], axis=0) if pairs else np.zeros(len(q[0]), bool)

@@ -124,6 +124,11 @@ def geodesic(
     --------
     dlngeom.geodesics.exp : The point at time one.
     dlngeom.geodesics.length : Length of a curve given by points.
+
+    Notes
+    -----
+    Its speed is constant, in the metrics of Section 8 (upstairs) and (4.17) (downstairs) of Menon,
+    *The geometry of the deep linear network*.
     """
     times = np.atleast_1d(np.asarray(t, dtype=np.float64))
     if times.ndim > 1 or times.size == 0 or not np.all(np.isfinite(times)):
@@ -243,7 +248,8 @@ def parallel_transport(
     Notes
     -----
     The equation is integrated with the Christoffel operator downstairs, with the second
-    fundamental form upstairs, and with O'Neill's tensor for horizontal lifts; the error of the
+    fundamental form upstairs, and with O'Neill's tensor for horizontal lifts (O'Neill, *The
+    fundamental equations of a submersion*, Michigan Math. J. 13, 1966); the error of the
     integration is below 1e-10.
     """
     place = _place(space, upstairs)
@@ -293,6 +299,11 @@ def dist(space: Base | RiemannianSubmersion, a: Any, b: Any, *, upstairs: bool =
     dlngeom.geodesics.length : Length of any curve.
     dlngeom.geomstats.DeepLinearMetric : The same distance as a metric of geomstats.
 
+    Notes
+    -----
+    In the metrics of Section 8 (upstairs) and (4.17) (downstairs) of Menon, *The geometry of the
+    deep linear network*.  It is the length of the geodesic that :func:`log` finds.
+
     Examples
     --------
     >>> import numpy as np
@@ -330,6 +341,11 @@ def length(space: Base | RiemannianSubmersion, curve: Any, *, upstairs: bool = F
     --------
     dlngeom.geodesics.energy : Energy of the curve.
     dlngeom.geodesics.dist : Length of the geodesic between two points.
+
+    Notes
+    -----
+    Upstairs steps are measured by their chords, downstairs by the mean of the metrics (4.17) of
+    Menon, *The geometry of the deep linear network*, at both ends.
     """
     steps = _steps(space, curve, upstairs)
     return namespace(steps).sum(steps, axis=-1)
@@ -363,6 +379,10 @@ def energy(
     See Also
     --------
     dlngeom.geodesics.length : Length of the curve.
+
+    Notes
+    -----
+    The bound is the inequality of Cauchy and Schwarz, an equality at constant speed.
     """
     steps = _steps(space, curve, upstairs)
     times = checked_times(t)

@@ -44,7 +44,7 @@ _BLOCK = 2**24
 
 
 class Snapshot(NamedTuple):
-    """State of a group after a step: all it takes to continue, equal to the bit."""
+    """All that a group needs to continue after a step, with results equal to the bit."""
 
     step: int
     state: WalkState
@@ -52,7 +52,7 @@ class Snapshot(NamedTuple):
 
 
 class Sink(Protocol):
-    """Where the draws of a group go."""
+    """Storage for the draws of a group."""
 
     def begin(self, snapshot: Snapshot, draw: Callable[[], list[Array]]) -> Snapshot:
         """Take the first draw, or return a snapshot from which to go on."""
@@ -71,7 +71,7 @@ class Sink(Protocol):
 
 
 class MemorySink:
-    """Draws in a list."""
+    """Sink that keeps draws in memory."""
 
     def __init__(self) -> None:
         self._draws: list[tuple[Array, ...]] = []
@@ -182,7 +182,7 @@ def run(group: Group, report: Callable[[int], None] | None = None) -> Result:
 def _keep_memory() -> None:
     """Let the C library keep freed memory; returning it would take a third of each step.
 
-    It returns blocks above a threshold to the system, and freeing a large one raises that.
+    It returns blocks above a threshold to the system, and freeing a large one raises the threshold.
     """
     np.empty(_BLOCK, dtype=np.uint8)
 
