@@ -72,7 +72,7 @@ class AdjustedWalk:
     energy_gradient: Callable[[Any], Any] | None
 
     def start(self, point: Frames) -> AdjustedState:
-        """Initial state at the frames of a network.
+        """Return the initial state at the frames of a network.
 
         Raises
         ------
