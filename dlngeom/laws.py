@@ -1,6 +1,6 @@
 r"""Exact laws of observables of the diffusions that :mod:`dlngeom.langevin` simulates.
 
-Compare a sampler with them by a Kolmogorov-Smirnov test.  ``time`` and ``beta`` are those of
+A Kolmogorov-Smirnov test compares a sampler with them.  ``time`` and ``beta`` have the units of
 :func:`dlngeom.langevin.brownian_motion`: the generator is ``1/beta`` times a Laplacian.
 """
 
@@ -42,7 +42,7 @@ def radial_law(
     depth : int or inf
         Number of layers; ``inf`` needs ``m = n = r``.
     time, beta : float
-        Time and inverse temperature.
+        Time and inverse temperature, as for :func:`dlngeom.langevin.brownian_motion`.
     size : int
         Number of samples.
     rng : numpy.random.Generator or seed
@@ -57,10 +57,16 @@ def radial_law(
     ValueError
         If an argument is out of range.
 
+    See Also
+    --------
+    dlngeom.langevin.brownian_motion : Sampler of the process itself.
+    dlngeom.laws.radial_law_infinite_depth : The limit of infinite depth.
+    dlngeom.laws.cone_law : Law of the squared norm upstairs.
+
     Notes
     -----
-    The singular values of Theorem 18 of Menon, *The geometry of the deep linear network*, are
-    those of a Gaussian matrix, at every rank and shape: for ``m = n = r`` the smallest one is
+    For every rank and shape, the process of Theorem 18 of Menon, *The geometry of the deep linear
+    network*, has the singular values of a Gaussian matrix.  For ``m = n = r`` the smallest one is
     reflected at zero.
     """
     if np.shape(shape) != (2,):
@@ -106,9 +112,16 @@ def radial_law_infinite_depth(
     ValueError
         If an argument is out of range.
 
+    See Also
+    --------
+    dlngeom.InfinitelyDeepNetwork : The space of the process.
+    dlngeom.laws.radial_law : The same at finite depth.
+    dlngeom.laws.dyson_law : Dyson Brownian motion of any index.
+
     Notes
     -----
-    Limit of :func:`radial_law`: the logarithms are Dyson Brownian motion of symmetric matrices.
+    This is Brownian motion for (14.10) of Menon, *The geometry of the deep linear network*: the
+    logarithms of the singular values are Dyson Brownian motion of symmetric matrices.
     """
     s0, variance = _spectrum(s0), _variance(time, beta)
     noise = as_generator(rng).standard_normal((_count(size), len(s0), len(s0)))
@@ -141,11 +154,19 @@ def cone_law(
     Raises
     ------
     ValueError
-        If an argument is out of range; for ``kappa = 0`` it gives the value, which has no spread.
+        If an argument is out of range, or ``kappa = 0``, where there is no spread; the message
+        then gives the value.
+
+    See Also
+    --------
+    dlngeom.langevin.riemannian_langevin : Sampler of the process itself.
+    dlngeom.laws.sphere_law : The same for vectors over their lengths.
+    dlngeom.laws.radial_law : Law of the singular values downstairs.
 
     Notes
     -----
-    The balanced manifold is a cone, on which the norm is a squared Bessel process.
+    Equation (12.11) of Menon, *The geometry of the deep linear network*, with ``E = 0``.  The
+    balanced manifold is a cone, on which the squared norm is a squared Bessel process.
 
     Examples
     --------
@@ -180,11 +201,18 @@ def sphere_law(size: int, r0_squared: float, time: float, beta: float, kappa: fl
     Raises
     ------
     ValueError
-        If an argument is out of range; for ``kappa = 0`` it gives the value, (11.11).
+        If an argument is out of range, or ``kappa = 0``, where there is no spread; the message
+        then gives the value (11.11).
+
+    See Also
+    --------
+    dlngeom.quotients.Sphere : The space of the process.
+    dlngeom.langevin.riemannian_langevin : Sampler of the process itself.
+    dlngeom.laws.cone_law : The same for balanced networks.
 
     Notes
     -----
-    (11.10) and (11.11) of Menon, *The geometry of the deep linear network*.
+    Equations (11.10) and (11.11) of Menon, *The geometry of the deep linear network*.
     """
     size, _ = checks.widths((size, size))
     return _squared_bessel(size - 1, 1, r0_squared, time, beta, kappa)
@@ -234,14 +262,20 @@ def dyson_law(x0: Any, time: float, beta: float, kappa: float, size: int, rng: S
     Raises
     ------
     ValueError
-        If an argument is out of range, or no exact law is known: from distinct eigenvalues it is
+        If an argument is out of range, or no exact law is known; from distinct eigenvalues one is
         for ``kappa`` 2, 1 and 1/2 (real, complex and quaternion matrices).
+
+    See Also
+    --------
+    dlngeom.quotients.HermitianSpectrum : The space of the process.
+    dlngeom.langevin.riemannian_langevin : Sampler of the process itself.
+    dlngeom.laws.radial_law_infinite_depth : The case of singular values at infinite depth.
 
     Notes
     -----
-    (11.1) and (11.4) of Menon, *The geometry of the deep linear network*.  From equal eigenvalues
-    the law is that of the tridiagonal matrices of Dumitriu and Edelman, *Matrix models for beta
-    ensembles*, J. Math. Phys. 43 (2002), for every ``kappa``.
+    Equations (11.1) and (11.4) of Menon, *The geometry of the deep linear network*.  From equal
+    eigenvalues the law is, for every ``kappa``, that of the tridiagonal matrices of Dumitriu and
+    Edelman, *Matrix models for beta ensembles*, J. Math. Phys. 43 (2002).
     """
     x0 = np.sort(np.asarray(x0, dtype=np.float64))
     variance, rng, size = _variance(time, beta), as_generator(rng), _count(size)

@@ -1,4 +1,4 @@
-"""The command ``dlngeom``, one module a subcommand."""
+"""The command ``dlngeom``: one module for each subcommand."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ MAX_SECONDS = 60
 
 
 class CompletionRow(NamedTuple):
-    """A line of the table."""
+    """A row of the table of methods."""
 
     method: str
     error: float
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     Raises
     ------
     ValueError, OSError
-        With one line for the user, before anything is written.
+        If the input or an option is not valid; the message is one line, and nothing is written.
     """
     _tasks.check_depth(options.depth)
     task = _tasks.load(options)

@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> None:
     Raises
     ------
     ValueError, OSError
-        With one line for the user, before anything is written.
+        If the input or an option is not valid; the message is one line, and nothing is written.
     """
     values, name = _values(options.input)
     _check(values.shape, options)
@@ -139,7 +139,7 @@ def _check(shape: tuple[int, ...], options: argparse.Namespace) -> None:
 
 
 def _starts(energy: Energy, count: int, rng: np.random.Generator) -> NumpyArray:
-    """Gaussian matrices of many sizes, of both orientations if they are square."""
+    """Gaussian matrices of many sizes, with determinants of both signs if they are square."""
     size = math.sqrt(np.sum(energy.data**2) / np.sum(energy.seen)) or 1.0
     scales = np.exp(rng.uniform(math.log(SCALES[0]), math.log(SCALES[1]), (count, 1, 1)))
     return np.asarray(size * scales * rng.standard_normal((count, *energy.data.shape)))

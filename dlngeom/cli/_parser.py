@@ -1,4 +1,4 @@
-"""The command ``dlngeom``: parses arguments, and turns bad input into one line and exit code 2."""
+"""Command line of ``dlngeom``; bad input ends with one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -58,6 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     -------
     int
         0 on success, 2 on bad input, 130 if interrupted.
+
+    See Also
+    --------
+    dlngeom.completion.complete : The function behind ``dlngeom complete``.
+    dlngeom.langevin.riemannian_langevin : The sampler behind ``dlngeom sample``.
+    dlngeom.thermodynamics.landscape.local_minima : The search behind ``dlngeom landscape``.
     """
     options = _parser().parse_args(arguments)
     # Loading numpy and pymanopt takes a second that --help need not wait for.

@@ -3,8 +3,8 @@ r"""Posterior of a low-rank matrix given noisy entries, by the Riemannian Langev
 .. math:: y_{ij} = W_{ij} + \mathcal{N}(0, s^2), \qquad
           E(W) = \tfrac12 |P(W - Y)|^2 + \tfrac\tau2 |W|^2, \qquad \beta = \kappa / s^2
 
-Everything is in the units of a ``Problem`` of completion: without biases, and with a largest
-singular value near one.
+Everything is in the units of a completion ``Problem``: without biases, and scaled so that the
+largest singular value is near one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = [
 # Parts of the burn-in; after each the noise level is estimated again.
 ROUNDS = 4
 
-# The noise of data that a matrix of the rank fits exactly, relative to their size.
+# Noise assumed for data that a matrix of the rank fits exactly, relative to their size.
 SMALLEST_NOISE = 1e-6
 
 # Numbers in a block of rows of all draws.
@@ -86,18 +86,18 @@ class PosteriorModel(NamedTuple):
 
 
 class PosteriorRun(NamedTuple):
-    """How to simulate.
+    """Number and size of the steps of a simulation, and what to save.
 
     Attributes
     ----------
     steps : int
     step : float
-        Time of one.
+        Time of one step.
     draws : int
-        States of a chain to save, about.
+        Number of states of a chain to save, approximately.
     seed : int
     options : dict
-        More for :func:`dlngeom.langevin.riemannian_langevin`.
+        Other options of :func:`dlngeom.langevin.riemannian_langevin`.
     """
 
     steps: int
@@ -115,7 +115,7 @@ class Summary(NamedTuple):
     mean, deviation, low, high : array (m, n)
         ``low`` and ``high`` are the quantiles of 5 and 95 percent.
     levels : array (m, n)
-        Posterior predictive probability of at most the truth: the draws plus noise.
+        Posterior predictive probability of values up to the true one, noise included.
     """
 
     mean: NumpyArray
@@ -126,7 +126,7 @@ class Summary(NamedTuple):
 
 
 def with_biases(problem: Problem, biases: Biases) -> Problem:
-    """Remove other biases; those left in the data add as much as two to the rank, or nothing."""
+    """Remove other biases than before; biases left in the data add up to two to its rank."""
     data = np.where(np.isnan(problem.values), 0.0, problem.values - biases.matrix())
     scale = float(np.linalg.norm(data, 2)) or 1.0
     split = Split(data / scale, problem.split.training, problem.split.held_out)
@@ -135,14 +135,14 @@ def with_biases(problem: Problem, biases: Biases) -> Problem:
 
 def step_limit(point: Frames) -> float:
     """Step ``1 / (N s^(2 - 2/N))`` up to which explicit steps of the gradient flow are stable."""
-    # The largest eigenvalue of the cometric, times the largest curvature of the energy, one.
+    # Largest eigenvalue of the cometric, times the largest curvature of the energy, which is one.
     depth = len(point.q) - 1
     return float(1 / (depth * point.lam.max() ** (2 * depth - 2)))
 
 
 def start(model: PosteriorModel, point: SVD, chains: int, rng: np.random.Generator) -> Frames:
-    """Independent networks over a matrix, whose singular values are raised to that of the noise."""
-    # A chain leaves the neighbourhood of zero only slowly.
+    """Independent networks over a matrix, with its singular values raised to those of the noise."""
+    # A chain is slow to leave the neighbourhood of zero.
     floor = model.noise * math.sqrt(max(model.data.shape)) / 2
     s = np.maximum(point.s, floor)
     batch = SVD(*(np.repeat(x[None], chains, axis=0) for x in (point.u, s, point.vt)))
@@ -262,7 +262,7 @@ def summary(draws: Frames, truth: NumpyArray, noise: float) -> Summary:
         found.mean[rows], found.deviation[rows] = W.mean(axis=0), W.std(axis=0)
         found.low[rows], found.high[rows] = np.quantile(W, [0.05, 0.95], axis=0)
         i, j = np.nonzero(~np.isnan(truth[rows]))
-        # The mean over draws of the law of the noise is exact, where noise of one's own is random.
+        # Averages the distribution function of the noise over the draws, instead of drawing noise.
         gaps = (truth[rows][i, j] - W[:, i, j]) / noise
         found.levels[rows][i, j] = ndtr(gaps).mean(axis=0)
     return found

@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
     Raises
     ------
     ValueError, OSError
-        With one line for the user, before anything is written.
+        If the input or an option is not valid; the message is one line, and nothing is written.
     """
     _check_counts(options)
     _tasks.check_depth(options.depth)
@@ -145,14 +145,14 @@ def _sample(
 def _point_estimate(
     task: Task, rng: np.random.Generator, options: argparse.Namespace
 ) -> tuple[Problem, Completion]:
-    """Complete with and without biases: held-out entries tell which of the two to go on with."""
+    """Complete with and without biases, and keep what predicts the held-out entries better."""
     removed = _complete.prepare(task.visible, _complete.HOLDOUT, rng)
     if not removed.split.data.any():
         raise ValueError(
             f"biases of rows and columns explain {task.name} without noise: nothing to sample"
         )
     cap = min(MAX_RANK, *task.values.shape) if options.rank is None else options.rank
-    # Biases that are fitted to the held-out entries too would always seem the better ones.
+    # Biases that were fitted to the held-out entries too would always seem better.
     fair = _complete.fit_biases(removed.values, removed.split.training)
     none = Biases(0.0, np.zeros_like(fair.rows), np.zeros_like(fair.columns))
     with tqdm(unit="iteration", desc="completion") as bar:
@@ -168,8 +168,8 @@ def _completed(problem: Problem, cap: int, depth: int, bar: Any) -> Completion:
 
 
 def _rank(point: Completion, task: Task) -> int:
-    """How many singular values stand out of the noise."""
-    # Largest singular value of a matrix of noise whose missing entries are made up for.
+    """Count the singular values that stand out from the noise."""
+    # Largest singular value of a noise matrix, divided by the root of the observed fraction.
     m, n = task.values.shape
     seen = np.mean(~np.isnan(task.visible))
     edge = point.held_out * (math.sqrt(m) + math.sqrt(n)) / math.sqrt(seen)
@@ -191,7 +191,7 @@ def _model(
 
 
 def _count(frames: Frames, model: PosteriorModel) -> int:
-    """How many draws of each chain fit in memory, and are worth the time of their quantiles."""
+    """Limit the draws of each chain by memory, and by the time of their quantiles."""
     chains, size = len(frames.lam), model.data.size
     numbers = int(frames.lam.size + sum(q.size for q in frames.q))
     limits = (MAX_DRAWS // chains, MAX_FRAMES // numbers, MAX_ENTRIES // (chains * size))

@@ -1,4 +1,4 @@
-"""What the subcommands share: the input, and the entries that no method sees."""
+"""Input of the subcommands, and the entries that are hidden from every method."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MANY_ENTRIES = 4_000_000
 
 
 class Task(NamedTuple):
-    """What is to be completed.
+    """A matrix to complete, and the entries to judge on.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Task(NamedTuple):
     test : bool array (m, n)
         Entries of ``truth`` that no method sees and every method is judged on.
     name, suffix : str
-        Of the input.
+        Of the input file.
     """
 
     values: NumpyArray
@@ -51,7 +51,7 @@ class Task(NamedTuple):
 
 
 def check_depth(depth: int | None) -> None:
-    """Require a depth, if one is given, that a command can take."""
+    """Check the depth that a command was given, if any."""
     if depth is not None and checks.depth(depth, infinite=False) > MAX_DEPTH:
         raise ValueError(f"depth={depth}: this command takes at most {MAX_DEPTH}")
 
@@ -64,8 +64,8 @@ def generator(seed: int) -> np.random.Generator:
 
 
 def limited_threads(size: int) -> Any:
-    """Context with as many threads of BLAS as matrices with ``size`` entries can use."""
-    # On small matrices, threads of BLAS wait for each other, ruinously on busy cores.
+    """Context with as many BLAS threads as matrices with ``size`` entries can use."""
+    # On small matrices BLAS threads wait for each other, much longer on busy cores.
     return threadpool_limits(1 if size < MANY_ENTRIES else None, user_api="blas")
 
 
@@ -88,7 +88,7 @@ def load(options: argparse.Namespace) -> Task:
 
 
 def hide(task: Task, fraction: float | None, rng: np.random.Generator) -> Task:
-    """Hide entries if asked to; else set some observed ones apart to judge on."""
+    """Hide entries if asked to; else set some observed ones apart to judge methods on."""
     observed = ~np.isnan(task.values)
     if fraction is None and task.suffix in _files.IMAGES:
         fraction = HIDDEN_BY_DEFAULT
@@ -111,5 +111,5 @@ def empty(values: NumpyArray) -> tuple[int, int]:
 
 
 def effective_rank(s: NumpyArray) -> int:
-    """How many singular values exceed one percent of the largest."""
+    """Count the singular values above one percent of the largest."""
     return int(np.sum(s > 0.01 * s[0]))

@@ -1,4 +1,4 @@
-"""Completion of matrices of which some entries are known.
+"""Completion of matrices from some of their entries.
 
 Begin with :class:`DLNCompletion`; :func:`complete` is the function behind ``dlngeom complete``.
 """

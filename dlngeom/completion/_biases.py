@@ -1,4 +1,4 @@
-"""Observed entries of dense and sparse input, their additive model, and what is held out."""
+"""Additive model of a matrix: a mean, row biases and column biases, fitted to observed entries."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def fit_biases(observed: Observed, ridge: float) -> Biases:
     target = observed.values - mean
     solution = lsqr(design, target, damp=math.sqrt(ridge), atol=1e-10, btol=1e-10)[0]
     biases = Biases(mean, solution[:m], solution[m:])
-    # One exact half step, so that the rows of the fit are those of new rows with the same data.
+    # One exact half step, so that new rows with the same entries get the same biases.
     return biases._replace(rows=row_biases(observed, biases, ridge))
 
 

@@ -2,8 +2,8 @@
 
 Row and column biases are removed, the rest is scaled to spectral norm one, and a Riemannian
 optimizer starts from a small balanced point along the leading singular vectors.  From a small
-start the depth-N flow fits one singular direction after the other, so stopping early on entries
-held out of the observed ones replaces tuning the rank.
+start the depth-N flow fits one singular direction after the other.  So the rank need not be
+tuned: the run stops once the error on held-out entries rises.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = [
 
 DEFAULT_RANK = 50
 
-# Part of the observed entries that decides about start, depth and stopping.
+# Fraction of the observed entries held out, to choose start, depth and stopping.
 HOLDOUT = 0.1
 
 
@@ -66,13 +66,17 @@ class Completion(NamedTuple):
     biases : Biases
     depth : int
     iterations : int
-        Of the final run.
+        Iterations of the final run.
     held_out : float
-        RMSE on the held-out entries of the run that chose start and stopping, NaN if none did.
+        RMSE on the held-out entries of the run that chose start and stopping, NaN if there is none.
     singular_values : array (iterations + 1, r)
-        Course of the singular values in the final run, in the units of the data.
+        Singular values at the iterations of the final run, in the units of the data.
     empty : (int, int)
-        How many rows and columns have no observed entry and fell back to the biases.
+        Number of rows and of columns without an observed entry, which get the biases alone.
+
+    See Also
+    --------
+    dlngeom.completion.complete : Returns it.
     """
 
     completed: NumpyArray
@@ -98,7 +102,7 @@ class Problem(NamedTuple):
     split : Split
         Which observed entries train and which are held out.
     seed : int
-        Of the randomised singular value decomposition.
+        Seed of the randomised singular value decomposition.
     """
 
     values: NumpyArray
@@ -123,7 +127,7 @@ def complete(
 
     .. math:: \min_{\mathrm{rank}\,W = r} \tfrac12 \sum_{(i,j) \in S} (W_{ij} - x_{ij})^2
 
-    by Riemannian optimization for ``g^N``, stopped early.
+    by Riemannian optimization under ``g^N``, stopped early.
 
     Parameters
     ----------
@@ -132,15 +136,15 @@ def complete(
     rank : int, optional
         Cap of the rank; 50 by default, or ``min(m, n)`` if that is smaller.
     depth : int or several
-        Number of layers; of several the best held-out error chooses.
+        Number of layers; of several the one with the least held-out error is taken.
     solver : {"conjugate-gradient", "trust-regions", "steepest-descent"}
     holdout : float
-        Part of the observed entries, in (0, 1), that chooses start, depth and stopping.  The
-        final run learns from them too.
+        Fraction of the observed entries, in (0, 1), held out to choose start, depth and
+        stopping.  The final run learns from them too.
     max_iterations : int
         Cap of each optimizer run.
     rng : numpy.random.Generator or seed
-        Choice of the held-out entries.
+        Chooses the held-out entries.
     report : callable, optional
         Called with the number of every iteration.
 
@@ -154,9 +158,15 @@ def complete(
         If an option is out of range, an entry is infinite, or fewer than two entries are
         observed.
 
+    See Also
+    --------
+    dlngeom.completion.DLNCompletion : The same for large and sparse matrices, with scikit-learn.
+    dlngeom.pymanopt.EndToEnd : The manifold of the optimization.
+    dlngeom.flow.gradient_flow : The flow that the iterations approximate.
+
     Notes
     -----
-    The loss is (3.8) of Menon, *The geometry of the deep linear network*.
+    The loss is (3.8), the flow (4.21) of Menon, *The geometry of the deep linear network*.
     """
     if max_iterations < 1:
         raise ValueError(f"max_iterations={max_iterations!r}: it must be at least 1")
@@ -236,7 +246,7 @@ def prepare(values: NumpyArray, holdout: float, rng: np.random.Generator) -> Pro
     biases = fit_biases(values, observed)
     data = np.where(observed, values - biases.matrix(), 0.0)
     scale = float(leading(data, 1, seed).s[0])
-    # What remains of data that are biases alone is rounding error and needs no model.
+    # If the data are biases alone, the rest is rounding error and needs no model.
     if scale <= 1e-12 * np.linalg.norm(np.where(observed, values, 0.0)):
         scale, data = 1.0, np.zeros_like(data)
     split = Split(data / scale, observed & ~held_out, held_out)

@@ -1,4 +1,4 @@
-"""Riemannian least squares on part of a matrix, stopped by the error on another part."""
+"""Riemannian descent on the training entries of a matrix, stopped early by held-out entries."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def rmse(error: NumpyArray, where: NumpyArray) -> float:
 
 
 class LeastSquares(Protocol):
-    r"""Half the squared residual on the training entries, and the error on those held out.
+    r"""Data of a descent: the loss on its training entries, and the error on the held-out ones.
 
     .. math:: E(W) = \tfrac12 \sum_{(i,j) \in S} (W_{ij} - x_{ij})^2
     """
@@ -69,7 +69,7 @@ class LeastSquares(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """Dense data.
+    """Dense matrix, with masks of its training and of its held-out entries.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class Split:
         return np.asarray(((point.u * point.s) @ point.vt - self.data) * self._mask)
 
     def derivative(self, left: NumpyArray, right: NumpyArray) -> NumpyArray:
-        """Direction on the training entries, ``(m, n)``."""
+        """``left @ right.T`` on the training entries, zero elsewhere, ``(m, n)``."""
         return np.asarray((left @ right.T) * self._mask)
 
     def held_out_error(self, point: SVD) -> float:
@@ -119,7 +119,7 @@ class Split:
 
 @dataclass(frozen=True)
 class ObservedSplit:
-    """Sparse data: nothing of the size of the matrix is formed.
+    """Sparse training and held-out entries of a matrix; no dense matrix is formed.
 
     Attributes
     ----------
@@ -148,7 +148,7 @@ class ObservedSplit:
         return self.training.residual(*left_and_right(point), self.apply)
 
     def derivative(self, left: NumpyArray, right: NumpyArray) -> Any:
-        """Direction on the training entries, sparse."""
+        """``left @ right.T`` on the training entries, sparse."""
         return self.training.with_values(self.training.entries_of(left, right, self.apply))
 
     def held_out_error(self, point: SVD) -> float:
@@ -175,7 +175,7 @@ SOLVERS: dict[str, Callable[..., Any]] = {
     ),
 }
 
-# Truncated conjugate gradients may take as many steps as the manifold has dimensions.
+# Caps: truncated conjugate gradients may take a step for each dimension of the manifold.
 RUN_OPTIONS = {"trust-regions": {"maxinner": 20, "Delta_bar": 4.0, "Delta0": 0.1}}
 
 # Iterations without a better held-out error before a run ends: few once the error rises, many
@@ -218,7 +218,7 @@ class Fit(NamedTuple):
     iterations : int
         Iterations up to that iterate.
     singular_values : array (steps, r)
-        Their course along the run.
+        Singular values of all iterates.
     errors : array (steps, 2)
         RMSE on the training and the held-out entries.
     """
@@ -293,11 +293,11 @@ def descend_fixed_rank(
 
 
 class _Stop(Exception):  # noqa: N818
-    """Leaves an optimizer, none of which takes a callback."""
+    """Raised to stop an optimizer of pymanopt, which takes no callback."""
 
 
 class _Objective:
-    """Cost and derivatives of one run, and its iterates: each is judged at its first gradient."""
+    """Cost and derivatives of one run; each iterate is recorded at its first gradient."""
 
     def __init__(self, split: LeastSquares, report: DescentReport | None, target: float) -> None:
         self.split, self.report, self.target = split, report, target
@@ -309,7 +309,7 @@ class _Objective:
         self.errors: list[tuple[float, float]] = []
 
     def move(self, u: NumpyArray, s: NumpyArray, vt: NumpyArray) -> Any:
-        """Compute the residual, which is kept for the point it belongs to."""
+        """Compute the residual, once for each point."""
         if self.at is None or self.at is not u:
             self.at, self.residual = u, self.split.residual(SVD(u, s, vt))
         return self.residual

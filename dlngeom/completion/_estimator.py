@@ -40,14 +40,14 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     Parameters
     ----------
     depth : int
-        Number of layers; the deeper, the stronger the preference for low rank.  Depth two
+        Number of layers; deeper networks prefer low rank more strongly.  Depth two
         penalises the nuclear norm, depth one the Frobenius norm.
     rank : int, optional
         Cap of the rank; by default 50, or ``min(m, n)`` if that is smaller.
     solver : {"alternating", "conjugate-gradient", "trust-regions", "steepest-descent"}
         Alternating least squares along the path of penalties, which is the fastest; or a
-        Riemannian descent of the unpenalised loss under ``g^N`` from small starts, whose
-        early end takes the place of the penalty.
+        Riemannian descent of the loss without penalty, under ``g^N`` from small starts, where
+        early stopping takes the place of the penalty.
     biases : bool
         Whether to remove the mean and row and column biases first.
     ridge : float
@@ -55,22 +55,22 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     early_stopping : bool
         Whether to hold entries out; if not, the path goes on until the fit is exact to ``tol``.
     validation_fraction : float
-        Part of the observed entries held out, in (0, 1).  The final fit learns from them too.
+        Fraction of the observed entries held out, in (0, 1).  The final fit learns from them too.
     max_iter : int
         Cap of the steps of the path, or of the iterations of a descent.
     tol : float
         The path ends once the training error is below ``tol`` times the size of the data.
     random_state : int, RandomState or None
-        Choice of the held-out entries.
+        Chooses the held-out entries.
     warm_start : bool
-        Whether ``fit`` goes on from the last path if the shape is the same.  An entry held out
-        there is held out again.
+        Whether ``fit`` goes on from the last path if the shape is the same.  Entries held out
+        then are held out again.
     memory_limit : float
-        GiB that a fit or a dense result may take; more is refused.
+        GiB that a fit or a dense result may take; beyond, an error is raised.
     n_jobs : int, optional
-        Threads.  Results do not depend on it.
+        Number of threads.  Results do not depend on it.
     verbose : bool
-        Whether to show the progress.
+        Whether to show a progress bar.
 
     Attributes
     ----------
@@ -79,6 +79,7 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     row_factors_ : array (m, r)
         Coefficients of the training rows.
     singular_values_ : array (r,)
+        Singular values of the low-rank part.
     penalty_ : array (r,)
         Ridge penalty of the coefficients of a row.
     biases_ : Biases
@@ -88,11 +89,17 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     n_iter_ : int
         Steps of the path, or iterations of the descent that was best.
     n_features_in_ : int
+        Number of columns ``n``.
     validation_error_ : float
         RMSE on the held-out entries, NaN without early stopping.
     path_ : list of PathStep
-        Threshold (NaN of a descent), rank and errors of every step, in units of the data without
+        Threshold (NaN for a descent), rank and errors of every step, in units of the data without
         biases.
+
+    See Also
+    --------
+    dlngeom.completion.complete : The function behind ``dlngeom complete``, for dense matrices.
+    dlngeom.pymanopt.EndToEnd : The manifold of the Riemannian solvers.
 
     Notes
     -----
@@ -110,7 +117,7 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     12.0
     """
 
-    # Places are no metadata that a meta-estimator could route.
+    # Positions of entries are not metadata that a meta-estimator could route.
     __metadata_request__predict: ClassVar = {
         "rows": metadata_routing.UNUSED,
         "columns": metadata_routing.UNUSED,
@@ -237,10 +244,10 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         return _model.values(self._model, self.biases_, self.row_factors_, rows, columns)
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Negative RMSE on entries of ``X`` hidden for this purpose.
+        """Negative RMSE on entries of ``X`` that are hidden to be predicted.
 
-        Every ``1 / validation_fraction``-th observed entry, at random, is hidden, the rows are
-        fitted to the rest, and the hidden entries compared.  On training rows it is optimistic,
+        A random ``validation_fraction`` of the observed entries is hidden, the rows are fitted to
+        the rest, and the hidden entries are compared.  On training rows the score is optimistic,
         since the row space was learned from all of their entries.
 
         Parameters

@@ -1,4 +1,4 @@
-"""A completed matrix as biases plus a row space: fit, new rows, single entries."""
+"""Model of a completed matrix, biases plus a row space: its fit, new rows, single entries."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from dlngeom.completion._path import (
 )
 from dlngeom.points import SVD
 
-# A descent counts singular values above this part of the largest in the rank of a step.
+# Singular values above this fraction of the largest count in the rank of a step of a descent.
 COUNTED = 1e-3
 
 __all__ = ["FitOptions", "RowSpaceModel", "fit_rows", "learn", "values"]
 
 
 class FitOptions(NamedTuple):
-    """What a fit does beside following the path.
+    """Options of a fit.
 
     Attributes
     ----------
@@ -50,9 +50,9 @@ class FitOptions(NamedTuple):
     with_biases : bool
     ridge : float
     fraction : float
-        Part of the entries that is held out; zero for none.
+        Fraction of the entries held out; zero for none.
     seed : int
-        Of the choice of these.
+        Seed of their choice.
     """
 
     solver: str
@@ -75,9 +75,9 @@ class RowSpaceModel(NamedTuple):
     s : array (r,)
         Singular values.
     penalty : array (r,)
-        Of the coefficients of a row.
-    path : Path
-        In units of ``scale``.
+        Ridge penalty of the coefficients of a row.
+    path : PenaltyPath
+        Path of the fit, in units of ``scale``.
     scale : float
     """
 
@@ -109,8 +109,8 @@ def learn(
     Parameters
     ----------
     observed : Observed (m, n)
-    options : Options
-    old : Path, optional
+    options : FitOptions
+    old : PenaltyPath, optional
         Path of a matrix of the same shape, from whose best point to go on.
     apply : callable
         Maps a function over blocks.
@@ -119,7 +119,7 @@ def learn(
 
     Returns
     -------
-    Model
+    RowSpaceModel
     """
     biases = _fit_biases(observed, options)
     rest, scale = _scaled(_without_biases(observed, biases), rms(observed.values))
@@ -153,7 +153,7 @@ def _follow(
     start = None if old is None or not old.threshold else (old.point, old.threshold)
     rng, schedule = np.random.default_rng(options.seed), options.schedule
     path = follow_path(training, held_out, schedule, rng, start=start, apply=apply, report=report)
-    # The same least singular value on more entries: the threshold grows like their number.
+    # For the same least singular value, the threshold must grow with the number of entries.
     threshold = path.threshold * len(rest.values) / len(training.values)
     return path, refit(rest, path.point, schedule.depth, threshold, apply), threshold
 
@@ -197,7 +197,7 @@ def _descend(
 def _judged(
     rest: Observed, fit: Fit, final: Fit, depth: int, size: float, apply: MapFunction
 ) -> FitSolution:
-    """Path of a descent, and the penalty that no direction of its last residual overcomes."""
+    """Turn a descent into a path, with the least threshold at which no direction would emerge."""
     point = final.point._replace(s=size * final.point.s)
     residual = rest.residual(*left_and_right(point), apply)
     threshold = max(float(leading(residual, 1, 0).s[0]), 1e-300)
@@ -214,7 +214,7 @@ def _divided(part: Observed, size: float) -> Observed:
 
 
 def _padded(point: SVD, rank: int, seed: int) -> SVD:
-    """Point with more directions, at random and small, up to a rank."""
+    """Add small random directions to a point, up to a rank."""
     rng, (u, s, vt) = np.random.default_rng(seed), point
     m, n, more = len(u), vt.shape[1], rank - len(s)
     left = STARTS[0] * rng.standard_normal((m, more)) / math.sqrt(m)
@@ -237,7 +237,7 @@ def _without_biases(observed: Observed, biases: Biases) -> Observed:
 
 
 def _scaled(rest: Observed, size: float) -> tuple[Observed, float]:
-    """Entries of root mean square one; what is left of biases alone is rounding, hence zero."""
+    """Scale entries to root mean square one; if biases explain them all, rounding becomes zero."""
     scale = rms(rest.values)
     if scale <= 1e-12 * size:
         return Observed(rest.with_values(np.zeros_like(rest.values))), 1.0

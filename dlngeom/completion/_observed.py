@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-# Applies a function to independent blocks: ``map`` itself, or that of a pool of threads.
+# Applies a function to independent blocks: ``map`` itself, or the ``map`` of a pool of threads.
 MapFunction = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 # Entries gathered at once: 2 x 1.3 MB at rank 10, which stays in the cache of one core.
@@ -53,7 +53,7 @@ class Observed:
     Attributes
     ----------
     matrix : csr_array (m, n)
-        In canonical format; an entry that is stored is observed, be it zero.
+        In canonical format; every stored entry is observed, zeros included.
     """
 
     matrix: Any
@@ -83,12 +83,12 @@ class Observed:
 
     @cached_property
     def ones(self) -> NumpyArray:
-        """Vector of ones, as long as there are entries."""
+        """Vector of ones, one for each entry."""
         return np.ones(len(self.values))
 
     @cached_property
     def transposed(self) -> Observed:
-        """The transpose, by rows; it shares the ones."""
+        """The transpose, by rows; it shares ``ones``."""
         other = Observed(self.matrix.T.tocsr())
         other.__dict__["ones"] = self.ones
         return other
@@ -162,7 +162,7 @@ def left_and_right(point: SVD) -> tuple[NumpyArray, NumpyArray]:
 
 
 def rms(x: NumpyArray) -> float:
-    """Root mean square, zero of nothing."""
+    """Root mean square; zero for an empty vector."""
     return math.sqrt(float(np.vdot(x, x)) / max(len(x), 1))
 
 
@@ -333,7 +333,7 @@ def require_memory(
     Raises
     ------
     ValueError
-        With the GiB that it needs.
+        If it does; the message has the GiB that it needs.
     """
     m, n = observed.shape
     unknown = BYTES_PER_UNKNOWN if solver == "alternating" else BYTES_PER_UNKNOWN_OF_A_DESCENT
@@ -347,7 +347,7 @@ def require_dense_memory(shape: tuple[int, int], itemsize: int, limit: float) ->
     Raises
     ------
     ValueError
-        With the GiB that it needs.
+        If it does; the message has the GiB that it needs.
     """
     m, n = shape
     _refuse(m * n * itemsize, limit, f"a dense {m} x {n} matrix (predict gives single entries)")
@@ -359,14 +359,14 @@ def _refuse(need: float, limit: float, what: str) -> None:
 
 
 def held_out_mask(observed: Observed, fraction: float, seed: int) -> NumpyArray:
-    """Entries that are held out, by a hash of their place: the same ones as the data grow.
+    """Mask of held-out entries, by a hash of their positions: it does not change as data grow.
 
-    At least one entry, and one is left.
+    It holds out at least one entry, and leaves at least one.
     """
     mixed = observed.rows.astype(np.uint64) << np.uint64(32)
     mixed |= observed.columns.astype(np.uint64)
     mixed ^= np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
-    # The finaliser of splitmix64, in place: every bit of the place moves every bit of the hash.
+    # The finaliser of splitmix64, in place: every bit of the position moves every bit of the hash.
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):
         mixed ^= mixed >> np.uint64(shift)
         mixed *= np.uint64(factor)

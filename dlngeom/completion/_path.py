@@ -1,9 +1,9 @@
 r"""Low-rank least squares along a path of penalties: the cheapest network that fits the data.
 
-The squared norm of the layers of a network of depth ``N`` is least, among all networks with the
-same end-to-end matrix, on the balanced ones, where it is ``N sum_k s_k^(2/N)``.  The path
-minimises the loss plus that norm while its weight falls, so that one singular direction after
-the other appears, the largest first, as along the flow from a small start.
+Among all networks of depth ``N`` with one end-to-end matrix, the balanced ones have the least
+squared norm of the layers, ``N sum_k s_k^(2/N)``.  The path minimises the loss plus that norm
+while its weight falls, so that singular directions appear one after the other, the largest
+first, as along the flow from a small start.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ LEAST_PENALTY = 1e-13
 
 
 class Schedule(NamedTuple):
-    """How far the path goes.
+    """Depth of the penalty, cap of the rank, and end of the path.
 
     Attributes
     ----------
     depth : int
     rank : int
-        Cap.
+        Cap of the rank.
     max_steps : int
     tol : float
         The path ends once the RMSE on the training entries is below ``tol`` times that of the
@@ -106,8 +106,8 @@ def penalty(s: NumpyArray, depth: int, threshold: float, density: float) -> Nump
 
     .. math:: c_k = \lambda\, s_k^{2/N - 2}
 
-    the weight over that of ``g^N`` normal to the singular vectors; the iteration that it gives
-    minimises the loss plus ``(lambda / 2) N sum_k s_k^(2/N)``.
+    ``lambda`` over the weight of ``g^N`` normal to the singular vectors.  The iteration with this
+    penalty minimises the loss plus ``(lambda / 2) N sum_k s_k^(2/N)``.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def penalty(s: NumpyArray, depth: int, threshold: float, density: float) -> Nump
         Singular value of the residual beyond which a new direction lowers the objective; it
         fixes ``lambda``.
     density : float
-        Part of the entries that is observed.
+        Fraction of the entries that is observed.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def follow_path(
         Entries whose error ends the path; without them it goes on to ``schedule.tol``.
     schedule : Schedule
     rng : numpy.random.Generator
-        Of the first probe for singular vectors.
+        Draws the first probe for singular vectors.
     start : (SVD, float), optional
         Point and threshold to go on from.
     apply : callable
@@ -169,7 +169,7 @@ def follow_path(
 
     Returns
     -------
-    Path
+    PenaltyPath
     """
     state, largest = _begin(training, schedule.rank, rng)
     steps: list[PathStep] = []
@@ -202,7 +202,7 @@ def _ended(error: list[float]) -> bool:
 
 
 def _begin(training: Observed, rank: int, rng: np.random.Generator) -> tuple[_PathState, float]:
-    """Start without directions, a probe, and the leading singular value of the data."""
+    """Start without directions but with a probe, and the leading singular value of the data."""
     m, n = training.shape
     X = training.matrix
     probe = np.linalg.qr(rng.normal(size=(n, min(BLOCK, rank))))[0]

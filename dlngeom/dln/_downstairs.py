@@ -1,4 +1,4 @@
-"""End-to-end matrices as spaces: what flows, geodesics and samplers ask of them."""
+"""Spaces of end-to-end matrices, with what flows, geodesics and samplers ask of a space."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class _EndToEndSpace(Base):
         return moved if at is point else dense(moved)
 
     def _of_rank(self, point: EndToEndPoint) -> EndToEndPoint:
-        """Replace a dense matrix below full rank by its SVD, since entries do not tell a rank."""
+        """Replace a dense matrix below full rank by its SVD, since rounding hides its rank."""
         full = self.rank == min(self.m, self.n)
         return point if full or isinstance(point, SVD) else svd(point, self.rank)
 
@@ -223,7 +223,7 @@ class _EndToEndSpace(Base):
             As for :meth:`check_point`, and if a singular value is zero.
         """
         if self.m == self.n == self.rank and not isinstance(point, SVD):
-            # Such a walk comes as near to zero as rounding tells, and may start again from there.
+            # Such a walk may come as close to zero as rounding allows, and start from there again.
             require_positive("the point", svd(self.check_point(point)).s)
         else:
             self._regular("the point", point)
@@ -249,13 +249,13 @@ class EndToEndGeometry(_EndToEndSpace):
 
     .. math:: g^N(W)(Z, Z) = \mathrm{tr}(Z^T \mathcal{A}_{N,W}^{-1} Z)
 
-    Points are dense or an :class:`~dlngeom.SVD`; the functions are those of
-    :mod:`dlngeom.endtoend`.
+    Points are dense arrays ``(..., m, n)`` or an :class:`~dlngeom.SVD`; the functions are those
+    of :mod:`dlngeom.endtoend`.
 
     Parameters
     ----------
     m, n : int
-        Shape.
+        Rows and columns.
     rank : int
         Between 1 and ``min(m, n)``.
     depth : int
@@ -265,6 +265,16 @@ class EndToEndGeometry(_EndToEndSpace):
     ------
     ValueError
         If a parameter is out of range.
+
+    See Also
+    --------
+    dlngeom.DeepLinearNetwork : The space upstairs, whose base this is.
+    dlngeom.InfinitelyDeepNetwork : The limit of infinite depth.
+    dlngeom.pymanopt.EndToEnd : The same manifold for pymanopt.
+
+    Notes
+    -----
+    Equations (4.14), (4.17) and (4.20) of Menon, *The geometry of the deep linear network*.
     """
 
     m: int
@@ -280,25 +290,32 @@ class EndToEndGeometry(_EndToEndSpace):
 
 @dataclass(frozen=True)
 class InfinitelyDeepNetwork(_EndToEndSpace):
-    r"""Invertible matrices with the metric of infinite depth: a base with nothing above it.
+    r"""Invertible matrices with the metric of infinite depth: a base without a space upstairs.
 
     .. math:: g^\infty(W)(Z, Z) = \mathrm{tr}(Z^T \mathcal{A}_{\infty,W}^{-1} Z)
 
-    The limit is that of ``A_N / N``: a time ``t`` here is ``t / N`` in a network of ``N`` layers.
+    Here ``A_inf`` is the limit of ``A_N / N``, so a time ``t`` is ``t / N`` in a network of ``N``
+    layers.  Points are dense arrays ``(..., d, d)`` or an :class:`~dlngeom.SVD`.
 
     Parameters
     ----------
     width : int
-        Rows and columns.
+        Number ``d`` of rows and columns.
 
     Raises
     ------
     ValueError
-        If ``width`` is no integer >= 1.
+        If ``width`` is not an integer >= 1.
+
+    See Also
+    --------
+    dlngeom.EndToEndGeometry : The same at finite depth.
+    dlngeom.laws.radial_law_infinite_depth : Exact law of Brownian motion on it.
+    dlngeom.geomstats.DeepLinearCoordinates : The same manifold for geomstats.
 
     Notes
     -----
-    Equation (14.10) of Menon, *The geometry of the deep linear network*.
+    Equations (14.7) and (14.10) of Menon, *The geometry of the deep linear network*.
     """
 
     width: int

@@ -75,7 +75,7 @@ def factored_flow(
 
 
 def _flat_flow(point: SVD, gradient: EnergyGradient, dense_point: bool) -> Equation:
-    """Flow of one layer of full rank: straight, and blind to singular values."""
+    """Flow of one layer of full rank, where the metric is Euclidean."""
 
     def whole(X: Array) -> Covector:
         return gradient(X if dense_point else svd(X))
@@ -162,7 +162,7 @@ def _thin_svd(L: Array, R: Array, k: int) -> SVD:
 
 
 def balanced_flow(point: Frames, gradient: EnergyGradient) -> Equation:
-    r"""Flow of a balanced network: that of the smallest network, in the inner frames of its start.
+    r"""Flow of a balanced network: the smallest network moves, in the inner frames of the start.
 
     .. math:: W_p = Q_p\, \hat W_p\, Q_{p-1}^T, \qquad \dot Q_p = 0 \quad (1 \le p \le N - 1)
     """

@@ -1,8 +1,8 @@
 r"""Geodesics as differential equations, downstairs in frames and upstairs in the layers.
 
-A geodesic downstairs is the shadow of a horizontal one of balanced networks, whose acceleration
-is normal to the manifold and hence invisible below.  What remains of the second derivative of
-``W_N ... W_1`` are the products with two layers replaced by their velocities.
+A geodesic downstairs is the projection of a horizontal one of balanced networks, whose
+acceleration is normal to the manifold and so projects to zero.  The second derivative of
+``W_N ... W_1`` then consists of the products with two layers replaced by their velocities.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _LAYERS = 64
 
 
 def end_to_end_geodesic(point: SVD, Z: Tangent, depth: float) -> Geodesic:
-    """Geodesic of ``g^N``: that of the smallest network above, or in frames where that is large."""
+    """Geodesic of ``g^N``: by the smallest network upstairs, or in frames if that is too deep."""
     if depth == 1 and point.s.shape[-1] == min(point.u.shape[-2], point.vt.shape[-1]):
         return _straight_line(point, Z)
     if 1 < depth <= _LAYERS:
@@ -41,7 +41,7 @@ def end_to_end_geodesic(point: SVD, Z: Tangent, depth: float) -> Geodesic:
 
 
 def _straight_line(point: SVD, Z: Tangent) -> Geodesic:
-    """Geodesic of one layer of full rank, which the metric of Frobenius leaves straight."""
+    """Geodesic of one layer of full rank: a straight line."""
     rank = point.s.shape[-1]
 
     def at(state: SolverState) -> SVD:
@@ -59,7 +59,7 @@ def _straight_line(point: SVD, Z: Tangent) -> Geodesic:
 
 
 def _lifted_geodesic(point: SVD, Z: Tangent, depth: int) -> Geodesic:
-    """Shadow of the horizontal geodesic of the smallest network."""
+    """Projection of the horizontal geodesic of the smallest network."""
     curve = network_geodesic(smallest_network(point, depth), smallest_lift(point, Z, depth))
 
     def below(state: SolverState) -> SVD:
@@ -163,7 +163,7 @@ def _velocity(state: SolverState) -> Tangent:
 
 
 def _clearance(S: Array, depth: float) -> Array:
-    """Distance from lower rank, or, of deep ones, whether rounding can tell the two apart."""
+    """Distance to lower rank at depth one; deeper, 0 if rounding hides a singular value, else 1."""
     linalg: Any = namespace(S).linalg
     s = linalg.svd(S)[1]
     told = s[..., -1] > 16 * eps(S) * s[..., 0]

@@ -32,8 +32,9 @@ class DeepLinearNetwork(RiemannianSubmersion):
 
     .. math:: \phi(W_1, \dots, W_N) = W_N \cdots W_1
 
-    Points upstairs are :class:`~dlngeom.Frames`, or balanced layers where a point is passed in;
-    vectors are tuples of ``N`` arrays, input layer first.  Points downstairs are dense.
+    Points upstairs are :class:`~dlngeom.Frames`, and balanced layers are accepted for them;
+    vectors are tuples of ``N`` arrays ``(..., d_p, d_{p-1})``, input layer first.  Points
+    downstairs are dense arrays ``(..., d_N, d_0)`` or an :class:`~dlngeom.SVD`.
 
     Parameters
     ----------
@@ -47,9 +48,15 @@ class DeepLinearNetwork(RiemannianSubmersion):
     ValueError
         If a width or the rank is out of range.
 
+    See Also
+    --------
+    dlngeom.EndToEndGeometry : The base, end-to-end matrices with ``g^N``.
+    dlngeom.InfinitelyDeepNetwork : The limit of the base at infinite depth.
+    dlngeom.pymanopt.Balanced : The space upstairs, for pymanopt.
+
     Notes
     -----
-    Theorem 13 of Menon, *The geometry of the deep linear network*.
+    Theorems 13 and 14 of Menon, *The geometry of the deep linear network*.
     """
 
     widths: tuple[int, ...]
@@ -90,7 +97,7 @@ class DeepLinearNetwork(RiemannianSubmersion):
         Raises
         ------
         ValueError
-            If they have others, or layers are not balanced.
+            If the widths or the rank are others, or layers are not balanced.
         """
         if isinstance(point, SVD) or not isinstance(point, (tuple, list)):
             raise ValueError(
@@ -207,7 +214,7 @@ class DeepLinearNetwork(RiemannianSubmersion):
         return network_geodesic(at, self.ambient(at, vector))
 
     def ambient(self, point: Any, vector: Sequence[Array]) -> tuple[Array, ...]:
-        """Check a tangent vector and remove what rounding left off the tangent space."""
+        """Check a tangent vector and project its rounding errors away."""
         at = self.check_point(point)
         V = tuple(vector)
         flat = self.tangent_projection(at, V)

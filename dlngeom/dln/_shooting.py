@@ -1,8 +1,8 @@
 """Boundary value problems for geodesics: unknowns, guesses and residuals of shooting.
 
-The unknown is the initial velocity in an orthonormal basis, so its length is the distance, and
-the residual is what is missing at the target, in an orthonormal basis there.  Points come with
-one axis for the pairs to join, further ones in front of it for several tries of each.
+The unknown is the initial velocity in an orthonormal basis, so its length is the distance; the
+residual is the gap at the target, in an orthonormal basis there.  Points have one axis of pairs;
+axes in front of it hold several tries for each pair.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dlngeom.submersion._equations import Geodesic, Shooting
 
 __all__ = ["end_to_end_shooting", "network_shooting"]
 
-# Guesses at infinite depth are those of a network of so many layers.
+# Guesses for deeper networks are those of a network with this many layers.
 _FINITE_DEPTH = 8
 
 
@@ -36,7 +36,7 @@ class _Basis(NamedTuple):
     across_u, across_v : array (pair, m, m - r), (pair, n, n - r)
         Orthonormal complements.
     core, column : array (pair, r, r), (pair, 1, r)
-        Lengths, by the metric, of what has length one by Frobenius, inverted.
+        Inverse lengths, in the metric, of directions with Frobenius norm one.
     """
 
     u: np.ndarray
@@ -77,7 +77,7 @@ def _basis(point: SVD, depth: float) -> _Basis:
 
 
 def end_to_end_shooting(point: SVD, other: SVD, depth: float) -> Shooting:
-    """Shoot from matrices to others, within the spans of both.
+    """Boundary value problem between end-to-end matrices, within the spans of both.
 
     A geodesic stays in the spans of its initial frames and of their velocity, so the problem has
     at most ``2 r`` rows and columns however large the matrices are.
@@ -113,7 +113,7 @@ def _spread(x: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
 
 
 def _separated(q: tuple[np.ndarray, ...], others: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Whether determinants differ in sign, of the product of layers between two full frames."""
+    """Whether a product of layers between square frames has determinants of opposite sign."""
     pairs = [(a, b) for a, b in zip(q, others, strict=True) if a.shape[-1] == a.shape[-2]]
     signs = [np.linalg.det(a.mT @ b) > 0 for a, b in pairs]
     return np.any([x != signs[0] for x in signs], axis=0) if pairs else np.zeros(len(q[0]), bool)
@@ -125,7 +125,7 @@ def _joint_frame(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _aligned(point: SVD, target: SVD, depth: float) -> np.ndarray:
-    """Shadow of the difference to the nearest network over the target."""
+    """Image downstairs of the difference to the nearest network over the target."""
     layers = int(min(depth, _FINITE_DEPTH))
     r = point.s.shape[-1]
     q = (point.vt.mT, *[np.broadcast_to(np.eye(r), (len(point.s), r, r))] * (layers - 1), point.u)
@@ -139,7 +139,7 @@ def _aligned(point: SVD, target: SVD, depth: float) -> np.ndarray:
 
 
 def network_shooting(point: Frames, other: Frames) -> Shooting:
-    """Shoot from balanced networks to others."""
+    """Boundary value problem between balanced networks."""
     here, there = (_flat(orthonormal_frame(x), 3) for x in (point, other))
     goal = _flat(_layers(other), 2)
     widths = [q.shape[-2] for q in point.q]

@@ -1,7 +1,7 @@
 """Random walks of balanced networks and of end-to-end matrices, in frames.
 
-Noise and gradient become cores and perpendicular parts of the frames, where the second-order
-retraction costs one symmetric eigenvalue problem and one linear solve per frame.
+Noise and gradients are split into cores and parts perpendicular to the frames, where the
+second-order retraction costs one symmetric eigenvalue problem and one linear solve per frame.
 """
 
 from __future__ import annotations
@@ -102,12 +102,12 @@ def anisotropic(
 
 
 def _times(size: Any, perp: Any) -> Any:
-    """Product with a part that is 0.0, and stays so, where a frame is square."""
+    """Product with a perpendicular part, which is the number 0.0 where a frame is square."""
     return perp if isinstance(perp, float) else size * perp
 
 
 def _in_frames(frames: Frames, X: Any) -> tuple[Array, list[Any]]:
-    """Cores of a vector, and its tangent part out of the frames, 0.0 where these are square."""
+    """Cores of a vector, and its parts perpendicular to the frames: 0.0 where these are square."""
     q, images = frames.q, [x @ low for x, low in zip(X, frames.q[:-1], strict=True)]
     core = [hi.mT @ y for hi, y in zip(q[1:], images, strict=True)]
     perp = []
@@ -154,7 +154,7 @@ def _minus(V: TangentInFrames, time: Any, gradient: TangentInFrames) -> TangentI
 
 
 def _columns(value: Any, axes: int) -> Any:
-    """Give a number for each chain trailing axes, and a single number none."""
+    """Append axes to an array with one number for each chain; a single number stays."""
     if isinstance(value, (int, float)) or value.ndim == 0:
         return value
     return value[(..., *(None,) * axes)]
@@ -256,7 +256,7 @@ class EndToEndWalk:
 
 
 def _unit_spread(lam: Array, core: Array, depth: int) -> Array:
-    """Horizontal cores of all layers, an orthonormal image of one core, at any ratio."""
+    """Horizontal cores of all layers: an isometric image of one core."""
     row, column = (x[..., None, :, :] for x in pair(lam))
     left, right = (constant(x, lam)[:, None, None] for x in _exponents(depth))
     shares = row**left * column**right

@@ -54,10 +54,11 @@ def gradient_flow(
     energy_gradient : callable
         ``E'``.  It receives a dense matrix ``(chain, m, n)``, one chain for a single point, or
         an ``SVD`` with the axes of ``point`` if that is one, and returns a dense, sparse or
-        ``LowRank`` matrix or a ``LinearOperator``.  In a space of one's own it receives a point
-        of the base, with a chain axis only if ``point`` has one.
+        ``LowRank`` matrix or a ``LinearOperator``.  In spaces other than networks it receives a
+        point of the base, with a chain axis only if ``point`` has one.
     t : array (draw,)
-        Increasing times to save; ``t[0]`` is the time of ``point``.
+        Increasing times to save; ``t[0]`` is the time of ``point``.  Times are those of the
+        layers; at infinite depth they are ``N`` times longer, since the metric is.
     energy : callable, optional
         ``E``, called like its gradient; recorded as ``observed["energy"]``.
     upstairs : bool
@@ -65,12 +66,12 @@ def gradient_flow(
     observe : dict, optional
         Name to function of the batched point.  By default the ``end_to_end`` matrix, its
         ``singular_values`` and ``effective_rank``, and upstairs the ``invariants``; nothing in
-        a space of one's own.  Dense end-to-end matrices of a large factored flow fill the
-        memory: give what is wanted, if nothing ``{}``.
+        other spaces.  The dense end-to-end matrices of a large factored flow may not fit into
+        memory: name what you want, or give ``{}``.
     rtol, atol : float, optional
-        Tolerances of the solver, for each chain alone, in coordinates of the size of the layers
-        (up to four; of ``s^(1/4)`` in deeper networks).  By default ``rtol`` is 1e-8 (1e-4 in
-        float32), and ``atol`` a thousandth of it relative to the size of the start.
+        Tolerances of the solver, for each chain alone, in coordinates that scale like the layers,
+        or like ``s^(1/4)`` beyond four layers.  By default ``rtol`` is 1e-8 (1e-4 in float32),
+        and ``atol`` a thousandth of it, relative to the size of the start.
     progress : bool
         Whether to show a progress bar over time.
     **solver
@@ -83,8 +84,8 @@ def gradient_flow(
     Returns
     -------
     Trajectory
-        Points of the kind of ``point``, on the manifold to rounding.  A terminal event ends it
-        at the last saved time before.
+        Points ``(chain, draw, ...)`` of the kind of ``point``, on the manifold up to rounding.
+        A terminal event ends it at the last saved time before the event.
 
     Raises
     ------
@@ -94,6 +95,12 @@ def gradient_flow(
     FlowError
         If the energy gradient stops being finite, evaluations are used up, or the flow leaves
         every compact set.  It carries the last good state.
+
+    See Also
+    --------
+    dlngeom.flow.network_flow : Flow of the layers of any network, balanced or not.
+    dlngeom.endtoend.gradient : The Riemannian gradient downstairs.
+    dlngeom.langevin.riemannian_langevin : The same flow with noise.
 
     Notes
     -----
@@ -158,12 +165,20 @@ def network_flow(
 
     Raises
     ------
-    ValueError, FlowError
+    ValueError
+        If ``factors`` are not the layers of a network, and as for :func:`gradient_flow`.
+    FlowError
         As for :func:`gradient_flow`.
+
+    See Also
+    --------
+    dlngeom.flow.gradient_flow : Flow of balanced networks and of end-to-end matrices.
+    dlngeom.network.lifted_gradient : The gradient of the layers.
+    dlngeom.langevin.network_langevin : The same flow with noise.
 
     Notes
     -----
-    Equation (4.7) and Theorem 1 of Menon, *The geometry of the deep linear network*.
+    Equations (3.6) and (4.7) and Theorem 1 of Menon, *The geometry of the deep linear network*.
     """
     options = SolverOptions.of(rtol=rtol, atol=atol, progress=progress, **solver)
     if isinstance(factors, (Frames, SVD)):
@@ -187,7 +202,7 @@ def _ambient_equation(
 
 
 def _below(space: Any, single: bool, upstairs: bool) -> Callable[[Any], Any]:
-    """Map from a batched point to what its energy sees."""
+    """Return the map from a batched point to the argument of its energy."""
 
     def below(point: Any) -> Any:
         at = space.project(point) if upstairs else point
@@ -203,7 +218,7 @@ def _ambient_flow(
 
     .. math:: \dot x = -\mathrm{d}\phi^*(E'(\phi(x)))
 
-    It is tangent to the manifold; a retraction of the zero vector removes the drift of a solver.
+    The velocity is tangent; retracting the zero vector removes the drift of the solver.
     """
     axes = batch_axes(point, space.random_point(0))
     checks.chain_axis(tuple(parts(point)[0].shape[:axes]))

@@ -16,7 +16,7 @@ from dlngeom.submersion._equations import Equation
 
 __all__ = ["FlowError", "follow"]
 
-# A flow runs away where it would change by more than its own size in this share of its time.
+# A flow runs away if it would change by more than its size within this fraction of its time.
 _SUDDEN = 1e-4
 
 
@@ -26,11 +26,16 @@ class FlowError(RuntimeError):
     Attributes
     ----------
     trajectory : Trajectory
-        What was saved before.
+        What was saved before the failure.
     time : float
         Time of the last good state.
     point : array or tuple of arrays
         The last good state, ``(chain, ...)``.
+
+    See Also
+    --------
+    dlngeom.flow.gradient_flow : Raises it.
+    dlngeom.flow.network_flow : Raises it.
     """
 
     def __init__(self, message: str, trajectory: Trajectory, time: float, point: Any) -> None:
@@ -62,7 +67,7 @@ def follow(
     functions = dict(equation.observables if observe is None else observe)
     if energy is not None:
         functions["energy"] = _recorded(energy, _seen(equation))
-    # A function that does not fit should not cost a whole integration.
+    # A faulty function should fail before the integration, not after it.
     at_start = observe_along([first], functions, chains)
     if energy is not None:
         _require_energies(at_start)
@@ -93,7 +98,7 @@ def _require_energies(observed: Mapping[str, Any]) -> None:
 
 
 def _require_finite(trajectory: Trajectory, points: Sequence[Any]) -> None:
-    """Stop where an energy stops to be a number, though its gradient may still be."""
+    """Raise where an energy is no longer finite, even if its gradient still is."""
     bad = _bad_draws(trajectory.observed)
     if not len(bad):
         return
@@ -119,12 +124,12 @@ def _draws(value: Any, kept: slice) -> Any:
 
 
 def _seen(equation: Equation) -> Callable[[Any], Any]:
-    """Map from points to what their energy sees."""
+    """Return the map from points to the argument of the energy."""
     return (lambda point: point) if equation.below is None else equation.below
 
 
 def _recorded(energy: Callable[[Any], Any], seen: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Energies ``(chain,)``, also of a function that returns a number for one chain."""
+    """Energies ``(chain,)``; a function may return a plain number for one chain."""
 
     def values(point: Any) -> Any:
         at = seen(point)

@@ -1,6 +1,7 @@
 """Geodesics of any space: exponential map, logarithm, distance, parallel transport.
 
-Begin with :func:`exp` and :func:`log`; :class:`GeodesicError` says where a geodesic ends.
+Begin with :func:`exp` and :func:`log`; where there is no geodesic they raise
+:class:`GeodesicError`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Solution of the boundary value problem of geodesics by shooting, many pairs at once."""
+"""Boundary value problem of geodesics, solved by shooting for many pairs of points at once."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from dlngeom.submersion._equations import Shooting
 
 __all__ = ["shoot"]
 
-# The search needs no more, its last steps do.
+# Geodesics are followed to _ROUGH until the miss is below _CLOSE, then precisely.
 _ROUGH = 1e-8
 _CLOSE = 1e-5
 _STEPS = 12
 # A shot that misses by more than this has not found its target.
 _MISS = 1e-9
-# What rounding leaves between equal points.
+# Largest miss that rounding leaves between equal points.
 _EQUAL = 1e-14
-# Geodesics that a Jacobian follows at once.
+# Largest number of geodesics in the batch of one Jacobian.
 _GEODESICS = 4096
 
-# From a slice of all pairs to the problems between them.
+# Maps a slice of the pairs to their boundary value problems.
 Problems = Callable[[slice], Shooting]
 
 
 def shoot(problems: Problems, pairs: int) -> list[Any]:
-    """Find the initial velocities of geodesics to the targets, as vectors of consecutive pairs.
+    """Find the initial velocities of geodesics between pairs of points, in the order of the pairs.
 
-    Broyden's method runs for all pairs together: near the target it needs one Jacobian only.
-    Pairs that defeat it, or meet the boundary on their way, are tried alone, from each guess and
-    by least squares too, which shortens steps that go astray.
+    Broyden's method runs for all pairs together and needs a single Jacobian.  Pairs for which it
+    fails are tried one by one, from each initial guess, and by least squares too, which shortens
+    steps that are too long.
 
     Raises
     ------
     GeodesicError
-        If none was found for some pair.
+        If no geodesic was found for some pair.
     """
     return _solve(problems, 0, pairs)
 
@@ -54,7 +54,7 @@ def _solve(problems: Problems, first: int, last: int) -> list[Any]:
         try:
             found, miss = _chord(problem, problem.guesses[0])
         except GeodesicError:
-            pass  # The halves tell which pair it was.
+            pass  # Halving the batch finds the pair that failed.
         else:
             if np.all(miss <= _MISS):
                 return [problem.vector(found)]
@@ -63,7 +63,7 @@ def _solve(problems: Problems, first: int, last: int) -> list[Any]:
 
 
 def _single(problem: Shooting) -> Any:
-    """Search for one pair until something finds it."""
+    """Solve for one pair by each method from each guess, until one succeeds."""
     best = np.inf
     for search in (_chord, _least_squares):
         for guess in problem.guesses:
@@ -82,7 +82,7 @@ def _single(problem: Shooting) -> Any:
 
 
 def _chord(problem: Shooting, guess: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Broyden's method from a guess, unless a point is its own target."""
+    """Broyden's method from a guess; zero velocity where a point is its own target."""
     still = np.zeros_like(guess)
     curve = problem.geodesic(still)
     equal = problem.miss(curve.point(curve.start)) <= _EQUAL
@@ -100,7 +100,7 @@ def _least_squares(problem: Shooting, guess: np.ndarray) -> tuple[np.ndarray, np
         try:
             reached = _reached(problem, coefficients[None], _ROUGH)
         except GeodesicError:
-            # Longer than any step that reaches its end, so the method shortens it.
+            # A large residual, so that the method shortens the step.
             return np.full(len(coefficients), 1e6)
         return np.asarray(problem.residual(reached)[0])
 
@@ -114,7 +114,7 @@ def _least_squares(problem: Shooting, guess: np.ndarray) -> tuple[np.ndarray, np
 def _refine(
     problem: Shooting, coefficients: np.ndarray, jacobian: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Broyden's method, at full accuracy once that is needed, until it stops to gain."""
+    """Broyden's method, at full accuracy near the target, until it no longer improves."""
     best, miss = coefficients, np.full(len(coefficients), np.inf)
     live, rtol = np.ones(len(coefficients), dtype=bool), _ROUGH
     step = before = np.zeros_like(coefficients)
@@ -124,13 +124,13 @@ def _refine(
         jacobian = jacobian + _update(jacobian, step, residual - before)
         better = now < miss
         best = np.where(better[:, None], coefficients, best)
-        # Below rounding, steps would only teach the Jacobian nonsense.
+        # Steps below rounding error would spoil the Jacobian.
         live = live & (now > _EQUAL) & (better | ((miss > _MISS) & (now <= 4 * miss)))
         miss = np.where(better, now, miss)
         before, step = residual, -_quotient(jacobian, residual) * live[:, None]
         coefficients = coefficients + step
         if rtol > PRECISE and np.all((miss < _CLOSE) | ~live):
-            # A residual of another accuracy would spoil the update.
+            # Residuals of two accuracies must not be mixed in one update.
             live = (miss < _CLOSE) & (miss > _EQUAL)
             coefficients = np.where(live[:, None], coefficients, best)
             rtol, step, miss = PRECISE, np.zeros_like(step), np.where(live, np.inf, miss)
@@ -140,7 +140,7 @@ def _refine(
 
 
 def _update(jacobian: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """Broyden's correction of Jacobians along steps, nothing where there was none."""
+    """Broyden's correction of Jacobians along their steps; zero where no step was taken."""
     error = change - (jacobian @ step[..., None])[..., 0]
     length = np.sum(step * step, axis=-1)
     share = np.where(length > 0, 1 / np.where(length > 0, length, 1), 0)
@@ -149,7 +149,7 @@ def _update(jacobian: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.nd
 
 
 def _quotient(jacobian: np.ndarray, residual: np.ndarray) -> np.ndarray:
-    """Solve for steps, the shortest ones where a Jacobian is singular."""
+    """Solve for the steps, by least norm where a Jacobian is singular."""
     column = residual[..., None]
     try:
         step: np.ndarray = np.linalg.solve(jacobian, column)
@@ -163,11 +163,11 @@ def _reached(problem: Shooting, coefficients: np.ndarray, rtol: float) -> Any:
     try:
         return curve.point(states_at(curve, np.ones(1), rtol)[0])
     except ValueError as error:
-        raise GeodesicError(str(error)) from error  # So fast that it overflows at the start.
+        raise GeodesicError(str(error)) from error  # The velocity overflows at the start.
 
 
 def _jacobian(problem: Shooting, coefficients: np.ndarray) -> np.ndarray:
-    """Forward differences, all columns of all pairs along one batch of geodesics."""
+    """Jacobians by forward differences, with all columns of all pairs in one batch."""
     size = coefficients.shape[-1]
     step = 1e-4 * np.max(np.abs(coefficients), axis=-1, keepdims=True)
     step = np.where(step > 0, step, max(np.max(step), 1e-8))

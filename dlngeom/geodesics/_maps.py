@@ -1,7 +1,7 @@
-r"""Exponential map, geodesics, logarithm and distance, upstairs and downstairs.
+r"""Exponential map, geodesics, logarithm, distance and transport, upstairs and downstairs.
 
-Downstairs points are dense or an :class:`~dlngeom.SVD`, upstairs :class:`~dlngeom.Frames` or
-balanced layers; vectors are what the geometry there uses.  Leading axes are a batch.
+Downstairs, points are dense or an :class:`~dlngeom.SVD`; upstairs, :class:`~dlngeom.Frames` or
+balanced layers.  Vectors are those of the geometry there.  Leading axes are a batch.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ __all__ = [
 def exp(
     space: Base | RiemannianSubmersion, point: Any, tangent: Any, *, upstairs: bool = False
 ) -> Any:
-    r"""Exponential map: the end of the geodesic of a given initial velocity.
+    r"""Exponential map: the end of the geodesic with a given initial velocity.
 
     .. math:: \exp_W(Z) = \gamma(1), \qquad \gamma(0) = W, \quad \dot\gamma(0) = Z
 
     Parameters
     ----------
-    space : DeepLinearNetwork or InfinitelyDeepNetwork
+    space : DeepLinearNetwork, EndToEndGeometry or InfinitelyDeepNetwork
     point : array (..., m, n) or SVD; upstairs Frames or balanced layers
-    tangent : array (..., m, n) or Tangent; upstairs a tuple of N arrays
+    tangent : array (..., m, n) or Tangent; upstairs a tuple of N arrays (..., d_p, d_{p-1})
+        Initial velocity.
     upstairs : bool
         Whether to move on the balanced manifold.
 
@@ -56,15 +57,23 @@ def exp(
     ------
     ValueError
         If the point or the vector is not one of the space.
+    TypeError
+        If the space does not know its geodesics.
     GeodesicError
-        If the geodesic meets matrices of lower rank before time one.  It cannot while the
-        vector is shorter than ``sqrt(N)`` times the smallest singular value of a layer; but
-        beyond 64 layers, a spread of singular values that exceeds the precision is refused too.
+        If the geodesic meets matrices of lower rank before time one, which needs a vector at
+        least as long as ``sqrt(N)`` times the smallest singular value of a layer.  Beyond 64
+        layers also if rounding errors hide the smallest singular value.
+
+    See Also
+    --------
+    dlngeom.geodesics.log : The inverse.
+    dlngeom.endtoend.retraction : Agrees to second order, at a lower cost.
+    dlngeom.geomstats.DeepLinearMetric : The same maps as a metric of geomstats.
 
     Notes
     -----
-    Downstairs this is the shadow of the horizontal geodesic above, Theorem 13 of Menon, *The
-    geometry of the deep linear network*.
+    A geodesic downstairs is the projection of a horizontal one upstairs, by Theorem 13 of Menon,
+    *The geometry of the deep linear network*.
 
     Examples
     --------
@@ -95,20 +104,31 @@ def geodesic(
     space, point, tangent, upstairs
         As for :func:`exp`.
     t : float or array (draw,)
-        Times, of any sign and order.
+        Times, of any sign and order, in units in which ``exp`` is reached at time one.
     velocity : bool
         Whether to return the velocities too.
 
     Returns
     -------
     points, or (points, velocities)
-        Of the kind of ``point``, at one time with its axes, at many with an axis for them in
-        front of the axes of matrices.
+        Of the kind of ``point``; an array of times adds an axis in front of those of matrices.
 
     Raises
     ------
-    ValueError, GeodesicError
-        As for :func:`exp`, and if a time is not finite.
+    ValueError
+        If a time is not finite, and as for :func:`exp`.
+    TypeError, GeodesicError
+        As for :func:`exp`.
+
+    See Also
+    --------
+    dlngeom.geodesics.exp : The point at time one.
+    dlngeom.geodesics.length : Length of a curve given by points.
+
+    Notes
+    -----
+    Its speed is constant, in the metrics of Section 8 (upstairs) and (4.17) (downstairs) of Menon,
+    *The geometry of the deep linear network*.
     """
     times = np.atleast_1d(np.asarray(t, dtype=np.float64))
     if times.ndim > 1 or times.size == 0 or not np.all(np.isfinite(times)):
@@ -130,10 +150,10 @@ def log(
 
     .. math:: \exp_W(\log_W(X)) = X
 
-    Found by shooting from the inverse of a retraction.  In networks of up to eight layers it is
-    within half the distance to lower rank, ``sqrt(N)/2`` times the smallest singular value of a
-    layer, and often far beyond; in deeper ones, while the singular values of the product stay
-    within double precision.
+    It is found by shooting.  In networks of up to eight layers that succeeds up to half the
+    distance to lower rank, ``sqrt(N)/2`` times the smallest singular value of a layer, and often
+    far beyond; in deeper ones, as long as double precision tells the singular values of the
+    product from zero.
 
     Parameters
     ----------
@@ -144,14 +164,27 @@ def log(
 
     Returns
     -------
-    array or Tangent; upstairs a tuple of N arrays
+    array (..., m, n) or Tangent; upstairs a tuple of N arrays (..., d_p, d_{p-1})
 
     Raises
     ------
     ValueError
-        If a point is not one of the space.
+        If a point is not one of the space, or the batch axes differ.
+    TypeError
+        If the space does not know its geodesics.
     GeodesicError
         If no geodesic was found, as between matrices with determinants of opposite sign.
+
+    See Also
+    --------
+    dlngeom.geodesics.exp : The inverse.
+    dlngeom.geodesics.dist : Its length.
+    dlngeom.geomstats.DeepLinearMetric : The same maps as a metric of geomstats.
+
+    Notes
+    -----
+    In the metrics of Section 8 (upstairs) and (4.17) (downstairs) of Menon, *The geometry of the
+    deep linear network*.
     """
     place = _place(space, upstairs)
     batches = [_batch(place, x) for x in (point, other)]
@@ -176,7 +209,7 @@ def parallel_transport(
     upstairs: bool = False,
     horizontal: bool = False,
 ) -> tuple[Any, Any]:
-    r"""Parallel transport of a tangent vector along the geodesic of a direction, to time one.
+    r"""Parallel transport of a tangent vector along a geodesic, to time one.
 
     .. math:: \nabla_{\dot\gamma} Z = 0, \qquad \gamma(t) = \exp_W(t\, \dot\gamma(0))
 
@@ -189,8 +222,8 @@ def parallel_transport(
     direction : of the same kind
         Initial velocity of the geodesic.
     horizontal : bool
-        Upstairs, with horizontal vectors: whether to follow the horizontal lift of the field that
-        is parallel downstairs.
+        Whether to follow, upstairs, the horizontal lift of the field that is parallel downstairs;
+        both vectors must then be horizontal.
 
     Returns
     -------
@@ -201,14 +234,23 @@ def parallel_transport(
 
     Raises
     ------
-    ValueError, GeodesicError
-        As for :func:`exp`, with either vector.
+    ValueError
+        If ``horizontal`` is asked for downstairs, and as for :func:`exp`, with either vector.
+    TypeError, GeodesicError
+        As for :func:`exp`.
+
+    See Also
+    --------
+    dlngeom.endtoend.transport : Vector transport downstairs that needs no integration.
+    dlngeom.endtoend.christoffel : The connection downstairs.
+    dlngeom.balanced.integrability_tensor : O'Neill's tensor, for horizontal lifts.
 
     Notes
     -----
-    Downstairs by the Christoffel operator :func:`dlngeom.endtoend.christoffel`, upstairs by the
-    second fundamental form, and O'Neill's tensor for horizontal lifts; the errors are those of the
-    integration, below 1e-10.
+    The equation is integrated with the Christoffel operator downstairs, with the second
+    fundamental form upstairs, and with O'Neill's tensor for horizontal lifts (O'Neill, *The
+    fundamental equations of a submersion*, Michigan Math. J. 13, 1966); the error of the
+    integration is below 1e-10.
     """
     place = _place(space, upstairs)
     curve, vector = place.geodesic(point, direction), place.ambient(point, tangent)
@@ -239,7 +281,8 @@ def dist(space: Base | RiemannianSubmersion, a: Any, b: Any, *, upstairs: bool =
     ----------
     space, upstairs
         As for :func:`exp`.
-    a, b : points
+    a, b : array (..., m, n) or SVD; upstairs Frames or balanced layers
+        Points.
 
     Returns
     -------
@@ -247,8 +290,19 @@ def dist(space: Base | RiemannianSubmersion, a: Any, b: Any, *, upstairs: bool =
 
     Raises
     ------
-    ValueError, GeodesicError
+    ValueError, TypeError, GeodesicError
         As for :func:`log`.
+
+    See Also
+    --------
+    dlngeom.geodesics.log : The initial velocity of the geodesic.
+    dlngeom.geodesics.length : Length of any curve.
+    dlngeom.geomstats.DeepLinearMetric : The same distance as a metric of geomstats.
+
+    Notes
+    -----
+    In the metrics of Section 8 (upstairs) and (4.17) (downstairs) of Menon, *The geometry of the
+    deep linear network*.  It is the length of the geodesic that :func:`log` finds.
 
     Examples
     --------
@@ -261,7 +315,7 @@ def dist(space: Base | RiemannianSubmersion, a: Any, b: Any, *, upstairs: bool =
 
 
 def length(space: Base | RiemannianSubmersion, curve: Any, *, upstairs: bool = False) -> Array:
-    r"""Length of a curve of which points are given, to second order in their spacing.
+    r"""Length of a curve given by points, accurate to second order in their spacing.
 
     .. math:: \int |\dot\gamma| \, dt
 
@@ -279,7 +333,19 @@ def length(space: Base | RiemannianSubmersion, curve: Any, *, upstairs: bool = F
     Raises
     ------
     ValueError
-        If a point is not one of the space.
+        If a point is not one of the space, or there is only one.
+    TypeError
+        If the space does not know its geodesics.
+
+    See Also
+    --------
+    dlngeom.geodesics.energy : Energy of the curve.
+    dlngeom.geodesics.dist : Length of the geodesic between two points.
+
+    Notes
+    -----
+    Upstairs steps are measured by their chords, downstairs by the mean of the metrics (4.17) of
+    Menon, *The geometry of the deep linear network*, at both ends.
     """
     steps = _steps(space, curve, upstairs)
     return namespace(steps).sum(steps, axis=-1)
@@ -288,7 +354,7 @@ def length(space: Base | RiemannianSubmersion, curve: Any, *, upstairs: bool = F
 def energy(
     space: Base | RiemannianSubmersion, curve: Any, t: Any, *, upstairs: bool = False
 ) -> Array:
-    r"""Energy of a curve of which points are given, to second order in their spacing.
+    r"""Energy of a curve given by points, accurate to second order in their spacing.
 
     .. math:: \tfrac12 \int |\dot\gamma|^2 \, dt \ge \frac{\text{length}^2}{2\,(t_1 - t_0)}
 
@@ -306,7 +372,17 @@ def energy(
     Raises
     ------
     ValueError
-        If a point is not one of the space, or times do not increase or do not match.
+        If a point is not one of the space, times do not increase, or there is not one a point.
+    TypeError
+        If the space does not know its geodesics.
+
+    See Also
+    --------
+    dlngeom.geodesics.length : Length of the curve.
+
+    Notes
+    -----
+    The bound is the inequality of Cauchy and Schwarz, an equality at constant speed.
     """
     steps = _steps(space, curve, upstairs)
     times = checked_times(t)
@@ -335,14 +411,14 @@ def _batch(place: HasGeodesics, point: Any) -> tuple[int, ...]:
 
 
 def _flat_batch(point: Any, axes: int) -> Any:
-    """Give a point one batch axis."""
+    """Flatten the batch axes of a point to one."""
     point = tuple(point) if isinstance(point, list) else point
     arrays = parts(point)
     return rebuild(point, [namespace(x).reshape(x, (-1, *x.shape[axes:])) for x in arrays])
 
 
 def _with_batch(vector: Any, batch: tuple[int, ...]) -> Any:
-    """Give a vector with one batch axis others."""
+    """Unflatten the one batch axis of a vector."""
     arrays = parts(vector)
     return rebuild(vector, [namespace(x).reshape(x, (*batch, *x.shape[1:])) for x in arrays])
 

@@ -15,23 +15,29 @@ from dlngeom.submersion._equations import Geodesic
 
 __all__ = ["PRECISE", "GeodesicError", "states_at"]
 
-# Close to rounding: the maps are exact functions for whoever calls them.
+# Tolerance of the public maps, close to rounding error.
 PRECISE = 1e-12
-# The end of the manifold, as a part of the initial distance from it.
+# A geodesic ends where its clearance falls below this fraction of the initial one.
 _BOUNDARY = 1e-6
 _EVALUATIONS = 20_000
-# First step, as a part of the way: a cautious one costs as much as two that are needed.
+# First step, as a fraction of the way; the solver's own choice is too cautious.
 _FIRST = 0.25
-# Places in a step, and times to look closer, where its smallest clearance is searched.
+# Points in a step, and refinements, in the search for its smallest clearance.
 _NODES, _ZOOMS = 8, 26
 
 
 class GeodesicError(RuntimeError):
-    """A geodesic that leaves the manifold, or a target that none was found to."""
+    """A geodesic left the manifold, or none was found to a target.
+
+    See Also
+    --------
+    dlngeom.geodesics.exp : Raises it where the geodesic ends before time one.
+    dlngeom.geodesics.log : Raises it where no geodesic was found.
+    """
 
 
 def states_at(curve: Geodesic, times: np.ndarray, rtol: float = PRECISE) -> list[tuple[Array, ...]]:
-    """States at times of any sign: backwards is forwards with the rates reversed."""
+    """States of a geodesic at times of any sign; negative times reverse the rates."""
     states = {0.0: curve.start}
     for sign in (1.0, -1.0):
         ahead = np.unique(sign * times[sign * times > 0])
@@ -63,10 +69,10 @@ def _integrate(curve: Geodesic, sign: float, times: np.ndarray, rtol: float) -> 
 
 
 class _BoundaryWatch:
-    """Stops a geodesic that meets the boundary of the manifold between two steps.
+    """Stop a geodesic that crosses the boundary of the manifold within a step.
 
-    The clearance falls to zero there and rises again, and changes no faster than the coordinates.
-    Steps that are longer than this allows for are searched for their smallest clearance.
+    The clearance falls to zero at the boundary and rises again, no faster than the coordinates
+    change.  Steps long enough to hide this are searched for their smallest clearance.
     """
 
     terminal = False
@@ -87,10 +93,10 @@ class _BoundaryWatch:
         return 1.0
 
     def _search(self, start: _Knot, end: _Knot) -> None:
-        """Look closer at every place of a step where a clearance is least, unless it is large."""
+        """Refine around every local minimum of a clearance along a step, unless it is large."""
         xp = namespace(self._floor)
         pace = float(end.time - start.time) * xp.maximum(_size(start.rates), _size(end.rates))
-        # Straight to the boundary and back, their sum is the pace.
+        # The way straight to the boundary and back is as long as both clearances together.
         if bool(xp.all(start.clearance + end.clearance > 2 * pace)):
             return
         values = self._clearances(start, end, xp.zeros_like(pace), 1.0)
@@ -102,12 +108,12 @@ class _BoundaryWatch:
                 self._zoom(start, end, pace, low, (last - first) / _NODES)
 
     def _zoom(self, start: _Knot, end: _Knot, pace: Array, low: Array, width: float) -> None:
-        """Follow the least clearance of each geodesic until it is certain, or too small."""
+        """Refine the smallest clearance of each geodesic until it is certain, or too small."""
         xp = namespace(pace)
         for _ in range(_ZOOMS):
             values = xp.stack(self._clearances(start, end, low, width))
             least = xp.min(values, axis=0)
-            # At a boundary it is a small part of what it is nearby.
+            # At the boundary it is a small fraction of its values nearby.
             certain = (least > pace * width / _NODES) | (least > xp.max(values, axis=0) / 4)
             if bool(xp.all(certain & (least > self._floor))):
                 return
@@ -126,7 +132,7 @@ class _BoundaryWatch:
 
 
 class _Knot(NamedTuple):
-    """End of a step."""
+    """State at one end of a step."""
 
     time: float
     state: SolverState
@@ -141,7 +147,7 @@ def _size(state: SolverState) -> Array:
 
 
 def _between(start: _Knot, end: _Knot, way: Array) -> SolverState:
-    """Hermite interpolation, at a part of the way for each geodesic."""
+    """Cubic Hermite interpolation in a step, at a fraction of it for each geodesic."""
     span, x = float(end.time - start.time), way[..., None, None]
     back = 1 - x
     columns = zip(start.state, end.state, start.rates, end.rates, strict=True)

@@ -1,4 +1,4 @@
-"""The geometry as manifolds, metrics and bundles of geomstats, and its bundles as ours.
+"""Manifolds, metrics and bundles for geomstats, and the bundles of geomstats for our samplers.
 
 Begin with :class:`EndToEndMatrices` and its :class:`DeepLinearMetric`.
 """

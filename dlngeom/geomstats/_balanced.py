@@ -42,11 +42,17 @@ class BalancedMetric(RiemannianMetric):  # type: ignore[misc]
     Raises
     ------
     ValueError
-        If the space is another.
+        If the space is not :class:`BalancedMatrices`.
+
+    See Also
+    --------
+    dlngeom.geomstats.DeepLinearMetric : The metric downstairs.
+    dlngeom.geodesics.exp : The same geodesics as functions of a space.
+    dlngeom.balanced.curvature : The same curvature as a function of arrays.
 
     Notes
     -----
-    The manifold is curved in the space of networks, unlike that space itself, so this is no
+    The manifold is curved in the flat space of all networks, so this is not a
     ``MatricesMetric``.  Section 8 of Menon, *The geometry of the deep linear network*.
     """
 
@@ -67,7 +73,7 @@ class BalancedMetric(RiemannianMetric):  # type: ignore[misc]
     def inner_product(
         self, tangent_vec_a: Array, tangent_vec_b: Array, base_point: Array | None = None
     ) -> Array:
-        """Inner product of tangent vectors, that of Frobenius."""
+        """Frobenius inner product of tangent vectors."""
         arrays = (tangent_vec_a, tangent_vec_b)
         first, second, *_ = broadcast(3, *arrays, *(() if base_point is None else (base_point,)))
         return gs.sum(inner(first, second), axis=-1)
@@ -145,10 +151,16 @@ class BalancedMatrices(Manifold):  # type: ignore[misc]
     ValueError
         If a parameter is out of range.
 
+    See Also
+    --------
+    dlngeom.geomstats.EndToEndMatrices : The end-to-end matrices below.
+    dlngeom.DeepLinearNetwork : The same manifold, with any widths, for flows and samplers.
+    dlngeom.pymanopt.Balanced : The same manifold, with any widths, for pymanopt.
+
     Notes
     -----
-    Points are arrays ``(..., N, d, d)``, input layer first.  Theorem 5 of Menon, *The geometry of
-    the deep linear network*.
+    Points are arrays ``(..., N, d, d)``, input layer first.  Equation (4.4) and Section 5.4 of
+    Menon, *The geometry of the deep linear network*.
     """
 
     def __init__(self, width: int, depth: int, rank: int | None = None, equip: bool = True) -> None:
@@ -209,7 +221,7 @@ class BalancedMatrices(Manifold):  # type: ignore[misc]
         return stacked(self.network.tangent_projection(self.frames(base), layers_of(vector)))
 
     def projection(self, point: Array) -> Array:
-        """Balanced network near others, :func:`dlngeom.points.nearest_balanced`."""
+        """Balanced network near any network, :func:`dlngeom.points.nearest_balanced`."""
         layers = layers_of(as_array(point))
         return stacked(nearest_balanced(layers, self.rank, truncate=True))
 

@@ -1,4 +1,4 @@
-"""Tensors in the coordinates that the entries of a matrix are, where all directions are tangent."""
+"""Tensors of a metric in the entries of matrices, where every direction is tangent."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["EntryCoordinates"]
 class EntryCoordinates:
     """Matrices and tensors of a metric, from its products, connection and curvature.
 
-    A part of metrics that have ``inner_product``, ``inner_coproduct``, ``christoffel_operator``
-    and ``curvature``; ``dim`` is the number of entries, row by row.
+    A mixin for metrics that have ``inner_product``, ``inner_coproduct``, ``christoffel_operator``
+    and ``curvature``.  ``dim`` is the number of entries, in the order of rows.
     """
 
     _space: Any

@@ -1,4 +1,4 @@
-"""How geomstats writes down end-to-end matrices: the translation to points of the core."""
+"""Forms in which geomstats stores end-to-end matrices, and their translation to our points."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from dlngeom.points._checks import require_positive, require_rank
 
 __all__ = ["Form", "as_array", "broadcast", "form_of", "in_groups", "random_seed"]
 
-# Entries of matrices that are worked on at once.
+# Entries of the matrices in one group of :func:`in_groups`.
 _GROUP = 100_000
 
 
 @dataclass(frozen=True)
 class Form:
-    """Shape and rank of matrices, and the way in which geomstats keeps them.
+    """Shape and rank of matrices, and the form in which geomstats stores them.
 
     Attributes
     ----------
     m, n, rank : int
     depth : int or inf
     symmetric : bool
-        Whether they are symmetric positive definite, which eigenvectors are cheaper for.
+        Whether they are symmetric positive definite, so that an eigendecomposition is enough.
     flat : bool
         Whether points are vectors ``(..., m n)``, row by row.
     """
@@ -57,7 +57,7 @@ class Form:
 
     @property
     def space(self) -> EndToEndGeometry | InfinitelyDeepNetwork:
-        """The same matrices as a space of the core."""
+        """The same matrices as a space for flows and geodesics."""
         if self.depth == math.inf:
             return InfinitelyDeepNetwork(self.n)
         return EndToEndGeometry(self.m, self.n, self.rank, int(self.depth))
@@ -74,7 +74,7 @@ class Form:
         return x
 
     def array(self, matrices: Array) -> Array:
-        """Inverse of :meth:`matrices`; symmetric to the last bit where that is the rule."""
+        """Inverse of :meth:`matrices`, exactly symmetric if ``symmetric`` is set."""
         if self.symmetric:
             return symmetric(matrices)
         if self.flat:
@@ -82,12 +82,12 @@ class Form:
         return matrices
 
     def point(self, x: Array, *, ordered: bool = True) -> SVD:
-        """Factorise points, with singular values in descending order unless none is needed.
+        """Factorise points, with singular values in descending order if ``ordered`` is set.
 
         Raises
         ------
         ValueError
-            If they have another shape or rank, or are not positive where that is the rule.
+            If the shape or rank is another, or they are not positive definite as they must be.
         """
         W = self.matrices(as_array(x))
         checks.matrix("the point", W)
@@ -100,7 +100,7 @@ class Form:
 
 
 def _eigenvectors(W: Array, ordered: bool) -> SVD:
-    """Singular values of symmetric positive definite matrices."""
+    """Singular value decomposition of symmetric positive definite matrices."""
     checks.finite("the point", W)
     xp: Any = namespace(W)
     s, u = xp.linalg.eigh(W)
@@ -149,7 +149,7 @@ def broadcast(axes: int, *arrays: Array) -> list[Array]:
 
 
 def in_groups(function: Callable[..., Array], *arrays: Array) -> Array:
-    """Call a function of matrices ``(count, m, n)``, all alike, on groups that fit into caches."""
+    """Call a function of matrices ``(count, m, n)`` of one shape on groups that fit into caches."""
     shape = tuple(arrays[0].shape)
     alike = len(shape) == 3 and all(tuple(x.shape) == shape for x in arrays)
     size = max(1, _GROUP // max(1, shape[-1] * shape[-2])) if alike else 0
@@ -159,7 +159,7 @@ def in_groups(function: Callable[..., Array], *arrays: Array) -> Array:
     try:
         values = [function(*(x[i : i + size] for x in arrays)) for i in starts]
     except ValueError:
-        return function(*arrays)  # Its error counts through the whole batch.
+        return function(*arrays)  # The error then names an index of the whole batch.
     return namespace(*values).concat(values)
 
 

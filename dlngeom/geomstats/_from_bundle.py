@@ -21,7 +21,7 @@ __all__ = ["from_bundle"]
 
 
 def from_bundle(total_space: Any) -> RiemannianSubmersion:
-    r"""Make a submersion of a total space of geomstats, whose group rotates from the right.
+    r"""Turn a total space of geomstats, whose group rotates from the right, into a submersion.
 
     .. math:: \phi(X Q) = \phi(X), \qquad S = \tfrac12 \log \det \langle X A_i, X A_j \rangle
               + \log \mathrm{vol}\, O_m
@@ -41,14 +41,21 @@ def from_bundle(total_space: Any) -> RiemannianSubmersion:
     Raises
     ------
     ValueError
-        If the total space is of another kind, or the backend is not numpy, with the reason.
+        If the total space is of another kind, or the backend is not numpy; the message says why.
+
+    See Also
+    --------
+    dlngeom.pymanopt.from_manifold : The same for embedded manifolds of pymanopt.
+    dlngeom.langevin.riemannian_langevin : Sampler that takes the result.
+    dlngeom.geomstats.BalancedBundle : The bundle of the deep linear network.
 
     Notes
     -----
-    Where geomstats stands for shapes by pre-shapes, ``phi(X) = X X^T``.  That map knows orbits of
-    ``O_m``, of which ``SO_m`` makes two: it takes a shape and its mirror image for one.  Nothing
-    else changes; ``S`` counts both, and is ``log 2`` more than for ``SO_m``.  The ``A_i`` are
-    orthonormal antisymmetric matrices.
+    Where geomstats represents shapes by pre-shapes, ``phi(X) = X X^T``.  Its fibres are orbits of
+    ``O_m``, each of which consists of two orbits of ``SO_m``: a shape and its mirror image become
+    one point.  ``S`` counts both, and so exceeds the entropy for ``SO_m`` by ``log 2``; nothing
+    else changes.  The ``A_i`` are orthonormal antisymmetric matrices.  The entropy is that of
+    Section 12.1 of Menon, *The geometry of the deep linear network*.
     """
     if gs.__name__ != "geomstats.numpy":
         raise ValueError(f"the backend is {gs.__name__}: only the numpy backend is supported")
@@ -95,7 +102,7 @@ class _Bundle(RiemannianSubmersion):
 
     @property
     def _explicit(self) -> bool:
-        """Whether geomstats has points downstairs, and not only points upstairs for them."""
+        """Whether geomstats has points downstairs, rather than representatives upstairs."""
         own = type(self._bundle).riemannian_submersion
         return own is not FiberBundle.riemannian_submersion
 
@@ -167,10 +174,10 @@ class _Bundle(RiemannianSubmersion):
 
 
 def _flat(function: Callable[..., Any], *arrays: Array) -> Array:
-    """Call a function of geomstats, which knows one batch axis, with any number of them."""
+    """Call a function of geomstats, which takes one batch axis, with any number of them."""
     matrices = np.broadcast_arrays(*arrays)
     batch = matrices[0].shape[:-2]
-    # In one layout, on which the order of sums and so the last bits depend.
+    # One memory layout, on which the order of sums and so the last bits depend.
     flat = (np.ascontiguousarray(x).reshape(-1, *x.shape[-2:]) for x in matrices)
     values = np.asarray(function(*flat))
     return values.reshape(*batch, *values.shape[1:])
@@ -187,7 +194,7 @@ def _fundamental(point: Array) -> Array:
 
 
 def _misfit(space: _Bundle) -> str | None:
-    """Why a total space does not fit, at a random point."""
+    """Say why a total space does not fit, by tests at a random point."""
     total, rng = space.total_space, np.random.default_rng(0)
     x = space.random_point(rng)
     V, W = (total.to_tangent(rng.standard_normal(x.shape), x) for _ in range(2))

@@ -41,13 +41,20 @@ class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc
     Raises
     ------
     ValueError
-        If the metric is not defined on the space, or the depth is none.
+        If the metric is not defined on the space, or ``depth`` is not an integer >= 1 or ``inf``.
+
+    See Also
+    --------
+    dlngeom.geodesics.exp : The same geodesics as functions of a space.
+    dlngeom.endtoend.inner : The same metric as a function of arrays.
+    dlngeom.geomstats.BalancedMetric : The metric upstairs.
 
     Notes
     -----
-    (4.14), (4.17) and (14.10) of Menon, *The geometry of the deep linear network*.  Methods
-    raise ValueError at matrices of lower rank, and :class:`dlngeom.geodesics.GeodesicError` where
-    no geodesic was found, as between determinants of opposite sign.
+    Equations (4.14), (4.17) and (14.10) of Menon, *The geometry of the deep linear network*.
+    Methods raise ValueError at matrices of lower rank, and
+    :class:`dlngeom.geodesics.GeodesicError` where no geodesic was found, as between matrices with
+    determinants of opposite sign.
     """
 
     def __init__(self, space: Any, depth: float) -> None:
@@ -167,11 +174,11 @@ class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc
         return self.form.array(dense((point, vector)))
 
     def injectivity_radius(self, base_point: Array) -> Array:
-        r"""Distance to lower rank, where nothing else ends the injectivity.
+        r"""Injectivity radius, where it is known to be the distance to lower rank.
 
         .. math:: \sqrt{N} \lambda_{\min}
 
-        for one layer of full rank, and for two on symmetric positive definite matrices.
+        It is so for one layer of full rank, and for two on symmetric positive definite matrices.
 
         Raises
         ------
@@ -196,7 +203,7 @@ def _spread(x: Array, batch: tuple[int, ...], axes: int) -> Array:
 def chosen_direction(
     metric: Any, base_point: Array, direction: Array | None, end_point: Array | None
 ) -> Array:
-    """Direction of a geodesic that is given by it or by its end."""
+    """Direction of a geodesic that is given by its direction or by its end point."""
     if (direction is None) == (end_point is None):
         raise ValueError("give the direction of the geodesic or its end point, one of the two")
     return metric.log(end_point, base_point) if direction is None else direction

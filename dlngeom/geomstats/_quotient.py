@@ -1,4 +1,4 @@
-"""The gauge group of networks of one width, and its action."""
+"""Gauge group of networks of one width: its action, bundle and quotient metric."""
 
 from __future__ import annotations
 
@@ -53,9 +53,15 @@ class GaugeGroup:
     depth : int
         Number of layers ``N``.
 
+    See Also
+    --------
+    dlngeom.geomstats.BalancedGroupAction : Its action on networks.
+    dlngeom.thermodynamics.entropy : Logarithm of the volume of its orbits.
+
     Notes
     -----
-    Elements are arrays ``(..., N - 1, d, d)``.
+    Elements are arrays ``(..., N - 1, d, d)``.  Equation (6.1) of Menon, *The geometry of the deep
+    linear network*.
     """
 
     def __init__(self, width: int, depth: int) -> None:
@@ -66,7 +72,7 @@ class GaugeGroup:
 
     @property
     def identity(self) -> Array:
-        """Element that turns nothing."""
+        """Identity of the group."""
         return gs.stack([gs.eye(self.width)] * (self.depth - 1))
 
     def belongs(self, point: Array, atol: float = gs.atol) -> Array:
@@ -93,7 +99,7 @@ class GaugeGroup:
 
 
 class BalancedGroupAction(GroupAction):  # type: ignore[misc]
-    r"""Action of the gauge group on networks, which leaves their products as they are.
+    r"""Action of the gauge group on networks, which leaves their products unchanged.
 
     .. math:: (O \cdot W)_p = O_p W_p O_{p-1}^T, \qquad O_0 = O_N = I
 
@@ -104,10 +110,15 @@ class BalancedGroupAction(GroupAction):  # type: ignore[misc]
     depth : int
         Number of layers ``N``.
 
+    See Also
+    --------
+    dlngeom.geomstats.GaugeGroup : The group.
+    dlngeom.geomstats.BalancedBundle : Its quotient map on balanced networks.
+
     Notes
     -----
-    Section 5 of Menon, *The geometry of the deep linear network*.  With one layer the group is
-    trivial.
+    Sections 5.3 and 6.2 of Menon, *The geometry of the deep linear network*.  With one layer the
+    group is trivial.
     """
 
     def __init__(self, width: int, depth: int) -> None:
@@ -139,6 +150,12 @@ class BalancedBundle(FiberBundle):  # type: ignore[misc]
     Parameters
     ----------
     total_space : BalancedMatrices
+
+    See Also
+    --------
+    dlngeom.DeepLinearNetwork : The same submersion for flows and samplers, with any widths.
+    dlngeom.geomstats.BalancedQuotientMetric : The metric that it gives end-to-end matrices.
+    dlngeom.geomstats.from_bundle : Bundles of geomstats as submersions.
 
     Notes
     -----
@@ -212,7 +229,7 @@ class BalancedBundle(FiberBundle):  # type: ignore[misc]
         return stacked(balanced.integrability_tensor(at, layers_of(first), layers_of(second)))
 
     def align(self, point: Array, base_point: Array) -> Array:
-        """Network over that of ``point`` at the end of the horizontal geodesic from ``base_point``.
+        """End of the horizontal geodesic from ``base_point`` to the fibre of ``point``.
 
         Raises
         ------
@@ -230,15 +247,26 @@ class BalancedBundle(FiberBundle):  # type: ignore[misc]
 
 
 class BalancedQuotientMetric(EntryCoordinates, QuotientMetric):  # type: ignore[misc]
-    """Metric of end-to-end matrices that everything is lifted for, layer by layer.
+    r"""Metric of end-to-end matrices, computed upstairs from horizontal lifts.
 
-    The same as :class:`DeepLinearMetric`, by other means: a check on the closed forms there.
+    .. math:: g(Z_1, Z_2) = \iota(Z_1^h, Z_2^h)
+
+    It equals :class:`DeepLinearMetric`, and checks the closed forms there.
 
     Parameters
     ----------
     space : EndToEndMatrices
     total_space : BalancedMatrices
         After ``equip_with_group_action`` and ``equip_with_quotient``.
+
+    See Also
+    --------
+    dlngeom.geomstats.DeepLinearMetric : The same metric in closed form.
+    dlngeom.geomstats.BalancedBundle : The submersion.
+
+    Notes
+    -----
+    Theorem 13 of Menon, *The geometry of the deep linear network*.
     """
 
     def __init__(self, space: Any, total_space: Any) -> None:
@@ -264,7 +292,7 @@ class BalancedQuotientMetric(EntryCoordinates, QuotientMetric):  # type: ignore[
         lifts = (bundle.horizontal_lift(x, fiber_point=at) for x in (tangent_vec_a, tangent_vec_b))
         layers, first, second = (layers_of(x) for x in broadcast(3, at, *lifts))
         frames = self._total_space.frames(stacked(layers))
-        # Of more than one layer it is invisible below.
+        # With more than one layer it is mapped to zero.
         bent = balanced.second_fundamental_form(frames, first, second)
         return -_second_derivative(layers, first, second) - network.differential(layers, bent)
 

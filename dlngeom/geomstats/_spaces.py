@@ -18,7 +18,7 @@ __all__ = ["DeepLinearCoordinates", "EndToEndMatrices"]
 
 
 class _EndToEndShapes(Manifold):  # type: ignore[misc]
-    """Matrices of one shape and rank, in the form in which points are written down."""
+    """Matrices of one shape and rank, stored in a given form."""
 
     def __init__(self, form: Form, shape: tuple[int, ...], equip: bool) -> None:
         self.form = form
@@ -70,7 +70,7 @@ class _EndToEndShapes(Manifold):  # type: ignore[misc]
         return self.form.array(dense((point, components(point, self.form.matrices(vector)))))
 
     def projection(self, point: Array) -> Array:
-        """Nearest matrix of the rank, or one near where singular values vanish."""
+        """Nearest matrix of the rank; where singular values vanish, a matrix close to it."""
         W = self.form.matrices(as_array(point))
         xp: Any = namespace(W)
         u, s, vt = xp.linalg.svd(W, full_matrices=False)
@@ -113,10 +113,16 @@ class EndToEndMatrices(_EndToEndShapes):
     ValueError
         If a parameter is out of range.
 
+    See Also
+    --------
+    dlngeom.geomstats.BalancedMatrices : The balanced networks above.
+    dlngeom.EndToEndGeometry : The same manifold for flows and samplers.
+    dlngeom.pymanopt.EndToEnd : The same manifold for pymanopt.
+
     Notes
     -----
-    Points are arrays ``(..., m, n)``.  Theorem 4 of Menon, *The geometry of the deep linear
-    network*, and its analogue below full rank.
+    Points are arrays ``(..., m, n)``.  Equations (4.17) and (4.20) and Theorem 3 of Menon, *The
+    geometry of the deep linear network*.
     """
 
     def __init__(self, m: int, n: int, rank: int, depth: float, equip: bool = True) -> None:
@@ -130,7 +136,7 @@ class EndToEndMatrices(_EndToEndShapes):
 
 
 class DeepLinearCoordinates(_EndToEndShapes):
-    r"""Invertible matrices as vectors of their entries, a chart for the tools that want one.
+    r"""Invertible matrices as vectors of their entries, for tools that need coordinates.
 
     .. math:: x = (W_{11}, W_{12}, \dots, W_{dd}) \in \mathbb{R}^{d^2}, \qquad \det W \ne 0
 
@@ -148,10 +154,16 @@ class DeepLinearCoordinates(_EndToEndShapes):
     ValueError
         If a parameter is out of range.
 
+    See Also
+    --------
+    dlngeom.geomstats.EndToEndMatrices : The same matrices as matrices, of any shape and rank.
+    dlngeom.langevin.brownian_motion : Brownian motion of any shape and rank.
+
     Notes
     -----
-    Points are arrays ``(..., d^2)``, coordinates intrinsic, so ``BrownianMotion`` of geomstats
-    runs on it: with generator ``Delta / 2``, which is ``beta=2`` here.
+    Points are arrays ``(..., d^2)`` of intrinsic coordinates, so ``BrownianMotion`` of geomstats
+    runs on it.  Its generator is ``Delta / 2``, that of ``beta=2`` here.  The metric is (4.17) of
+    Menon, *The geometry of the deep linear network*.
     """
 
     def __init__(self, width: int, depth: float, equip: bool = True) -> None:

@@ -1,8 +1,8 @@
 r"""Metropolis-adjusted steps on the balanced manifold, exact at every step size.
 
-A step along a tangent vector is brought back along the normal space where it began, and counts
-only if the way back from its end finds the beginning again: the algorithm of Zappa,
-Holmes-Cerfon and Goodman, *Monte Carlo on manifolds* (2018), on the balance equations.
+A step along a tangent vector is projected back on the manifold along the normal space at its
+start, and counts only if the reverse step leads back there: the algorithm of Zappa,
+Holmes-Cerfon and Goodman, *Monte Carlo on manifolds* (2018), for the balance equations.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from dlngeom.submersion._offers import Draw
 __all__ = ["AdjustedState", "AdjustedWalk"]
 
 
-# Newton steps of the projection.  It has arrived where the gap of the balance equations is so many
-# rounding errors, and is lost where it is so large relative to the layers.
+# Newton steps of the projection.  It has converged once the balance equations hold up to so many
+# rounding errors, and has failed once their defect is so large relative to the layers.
 _ITERATIONS = 12
 _ROUNDINGS = 5e3
 _LOST = 1e3
 
-# A way back found another point if it ends farther away, in roots of the rounding error.
+# A reverse step has missed the start if it ends farther away, in roots of the rounding error.
 _REVERSIBLE = 10.0
 
 
@@ -74,7 +74,7 @@ class AdjustedWalk:
     energy_gradient: Callable[[Any], Any] | None
 
     def start(self, point: Frames) -> AdjustedState:
-        """Layers of a network.
+        """Return the initial state at the frames of a network.
 
         Raises
         ------
@@ -113,7 +113,7 @@ class AdjustedWalk:
         return {"acceptance": state.accepted / namespace(state.tried).maximum(state.tried, 1.0)}
 
     def noise(self, state: AdjustedState, draw: Draw) -> tuple[Layers, Array]:
-        """Gaussian layers, and a Gaussian number that decides."""
+        """Gaussian layers, and a Gaussian number that decides on acceptance."""
         layers = tuple(draw(tuple(x.shape)) for x in state.layers)
         return layers, draw(tuple(state.energy.shape))
 
@@ -130,12 +130,12 @@ class AdjustedWalk:
         vertical: Any,
         horizontal: Any,
     ) -> AdjustedState:
-        """Propose, come back, and accept or reject."""
+        """Propose a step, try to reverse it, and accept or reject it."""
         xi, decision = noise
         here = _AdjustedPlace(state.layers, self.rank, _lifted(state.layers, covector, time))
         V = combine(vertical, here.tangent(xi), -1.0, here.drift)
         proposed, found = here.moved(V)
-        # What was not found is rejected; until then it must be numbers.
+        # A proposal that was not found is rejected; until then its entries must be finite.
         proposed = _where(found, proposed, state.layers)
         there = _AdjustedPlace(proposed, self.rank, self._slope(proposed, time))
         back = there.tangent(combine(1.0, state.layers, -1.0, proposed))
@@ -169,7 +169,7 @@ class AdjustedWalk:
 
 
 def _lifted(layers: Layers, covector: Any, time: float) -> Layers:
-    """Gradient of the layers times the time, which is tangent."""
+    """Gradient of the layers times the time; it is tangent."""
     if covector is None:
         return tuple(0 * x for x in layers)
     return tuple(time * x for x in _layers.lift(layers, covector))
@@ -187,7 +187,7 @@ class _AdjustedPlace:
         return assemble(self.frames, tangent_part(self.frames, resolve(self.frames, X)))
 
     def moved(self, V: Layers) -> tuple[Layers, Any]:
-        """Balanced layers at ``x + V + normal``, by Newton's method, and where they were found."""
+        """Balanced layers ``x + V + normal`` by Newton's method, and where it converged."""
         layers = combine(1.0, self.layers, 1.0, V)
         size = _size(layers) ** 2
         error = _size(_gaps(layers))
@@ -241,7 +241,7 @@ def _size(matrices: Sequence[Array]) -> Any:
 
 
 def _log_ratio(drift: Layers, V: Layers, back_drift: Layers, back: Layers, deviation: Any) -> Any:
-    """Logarithm of the densities of the way back and the way there, both Gaussian."""
+    """Logarithm of the Gaussian density of the reverse step over that of the step."""
     there = _size(combine(1.0, V, 1.0, drift)) ** 2
     return (there - _size(combine(1.0, back, 1.0, back_drift)) ** 2) / (2 * deviation**2)
 

@@ -1,8 +1,8 @@
 r"""Brownian motion and the Riemannian Langevin equation (RLE), on networks and any quotient.
 
-All of them are limits of geodesic random walks: a Gaussian tangent vector, then a second-order
-retraction.  Times and inverse temperatures are those of generators: Brownian motion at ``beta``
-has the generator ``1/beta`` times the Laplace-Beltrami operator.
+They are simulated by geodesic random walks: each step is a Gaussian tangent vector, then a
+second-order retraction.  Generators fix the units of time and temperature: Brownian motion at
+``beta`` has the generator ``1/beta`` times the Laplace-Beltrami operator.
 """
 
 from __future__ import annotations
@@ -71,9 +71,10 @@ def brownian_motion(
     duration : float
         Time to simulate, in ``n_steps`` equal steps.
     n_steps : int
-        Steps; a chain near a singularity divides them for itself.
+        Number of steps; a chain near a singularity subdivides its own.
     beta : float
-        Inverse temperature.
+        Inverse temperature: in time ``t`` each coordinate gains the variance ``2 t / beta``, so
+        ``beta=2`` is standard Brownian motion.
     upstairs : bool
         Whether the networks move, rather than the end-to-end matrices.
     rng : numpy.random.Generator or seed
@@ -84,8 +85,8 @@ def brownian_motion(
     save_every : int
         Steps from one saved state to the next; the start and the end are always saved.
     observe : dict, optional
-        Name to function of the batched point; by default the ``end_to_end`` matrix, dense, and
-        nothing in a space of one's own.
+        Name to function of the batched point; by default the dense ``end_to_end`` matrix,
+        and nothing in spaces other than networks.
     pool : object with ``map``, optional
         Executor for blocks of 64 chains.  It does not change the result.
     progress : bool
@@ -104,15 +105,21 @@ def brownian_motion(
     ------
     ValueError
         If an argument is out of range, the point is not one of the space, or the checkpoint is
-        that of another call, or damaged.
+        damaged or belongs to another call.
     LangevinError
         If a chain diverges or the pool dies.
 
+    See Also
+    --------
+    dlngeom.langevin.riemannian_langevin : The same with an energy, and with separate gauge noise.
+    dlngeom.laws.radial_law : Exact law of the singular values, downstairs.
+    dlngeom.laws.cone_law : Exact law of the squared norm of the layers, upstairs.
+
     Notes
     -----
-    Theorem 18 of Menon, *The geometry of the deep linear network*.  Downstairs the smallest
-    singular value of square matrices is reflected at zero.  What lies under a Brownian motion
-    upstairs is not one downstairs: it has the drift ``grad S / beta`` of the entropy.
+    Section 10.3 and Theorem 18 of Menon, *The geometry of the deep linear network*.  Downstairs
+    the smallest singular value of square matrices is reflected at zero.  Brownian motion upstairs
+    projects to Brownian motion downstairs with the drift ``grad S / beta`` of the entropy.
 
     Examples
     --------
@@ -163,18 +170,18 @@ def riemannian_langevin(
     Parameters
     ----------
     space : DeepLinearNetwork or any Riemannian submersion
-        A base is taken for what it is: there is no gauge noise, and ``kappa`` scales all of it.
+        On a base there is no gauge, and ``kappa`` scales all of the noise.
     point : Frames or balanced layers
         Initial point, with one leading axis for many chains.
     energy_gradient : callable, optional
         ``E'`` downstairs, of a dense ``W`` with shape ``(chain, m, n)``; it returns a covector of
-        that shape.  In a space of one's own it sees batched points of the base.  It is picklable
-        if ``pool`` uses processes.
+        that shape.  In spaces other than networks it receives batched points of the base.  It
+        must be picklable if ``pool`` uses processes.
     beta : float
-        Inverse temperature.
+        Inverse temperature: in time ``t`` the gauge noise has the variance ``2 t / beta``.
     kappa : float
-        Ratio of the noise of the observable to that of the gauge; for 0 the end-to-end matrix
-        follows the gradient flow of the free energy, without noise as ``n_steps`` grows.
+        Ratio of the variance of the observable's noise to that of the gauge.  For 0 the end-to-end
+        matrix follows, as ``n_steps`` grows, the noiseless gradient flow of the free energy.
     duration, n_steps, rng, n_chains, save_every, observe, pool, progress, checkpoint
         As for :func:`brownian_motion`.
     adjust : bool
@@ -198,11 +205,17 @@ def riemannian_langevin(
         If the energy gradient is not finite, a chain diverges or the pool dies; it names the
         chain and the step, and carries the last finite state.
 
+    See Also
+    --------
+    dlngeom.langevin.brownian_motion : The same without an energy.
+    dlngeom.langevin.network_langevin : The same on networks that are not balanced.
+    dlngeom.thermodynamics.free_energy : The free energy, whose Gibbs law is invariant downstairs.
+
     Notes
     -----
-    (12.3) and (12.11) of Menon, *The geometry of the deep linear network*; ``adjust`` is the
-    algorithm of Zappa, Holmes-Cerfon and Goodman, *Monte Carlo on manifolds*, Comm. Pure Appl.
-    Math. 71 (2018), with the gradient in its proposals.
+    Equations (12.3) and (12.11) of Menon, *The geometry of the deep linear network*.  ``adjust``
+    is the algorithm of Zappa, Holmes-Cerfon and Goodman, *Monte Carlo on manifolds*, Comm. Pure
+    Appl. Math. 71 (2018), with the gradient in its proposals.
 
     Examples
     --------
@@ -256,10 +269,10 @@ def network_langevin(
     .. math:: dW = -\nabla L\, dt + \sqrt{2/\beta}\,\big(P_v + \sqrt\kappa\,P_h\big)\, dB
               \quad \text{(It\^o)}
 
-    ``P_v + P_h`` projects on the tangent space of the variety ``M_G`` of the invariants
-    ``G_p = W_p W_p^T - W_{p+1}^T W_{p+1}``, and ``P_v`` on those tangent vectors that leave the
-    end-to-end matrix where it is.  The noise is tangent, but the Ito correction is not: it moves
-    the network to other leaves, by curvature, at a rate that has no noise.
+    ``P_v + P_h`` projects on the tangent space of the variety ``M_G`` of networks with the same
+    invariants ``G_p = W_p W_p^T - W_{p+1}^T W_{p+1}``, and ``P_v`` on the tangent vectors along
+    which the end-to-end matrix does not change.  The noise is tangent, but the Ito correction is
+    not: by the curvature of ``M_G`` it moves the invariants, at a rate without noise.
 
     Parameters
     ----------
@@ -278,8 +291,16 @@ def network_langevin(
 
     Raises
     ------
-    ValueError, LangevinError
+    ValueError
+        If ``factors`` are not the layers of a network, and as for :func:`riemannian_langevin`.
+    LangevinError
         As for :func:`riemannian_langevin`.
+
+    See Also
+    --------
+    dlngeom.langevin.riemannian_langevin : The equation on balanced networks.
+    dlngeom.flow.network_flow : The flow without noise.
+    dlngeom.network.invariants : The invariants ``G_p``.
 
     Notes
     -----
@@ -310,7 +331,7 @@ def step(
     kappa: float = 1.0,
     covector: Any = None,
 ) -> Point:
-    r"""One step of the walk, a pure function of its arguments.  Nothing is checked.
+    r"""Take one step of the walk: a pure function of its arguments, which it does not check.
 
     .. math:: x' = R_2\big(-\mathrm{d}\phi^*(E')\,\mathrm{d}t
               + \sqrt{2\,\mathrm{d}t/\beta}\,(P_v + \sqrt\kappa\,P_h)\,\xi\big)
@@ -328,17 +349,24 @@ def step(
     beta, kappa : float
         As for :func:`riemannian_langevin`.
     covector : array, optional
-        ``E'`` at the point below.
+        ``E'`` at the end-to-end matrix, or at the point of the base.
 
     Returns
     -------
     Point
         Of the kind of ``point``.
 
+    See Also
+    --------
+    dlngeom.langevin.riemannian_langevin : Many steps of many chains.
+    dlngeom.balanced.retraction : The retraction ``R_2`` upstairs.
+    dlngeom.endtoend.retraction : The retraction ``R_2`` downstairs.
+
     Notes
     -----
     Array operations only, without branches on values: with Frames, or an SVD at finite depth, it
-    can be compiled.  It does not divide steps near a singularity as the drivers do.
+    can be compiled.  Unlike the drivers it does not subdivide steps near a singularity.  The
+    equation is (12.3) of Menon, *The geometry of the deep linear network*.
     """
     walk = walk_of(space, point)
     vertical = (2 * duration / beta) ** 0.5
@@ -353,7 +381,7 @@ def _adjusted(
     energy: Callable[[Any], Any] | None,
     energy_gradient: Callable[[Any], Any] | None,
 ) -> AdjustedWalk:
-    """Walk for ``adjust``, or the reason why there is none."""
+    """Return the walk for ``adjust``, or raise an error that says why it is impossible."""
     if not isinstance(space, HasAdjustedRank):
         raise ValueError(f"adjust=True: it needs a DeepLinearNetwork, not {space}")
     if kappa != 1:

@@ -27,7 +27,7 @@ from dlngeom.submersion._offers import Draw
 __all__ = ["UnbalancedWalk", "balance_normals"]
 
 
-# Constraints whose gradients are smaller, relative to the largest, do not count.
+# Singular values below this fraction of the largest mean that columns are dependent.
 _RANK = 1e-10
 
 
@@ -107,7 +107,7 @@ def _normals(layers: Layers) -> Array:
 
 
 def balance_normals(layers: Layers) -> Layers:
-    """Halved gradients of the invariants, ``(chain, constraints, d_p, d_{p-1})`` for each layer."""
+    """Half the gradients of the invariants, ``(chain, constraints, d_p, d_{p-1})`` for a layer."""
     xp = namespace(*layers)
     blocks: list[list[Array]] = [[x[:, None, :, :][:, :0]] for x in layers]
     for p, (lower, upper) in enumerate(pairwise(layers)):

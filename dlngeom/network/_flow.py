@@ -65,9 +65,9 @@ def flat_flow(W: Array, gradient: EnergyGradient) -> Equation:
 
 
 def escape(first: Any, last: Any, chain: int) -> str:
-    """Say where a flow of end-to-end matrices ran away to."""
+    """Say whether a flow that ran away grew without bound or lost rank."""
     before, after = (to_numpy(singular_values(x))[chain] for x in (first, last))
-    # A dense matrix of low rank has rounding errors for its other singular values.
+    # The other singular values of a dense matrix of low rank are rounding errors.
     rank = int(np.sum(before > len(before) * np.finfo(before.dtype).eps * before[0]))
     low = max(rank, 1) - 1
     if after[0] * after[low] > before[0] * before[low]:

@@ -1,7 +1,7 @@
-"""Manifolds for pymanopt: end-to-end matrices and balanced networks; and its own, for samplers.
+"""Manifolds for the optimizers of pymanopt, and the manifolds of pymanopt for our samplers.
 
-Begin with :class:`EndToEnd`.  Thin translations: formulas live in the core, these modules
-convert points, tangent vectors and derivatives between the conventions of pymanopt and ours.
+Begin with :class:`EndToEnd`.  These classes only translate points, tangent vectors and
+derivatives between the conventions of pymanopt and ours; the formulas are in other modules.
 """
 
 from __future__ import annotations

@@ -71,6 +71,7 @@ class Balanced(Manifold):  # type: ignore[misc]
     rank : int, optional
         Rank of every layer; the smallest width by default.
     retraction : {"second-order", "first-order"}
+        Order of the retraction; TrustRegions needs the second for its fast local convergence.
     rng : numpy.random.Generator or seed, optional
         Source of :meth:`random_point` and :meth:`random_tangent_vector`.
 
@@ -78,6 +79,16 @@ class Balanced(Manifold):  # type: ignore[misc]
     ------
     ValueError
         If a parameter is out of range.
+
+    See Also
+    --------
+    dlngeom.pymanopt.EndToEnd : The end-to-end matrices below.
+    dlngeom.DeepLinearNetwork : The same manifold for flows and samplers.
+    dlngeom.geomstats.BalancedMatrices : The same manifold for geomstats.
+
+    Notes
+    -----
+    Equation (4.4) and Theorem 14 of Menon, *The geometry of the deep linear network*.
     """
 
     def __init__(

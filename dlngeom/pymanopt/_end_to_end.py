@@ -43,7 +43,18 @@ class _Scalable(ndarraySequenceMixin):  # type: ignore[misc]
 
 
 class Point(_Scalable, SVD):  # type: ignore[misc]
-    """Point ``(u, s, vt)`` of :class:`EndToEnd`; carries the weights of the metric once known."""
+    """Point ``(u, s, vt)`` of :class:`EndToEnd`, which keeps the weights of the metric.
+
+    Parameters
+    ----------
+    u, s, vt : array (m, r), (r,), (r, n)
+        Singular value decomposition of ``u diag(s) vt``.
+
+    See Also
+    --------
+    dlngeom.pymanopt.TangentVector : Tangent vectors at a point.
+    dlngeom.SVD : The tuple that it extends.
+    """
 
     _weights: tuple[float, Metric | None] | None = None
 
@@ -56,7 +67,18 @@ class Point(_Scalable, SVD):  # type: ignore[misc]
 
 
 class TangentVector(_Scalable, Tangent):  # type: ignore[misc]
-    """Tangent vector ``(Up, M, Vp)`` of :class:`EndToEnd`."""
+    """Tangent vector ``(Up, M, Vp)`` of :class:`EndToEnd`, with arithmetic entry by entry.
+
+    Parameters
+    ----------
+    Up, M, Vp : array (m, r), (r, r), (n, r)
+        Parts of ``u M vt + Up vt + u Vp^T``, with ``u^T Up = 0`` and ``vt Vp = 0``.
+
+    See Also
+    --------
+    dlngeom.pymanopt.Point : Points.
+    dlngeom.Tangent : The tuple that it extends.
+    """
 
     def __add__(self, other: Any) -> Any:
         return TangentVector(*(x + y for x, y in zip(self, other, strict=True)))
@@ -86,6 +108,16 @@ def ambient_direction(point: Sequence[Array], direction: Sequence[Array]) -> Low
     ------
     ValueError
         If the shapes differ.
+
+    See Also
+    --------
+    dlngeom.pymanopt.EndToEnd : The manifold whose Hessians receive such directions.
+    dlngeom.points.dense : Forms the matrix.
+
+    Notes
+    -----
+    The derivative of ``u diag(s) vt``, the SVD (5.17) of Menon, *The geometry of the deep linear
+    network*.
     """
     x = SVD(*point)
     du, ds, dvt = _factor_derivatives.check_triple("direction", x, FactorTriple(*direction))
@@ -122,14 +154,23 @@ class EndToEnd(Manifold):  # type: ignore[misc]
     ValueError
         If a parameter is out of range.
 
+    See Also
+    --------
+    dlngeom.pymanopt.Balanced : The balanced networks above.
+    dlngeom.endtoend.gradient : The same geometry as functions of arrays.
+    dlngeom.geomstats.EndToEndMatrices : The same manifold for geomstats.
+
     Notes
     -----
-    In a product with other manifolds use :class:`Product` of this module if the optimizer is
-    TrustRegions; pymanopt's own serves the others.
+    The metric is (4.16), the gradient that of Theorem 3 of Menon, *The geometry of the deep linear
+    network*.
+
+    In a product with other manifolds, TrustRegions needs :class:`Product` of this module; other
+    optimizers work with pymanopt's own too.
 
     Euclidean gradients and Hessians may be factor triples ``(g_u, g_s, g_vt)`` from automatic
-    differentiation, dense ``(m, n)`` arrays, scipy sparse arrays, ``LinearOperator`` or a
-    low-rank tuple ``(U, S, V)`` with two-dimensional ``S``.  Nothing of size ``m x n`` is formed.
+    differentiation, dense ``(m, n)`` arrays, scipy sparse arrays, a ``LinearOperator``, or
+    low-rank tuples ``(U, S, V)`` with a two-dimensional ``S``.  No ``m x n`` matrix is formed.
 
     The one difference from ``FixedRankEmbedded`` is :meth:`embedding`: a Euclidean Hessian
     receives ``(u, s, vt, u', s', vt')``, see :func:`ambient_direction`.
@@ -190,7 +231,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
         (Up, M, Vp), (other_Up, other_M, other_Vp) = tangent_vector_a, tangent_vector_b
         if at is None:
             return float(np.vdot(Up, other_Up) + np.vdot(M, other_M) + np.vdot(Vp, other_Vp))
-        # Optimizers ask for this ten times a step, so no array as large as a vector is formed.
+        # Optimizers call this ten times a step, so it forms no array as large as a vector.
         columns = np.einsum("ij,ij->j", Up, other_Up) + np.einsum("ij,ij->j", Vp, other_Vp)
         return float(np.sum(M * other_M / at.core) + np.sum(columns / at.perpendicular))
 
@@ -204,7 +245,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
         return TangentVector(*_covectors.components(SVD(*point), ambient))
 
     def to_tangent_space(self, point: Sequence[Array], vector: Any) -> TangentVector:
-        """Remove what rounding left of ``u`` in ``Up`` and of ``v`` in ``Vp``."""
+        """Remove rounding errors: components of ``Up`` along ``u``, and of ``Vp`` along ``v``."""
         x, (Up, M, Vp) = SVD(*point), vector
         return TangentVector(project_out(x.u, Up), M, project_out(x.vt.T, Vp))
 
@@ -329,7 +370,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
 
 
 def _require_finite(name: str, Z: Tangent) -> None:
-    """Reject derivatives that are not finite, by what they leave in the tangent space."""
+    """Reject derivatives whose tangent part is not finite."""
     if not all(np.isfinite(np.sum(x)) for x in Z):
         raise ValueError(f"the Euclidean {name} has entries that are not finite")
 

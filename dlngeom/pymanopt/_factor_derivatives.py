@@ -5,9 +5,9 @@ Automatic differentiation of a cost of ``(u * s) @ vt`` gives, with ``G = E'(W)`
 .. math:: g_u = G v\,\Sigma, \qquad g_s = \mathrm{diag}(u^T G v), \qquad g_{vt} = \Sigma\, u^T G
 
 so ``G v`` and ``G^T u`` are columns divided by ``s``, and no difference of singular values is
-needed.  A cost that sees its factors otherwise, such as ``sum(s)``, breaks the agreement of
-these three sources of the core ``u^T G v``; entries of the core that disagree come from the
-derivative of the SVD instead, at the price of the rounding error over the relative gap.
+needed.  For a cost that depends on the factors in another way, such as ``sum(s)``, these three
+sources of the core ``u^T G v`` disagree.  Entries that disagree are taken from the derivative of
+the SVD instead, with an error of rounding divided by the relative gap.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Embedded manifolds of pymanopt as spaces to sample in."""
+"""Embedded manifolds of pymanopt as submersions, for flows and samplers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _METHODS = ("projection", "exp", "retraction")
 
 
 def from_manifold(manifold: Any) -> RiemannianSubmersion:
-    r"""Make a submersion of an embedded manifold of pymanopt, with the trivial group.
+    r"""Turn an embedded manifold of pymanopt into a submersion with the trivial group.
 
     .. math:: \phi(x) = x, \qquad \mathrm{d}\phi^*(G) = P G
 
@@ -43,12 +43,20 @@ def from_manifold(manifold: Any) -> RiemannianSubmersion:
     Raises
     ------
     ValueError
-        If the manifold is of another kind, with the reason.
+        If the manifold is of another kind; the message says why.
+
+    See Also
+    --------
+    dlngeom.geomstats.from_bundle : The same for fiber bundles of geomstats.
+    dlngeom.langevin.riemannian_langevin : Sampler that takes the result.
+    dlngeom.flow.gradient_flow : Flow that takes the result.
 
     Notes
     -----
     Retractions are of second order: ``exp`` where the manifold has one, else its retraction at
-    ``V - P c''(0) / 2`` with the acceleration ``c''`` from differences of ``c(t) = R(t V)``.
+    ``V - P c''(0) / 2``, with the acceleration ``c''`` from differences of ``c(t) = R(t V)``.
+    Without a group, the equation (12.3) of Menon, *The geometry of the deep linear network*, is
+    the Langevin equation (10.5).
     """
     if not isinstance(manifold, RiemannianSubmanifold):
         raise ValueError(f"{_kind(manifold)}: it is no RiemannianSubmanifold of pymanopt")
@@ -98,7 +106,7 @@ class _EmbeddedManifold(RiemannianSubmersion):
         return np.asarray(points).reshape(*batch, *self.shape)
 
     def project(self, point: Array) -> Array:
-        """Copy the point itself, which an energy may change."""
+        """Return a copy of the point, since an energy may change its argument."""
         return np.array(point)
 
     def differential(self, point: Array, vector: Array) -> Array:
@@ -145,9 +153,9 @@ class _EmbeddedManifold(RiemannianSubmersion):
         return np.sqrt(np.sum(np.abs(vector) ** 2, axis=axes, keepdims=True))
 
     def _each(self, method: str, point: Array, vector: Array) -> Array:
-        """Call a method for one chain after the other, or for all where that is the same."""
+        """Call a method for each chain, or for all at once where that gives the same."""
         point, vector = np.broadcast_arrays(point, vector)
-        # In one layout, on which the order of sums and so the last bits depend.
+        # One memory layout, on which the order of sums and so the last bits depend.
         flat = [np.ascontiguousarray(x).reshape(-1, *self.shape) for x in (point, vector)]
         call = getattr(self.manifold, method)
         if method in self.together:
@@ -169,7 +177,7 @@ def _seeded(rng: Seed) -> Iterator[None]:
 
 
 def _misfit(manifold: Any, point: Any) -> str | None:
-    """Why a manifold does not fit, from a random point and two tangent vectors."""
+    """Say why a manifold does not fit, from a random point and two tangent vectors."""
     if not isinstance(point, np.ndarray):
         return f"its points are {type(point).__name__}, not arrays"
     first, second = (manifold.random_tangent_vector(point) for _ in range(2))
@@ -213,14 +221,14 @@ def _is_second_order(manifold: Any, point: Array, vector: Array) -> bool:
 def _takes_batches(manifold: Any, method: str, points: list[Array]) -> bool:
     """Whether a method gives for stacked points what it gives for each of them."""
     call, rng = getattr(manifold, method), np.random.default_rng(0)
-    # Normal parts and unequal lengths, in which a sum over all chains shows.
+    # Vectors with normal parts and of unequal lengths, which expose sums over all chains.
     vectors = [rng.standard_normal(x.shape) for x in points]
     if method != "projection":
         vectors = [manifold.projection(x, V) for x, V in zip(points, vectors, strict=True)]
     try:
         expected = np.stack([call(x, V) for x, V in zip(points, vectors, strict=True)])
         found = np.asarray(call(np.stack(points), np.stack(vectors)))
-    except Exception:  # What happens to shapes that a method was not made for is anyone's guess.
+    except Exception:  # A method may fail in any way on shapes that it was not made for.
         return False
     return found.shape == expected.shape and np.allclose(found, expected, rtol=1e-12, atol=1e-13)
 
@@ -230,7 +238,7 @@ def _kind(value: Any) -> str:
 
 
 def _name(manifold: Any) -> str:
-    """Tell manifolds apart, as checkpoints do: names of pymanopt leave parameters out."""
+    """Name a manifold for checkpoints; the names of pymanopt leave out parameters."""
     try:
         mark = hashlib.sha256(pickle.dumps(manifold)).hexdigest()[:12]
     except (pickle.PicklingError, AttributeError, TypeError):

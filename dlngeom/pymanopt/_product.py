@@ -13,9 +13,19 @@ __all__ = ["Product"]
 class Product(product.Product):  # type: ignore[misc]
     """Product manifold that embeds tangent vectors factor by factor.
 
-    pymanopt's own class passes tangent vectors on as they are, which is right for factors that
-    represent them as ambient arrays only; with :class:`EndToEnd` as a factor, TrustRegions
-    needs this class.  First-order optimizers work with either.
+    pymanopt's own class hands tangent vectors to Euclidean Hessians unchanged, which is right only
+    for factors whose tangent vectors are ambient arrays.  With :class:`EndToEnd` as a factor,
+    TrustRegions needs this class; first-order optimizers work with either.
+
+    Parameters
+    ----------
+    manifolds : sequence of Manifold
+        Factors of the product.
+
+    See Also
+    --------
+    dlngeom.pymanopt.EndToEnd : A factor that needs it.
+    dlngeom.pymanopt.ambient_direction : Embedded directions of :class:`EndToEnd` as matrices.
     """
 
     def embedding(self, point: Sequence[Any], tangent_vector: Sequence[Any]) -> list[Any]:

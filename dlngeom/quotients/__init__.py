@@ -1,4 +1,7 @@
-"""Quotient manifolds other than the deep linear network: worked examples for your own."""
+"""Quotient manifolds other than the deep linear network: worked examples for your own.
+
+Begin with :class:`Sphere`.
+"""
 
 from __future__ import annotations
 

@@ -34,7 +34,21 @@ class BuresWasserstein(RiemannianSubmersion):
     Parameters
     ----------
     size, rank : int
-        ``n >= k >= 1``; a ValueError if they are not.
+        ``n >= k >= 1``.
+
+    Raises
+    ------
+    ValueError
+        If they are out of range.
+
+    See Also
+    --------
+    dlngeom.check_submersion : Tests of every property of a submersion.
+    dlngeom.geomstats.DeepLinearMetric : Twice this metric, for two layers at full rank.
+
+    Notes
+    -----
+    Remark 9 of Menon, *The geometry of the deep linear network*.
     """
 
     size: int

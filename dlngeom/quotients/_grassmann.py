@@ -30,6 +30,15 @@ class Grassmann(RiemannianSubmersion):
     ------
     ValueError
         If they are out of range.
+
+    See Also
+    --------
+    dlngeom.check_submersion : Tests of every property of a submersion.
+    dlngeom.pymanopt.from_manifold : Manifolds of pymanopt as submersions, with the trivial group.
+
+    Notes
+    -----
+    An instance of Section 12.1 of Menon, *The geometry of the deep linear network*.
     """
 
     size: int

@@ -14,21 +14,31 @@ __all__ = ["HermitianSpectrum"]
 
 @dataclass(frozen=True)
 class HermitianSpectrum(RiemannianSubmersion):
-    r"""Hermitian matrices with distinct eigenvalues, over these; the group is ``U_d``.
+    r"""Hermitian matrices with distinct eigenvalues, over the eigenvalues; the group is ``U_d``.
 
     .. math:: \phi(M) = \mathrm{eig}(M), \qquad S(x) = 2 \sum_{k<l} \log |x_k - x_l| + C_d
 
-    Points are complex arrays ``(..., d, d)`` upstairs with the metric ``tr(M^* M)``, and downstairs
-    real ones ``(..., d)``, ascending.
+    Points upstairs are complex arrays ``(..., d, d)`` with the metric ``tr(M^* M)``, points
+    downstairs real arrays ``(..., d)``, ascending.
 
     Parameters
     ----------
     size : int
-        ``d >= 1``; a ValueError if it is not.
+        ``d >= 1``.
+
+    Raises
+    ------
+    ValueError
+        If ``size`` is not an integer >= 1.
+
+    See Also
+    --------
+    dlngeom.laws.dyson_law : Exact law of the eigenvalues under the RLE.
+    dlngeom.check_submersion : Tests of every property of a submersion.
 
     Notes
     -----
-    (11.1) to (11.5) of Menon, *The geometry of the deep linear network*.
+    Equations (11.1) to (11.5) and Theorem 15 of Menon, *The geometry of the deep linear network*.
     """
 
     size: int

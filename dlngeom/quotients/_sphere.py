@@ -14,7 +14,7 @@ __all__ = ["Sphere"]
 
 @dataclass(frozen=True)
 class Sphere(RiemannianSubmersion):
-    r"""Vectors of ``R^d`` other than zero, over their lengths; the group is ``O_d``.
+    r"""Nonzero vectors of ``R^d``, over their lengths; the group is ``O_d``.
 
     .. math:: \phi(x) = |x|, \qquad S(\rho) = (d - 1) \log \rho + \log \mathrm{vol}\, S^{d-1}
 
@@ -28,11 +28,16 @@ class Sphere(RiemannianSubmersion):
     Raises
     ------
     ValueError
-        If ``size`` is no integer >= 1.
+        If ``size`` is not an integer >= 1.
+
+    See Also
+    --------
+    dlngeom.laws.sphere_law : Exact law of the squared length under the RLE.
+    dlngeom.check_submersion : Tests of every property of a submersion.
 
     Notes
     -----
-    (11.10) of Menon, *The geometry of the deep linear network*.
+    Section 11.2 and (11.10) of Menon, *The geometry of the deep linear network*.
     """
 
     size: int

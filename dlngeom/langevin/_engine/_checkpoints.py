@@ -1,8 +1,8 @@
-"""Checkpoints of runs: killed at any moment, the same call resumes to the bit.
+"""Checkpoints of runs: after a kill at any moment, the same call gives the same result to the bit.
 
-A folder holds ``run.json``, which says what call it belongs to, one state file for each group of
-chains, replaced in one move, and ``draws.zarr`` with the draws.  A chunk of draws counts only
-once a state file has its digest; draws that do not fill one travel in the state file.
+A folder holds ``run.json``, which identifies the call, one state file for each group of chains,
+replaced atomically, and ``draws.zarr`` with the draws.  A chunk of draws counts only once a state
+file has its digest; draws that do not fill a chunk are kept in the state file.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def open_checkpoint(
     together: int,
     held: ExitStack,
 ) -> Callable[[int], DiskSink]:
-    """Make or reopen a checkpoint, and return what makes the sink of a group.
+    """Make or reopen a checkpoint; return a function from a first chain to the sink of its group.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def open_checkpoint(
     together : int
         Chains in a group.
     held : contextlib.ExitStack
-        Keeps other processes away until it is closed.
+        Receives the lock that keeps other processes away until it is closed.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def open_checkpoint(
     ImportError
         If zarr is not installed.
     """
-    # Workers of a pool may live in other folders.
+    # Workers of a pool may run in other folders.
     folder = Path(path).expanduser().resolve()
     if not all(isinstance(x, np.ndarray) for x in draw):
         kinds = sorted({type(x).__module__ for x in draw})
@@ -101,7 +101,7 @@ def _open(folder: Path, call: dict[str, Any], draw: Sequence[np.ndarray], n_draw
     if folder.is_dir() and (folder / "run.json").is_file():
         _compare(folder / "run.json", call)
         return
-    # A kill while the folder was made leaves nothing but draws without a value.
+    # A kill while the folder is made leaves at most arrays of draws without values.
     if folder.exists() and not (folder.is_dir() and _names(folder) <= {"draws.zarr"}):
         raise ValueError(f"checkpoint={folder}: it exists and is no checkpoint, give a new path")
     zarr = _zarr()
@@ -121,7 +121,7 @@ def _lock(folder: Path) -> IO[bytes]:
     try:
         import fcntl
     except ImportError:
-        # Only some systems have locks that a kill releases.
+        # Other systems have no locks that a kill releases.
         return stream
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -136,7 +136,7 @@ def _names(folder: Path) -> set[str]:
 
 
 def _compare(path: Path, call: dict[str, Any]) -> None:
-    """Require the call that a checkpoint was made by."""
+    """Require that a checkpoint was made by the same call."""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, UnicodeDecodeError) as error:
@@ -152,7 +152,7 @@ def _compare(path: Path, call: dict[str, Any]) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file beside its place, and move it there at once."""
+    """Write a file atomically: beside its place, then moved there."""
     temporary = path.with_name(f"{path.name}.writing")
     with temporary.open("wb") as stream:
         stream.write(content)
@@ -194,7 +194,7 @@ class DiskSink:
         return snapshot
 
     def save(self, snapshot: Snapshot, draw: list[Array]) -> None:
-        """Buffer a draw; write a chunk when it is full, and the state then or every second."""
+        """Buffer a draw; write a full chunk, and the state then and every second."""
         if draw:
             self._buffer.append(draw)
         if (draw and self._full()) or time.monotonic() > self._written + _INTERVAL:
@@ -219,7 +219,7 @@ class DiskSink:
         return [np.concatenate(column, axis=1) for column in zip(*chunks, strict=True)]
 
     def last(self, snapshot: Snapshot) -> Snapshot:
-        """Read the state file of a group that did not come back."""
+        """Read the state file of a group whose worker died."""
         return self._load(snapshot) if self.path.is_file() else snapshot
 
     def _full(self) -> bool:
@@ -284,7 +284,7 @@ class DiskSink:
         self._written = time.monotonic()
 
     def _load(self, start: Snapshot) -> Snapshot:
-        """Go on where the state file stands."""
+        """Restore a group from its state file."""
         head, _, content = self.path.read_bytes().partition(b"\n")
         if hashlib.sha256(content).hexdigest().encode() != head:
             raise ValueError(f"{self.path} is damaged: its digest does not fit")

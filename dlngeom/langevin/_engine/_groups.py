@@ -1,4 +1,4 @@
-"""Runs of random walks in groups of blocks of chains, each block with a random stream."""
+"""Groups of chains, the tasks of a run: whole blocks of 64, each with its random stream."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ __all__ = [
     "run",
 ]
 
-# Numbers in the states of a group: many enough to hide the cost of calls, few enough for caches.
+# Numbers in the states of a group: enough to hide the cost of calls, few enough for caches.
 _NUMBERS = 2**17
 
-# The same on an accelerator, and for arrays whose library compiles, which have other costs.
+# The same on an accelerator and for compiled code, where a call costs more.
 _MANY_NUMBERS = 2**25
 
-# Groups that a run has at least, if it has as many blocks, for the workers of a pool.
+# Least number of groups, as far as there are blocks, so that a pool has work to share.
 _GROUPS = 4
 
-# Bytes of the block that is freed once, below what the C library treats apart.
+# Bytes of the block that _keep_memory frees; much larger ones do not raise the threshold.
 _BLOCK = 2**24
 
 
 class Snapshot(NamedTuple):
-    """Where a group stands: enough to go on to the bit."""
+    """All that a group needs to continue after a step, with results equal to the bit."""
 
     step: int
     state: WalkState
@@ -52,7 +52,7 @@ class Snapshot(NamedTuple):
 
 
 class Sink(Protocol):
-    """Where the draws of a group go."""
+    """Storage for the draws of a group."""
 
     def begin(self, snapshot: Snapshot, draw: Callable[[], list[Array]]) -> Snapshot:
         """Take the first draw, or return a snapshot from which to go on."""
@@ -61,17 +61,17 @@ class Sink(Protocol):
         """Take the state after a step, and a draw if that step is to be saved."""
 
     def end(self, snapshot: Snapshot) -> None:
-        """Take note that the run is over, well or badly."""
+        """Note that the run is over, whether it succeeded or failed."""
 
     def draws(self) -> list[Array]:
         """Arrays ``(chain, draw, ...)`` of all draws."""
 
     def last(self, snapshot: Snapshot) -> Snapshot:
-        """Return what is known of a group that did not come back, which began so."""
+        """Return the last known state of a group whose worker died, given its first."""
 
 
 class MemorySink:
-    """Draws in a list."""
+    """Sink that keeps draws in memory."""
 
     def __init__(self) -> None:
         self._draws: list[tuple[Array, ...]] = []
@@ -94,7 +94,7 @@ class MemorySink:
         return list(stack(self._draws))
 
     def last(self, snapshot: Snapshot) -> Snapshot:
-        """Nothing but the beginning."""
+        """Return the first state: nothing else is known."""
         return snapshot
 
 
@@ -106,7 +106,7 @@ class Group(NamedTuple):
     plan : Plan
     first : int
         Number of its first chain.
-    state : State
+    state : WalkState
     streams : Streams
     sink : Sink
     """
@@ -119,7 +119,7 @@ class Group(NamedTuple):
 
     @property
     def start(self) -> Snapshot:
-        """Where it begins."""
+        """State before the first step."""
         return Snapshot(0, self.state, self.streams)
 
     @property
@@ -129,14 +129,14 @@ class Group(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What became of a group: its draws, and how it failed, if it did."""
+    """Outcome of a group: its draws, and the failure that ended it, if any."""
 
     draws: list[Array]
     failure: DivergenceError | None
 
 
 def joined(state: WalkState) -> int:
-    """Count the chains of a group, by the number and size of all chains alone."""
+    """Choose the size of groups, by the number and size of the chains alone."""
     first = parts(state)[0]
     streams = -(-first.shape[0] // BLOCK)
     numbers = sum(math.prod(x.shape[1:]) for x in parts(state))
@@ -148,10 +148,10 @@ def joined(state: WalkState) -> int:
 def groups(
     plan: Plan, state: WalkState, streams: list[np.random.Generator], sink: Callable[[int], Sink]
 ) -> list[Group]:
-    """Cut chains into groups; ``sink`` makes one for the number of a first chain."""
+    """Cut chains into groups; ``sink`` maps the first chain of a group to its sink."""
     size, tasks = joined(state), []
     for first in range(0, parts(state)[0].shape[0], size):
-        # Copies, in one order of entries: another may change the last bits in another process.
+        # Copies in one memory order, on which the last bits of a result depend.
         cuts = [x[first : first + size, ...] for x in parts(state)]
         cuts = [np.array(x, order="C") if type(x) is np.ndarray else x for x in cuts]
         cut = rebuild(state, cuts)
@@ -163,7 +163,7 @@ def groups(
 def run(group: Group, report: Callable[[int], None] | None = None) -> Result:
     """Walk a group to its end; a divergence becomes part of the result.
 
-    The group stays as it was, so that a pool may run it again where a worker died.
+    The group itself does not change, so that a pool can run it again after a worker died.
     """
     plan, sink = group.plan, group.sink
     _keep_memory()
@@ -180,9 +180,9 @@ def run(group: Group, report: Callable[[int], None] | None = None) -> Result:
 
 
 def _keep_memory() -> None:
-    """Let the C library keep what is freed after a step, which otherwise costs a third of it.
+    """Let the C library keep freed memory; returning it would take a third of each step.
 
-    It returns memory to the system above a threshold that grows with the largest block freed.
+    It returns blocks above a threshold to the system, and freeing a large one raises the threshold.
     """
     np.empty(_BLOCK, dtype=np.uint8)
 
@@ -215,7 +215,7 @@ def observed(plan: Plan, point: Any) -> tuple[Any, ...]:
 
 
 def extras(walk: Walk, state: WalkState) -> dict[str, Array]:
-    """Quantities ``(chain, ...)`` that a walk keeps account of by itself."""
+    """Quantities ``(chain, ...)`` that a walk records by itself."""
     return walk.extras(state) if isinstance(walk, HasExtras) else {}
 
 

@@ -1,4 +1,4 @@
-"""Pools of workers: results in order, and one error where a worker died."""
+"""Pools of workers: results in the order of the tasks, and an error if a worker dies."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 __all__ = ["DEAD", "DeadPoolError", "mapped"]
 
-# Seconds between two looks at the processes of a pool that does not watch them itself.
+# Seconds between two checks of the processes of a pool that does not watch them itself.
 _PATIENCE = 0.5
 
-# What dask raises where a task has killed several workers, or the cluster has gone; by name,
-# since it need not be installed.
+# Names of what dask raises where a task has killed several workers, or the cluster is gone; dask
+# need not be installed.
 _DASK = {"KilledWorker", "CommClosedError", "FutureCancelledError", "LostWorker"}
 
 
 class DeadPoolError(BrokenExecutor):
-    """Workers are gone, and what they computed with them."""
+    """Workers died, and their results with them."""
 
 
 # What an executor raises when its workers are gone.
@@ -51,7 +51,7 @@ def _watched(pool: Any, function: Callable[[Any], Any], tasks: Sequence[Any]) ->
     processes: list[Any] = []
     for _ in tasks:
         while True:
-            # A pool forgets processes that it replaces; these objects know how they ended.
+            # A pool forgets processes that it replaces; these objects keep their exit codes.
             processes = list({*processes, *pool._pool})
             try:
                 yield results.next(_PATIENCE)

@@ -1,4 +1,4 @@
-"""From the arguments of a sampler to a trajectory, or to an error that carries what there is."""
+"""Driver of all samplers: from arguments to a trajectory, or to an error with the last state."""
 
 from __future__ import annotations
 
@@ -62,11 +62,14 @@ class RunOptions:
     rng: Seed
 
     def check(self) -> None:
-        """Require sensible numbers.
+        """Check the options, but for those that need the point.
 
         Raises
         ------
-        ValueError, TypeError
+        ValueError
+            If a number is out of range.
+        TypeError
+            If ``observe`` or ``pool`` is of the wrong type.
         """
         if not self.duration > 0 or not math.isfinite(self.duration):
             raise ValueError(f"duration={self.duration!r}: it must be positive and finite")
@@ -97,7 +100,13 @@ class LangevinError(RuntimeError):
     point : Point
         Last finite state of the chain, without a chain axis.
     trajectory : Trajectory or None
-        Draws of the block of chains that it belongs to, up to then.
+        Draws of the group of chains that it belongs to, up to then.
+
+    See Also
+    --------
+    dlngeom.langevin.brownian_motion : Raises it.
+    dlngeom.langevin.riemannian_langevin : Raises it.
+    dlngeom.langevin.network_langevin : Raises it.
     """
 
     def __init__(
@@ -128,7 +137,7 @@ def sample(
     energy_gradient: Callable[[Any], Any] | None = None,
     walk: Walk | None = None,
 ) -> Trajectory:
-    """Check a point and follow a walk from it, that of the space by default."""
+    """Check a point and simulate a walk from it, by default that of the space."""
     options.check()
     start = _start(space, point, options.n_chains)
     walk = walk_of(space, start) if walk is None else walk
@@ -145,7 +154,7 @@ def walk_on(
     call: Mapping[str, Any],
     energy_gradient: Callable[[Any], Any] | None = None,
 ) -> Trajectory:
-    """Follow a walk from a batched point."""
+    """Simulate a walk from a batched point."""
     options.check()
     state = walk.start(start)
     first = walk.point(state)
@@ -184,7 +193,7 @@ def _sinks(
     seeds = json.dumps([g.bit_generator.state for g in streams], default=lambda x: x.tolist())
     energy = plan.energy_gradient
     about = {
-        # A space that does not say what it is has its address there.
+        # A default repr contains an address, which differs from run to run.
         "space": re.sub(r" at 0x[0-9a-f]+", "", repr(space)),
         **call,
         "duration": float(options.duration),
@@ -196,7 +205,7 @@ def _sinks(
         "rng": hashlib.sha256(seeds.encode()).hexdigest(),
     }
     draw, draws = record(plan, state), len(plan.saved)
-    # Functions and spaces are told apart by what they do.
+    # Functions and spaces are compared by what they compute.
     about |= {"first draw": digest(draw), "trial step": digest(_trial(plan, state))}
     return open_checkpoint(options.checkpoint, about, draw, draws, joined(state), held)
 
@@ -224,7 +233,7 @@ def _start(space: Any, point: Point, n_chains: int | None) -> Point:
 
 
 def _fitting(space: Any, point: Point) -> Point:
-    """Require the shape of a random point of a space that checks nothing itself, and numbers."""
+    """Require finite entries and the shape of a random point, for spaces without a check."""
     like = parts(space.random_point(0))
     given = parts(point)
     fits = len(like) == len(given) and all(
@@ -243,12 +252,12 @@ def _fitting(space: Any, point: Point) -> Point:
 
 
 def with_chains(point: Point, axes: int, n_chains: int | None) -> Point:
-    """Give a point with some batch axes exactly one, that of chains.
+    """Give a point exactly one batch axis, that of chains.
 
     Raises
     ------
     ValueError
-        If it has more, or if chains are given twice.
+        If it has more batch axes, or has chains although ``n_chains`` is given.
     """
     if axes == 0:
         single = with_chain(point)
@@ -277,7 +286,7 @@ def _default(walk: Walk) -> Observe:
 
 
 def _run_all(tasks: list[Group], options: RunOptions) -> list[Result]:
-    """Run all blocks, here or in a pool; the first failure ends the run."""
+    """Run all groups, here or in a pool; the first failure ends the run."""
     total = sum(task.chains for task in tasks) * options.n_steps
     results: list[Result] = []
     with tqdm(
@@ -322,7 +331,7 @@ def _dead(task: Group, error: BaseException) -> LangevinError:
     message = (
         f"the pool died, {type(error).__name__}: chains {task.first} to {last} had not come back"
     )
-    # What a checkpoint has of these chains is the last that is known of them.
+    # A checkpoint may know a later state of these chains than their first.
     known = task.sink.last(task.start)
     point = task.plan.walk.point(known.state)
     first = rebuild(point, [x[0, ...] for x in parts(point)])
@@ -341,7 +350,7 @@ def _kept(task: Group) -> str:
 def _trajectory(
     plan: Plan, state: WalkState, draws: list[list[Array]], times: np.ndarray
 ) -> Trajectory:
-    """Put the draws of blocks together, in the tuples of the first point."""
+    """Join the draws of all groups, in the structure of the first point."""
     columns = [
         column[0] if len(column) == 1 else namespace(*column).concat(list(column), axis=0)
         for column in zip(*draws, strict=True)

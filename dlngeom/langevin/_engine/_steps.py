@@ -1,4 +1,4 @@
-"""One step of many chains: shorter parts where a state asks for them, and a name for failures."""
+"""One step of many chains: substeps near a singularity, and errors that name the chain."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from dlngeom.submersion._offers import HasCompiledSteps, Walk, WalkState
 
 __all__ = ["DivergenceError", "Plan", "advance"]
 
-# Noise of one step out of a frame, as a share of the smallest singular value.
+# Largest noise of one substep, as a fraction of what turns the frames by a small angle.
 _SHARE = 0.25
 
-# Smallest part of a step that a state near a singularity may ask for; shorter ones would cost
-# more than they gain, since the correction of the retraction is damped.
+# Shortest substep near a singularity, as a fraction of a step; shorter ones would cost more than
+# they gain, since the correction of the retraction is damped.
 _FINEST = 0.25
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What all blocks of a run have in common; picklable if its functions are.
+    """What all groups of chains in a run share; picklable if its functions are.
 
     Attributes
     ----------
     walk : Walk
     duration : float
-        Time of all steps together.
+        Total time of all steps.
     n_steps, save_every : int
     vertical, horizontal : float
-        Variance of the two kinds of noise per coordinate and time.
+        Variance of the noise along and across the fibres, per coordinate and unit of time.
     energy_gradient : callable or None
     observe : dict
         Name to function of the batched point.
@@ -70,7 +70,7 @@ class DivergenceError(RuntimeError):
     Attributes
     ----------
     chain, step : int
-        Chain within its block, and the step that failed.
+        Chain within its group, and the step that failed.
     reason : str
     point : Point
         Last finite state of the chain.
@@ -82,10 +82,10 @@ class DivergenceError(RuntimeError):
 
 
 def advance(plan: Plan, state: WalkState, streams: Streams, step: int) -> WalkState:
-    """Take one step with all chains, in parts with those whose state asks for shorter ones."""
+    """Take one step with all chains; those near a singularity take it in substeps."""
     whole = plan.duration / plan.n_steps
     reach = plan.walk.reach(state)
-    # One number leaves the device of the state, all of them only where a chain needs it.
+    # A single number leaves the device of the state, unless some chain needs substeps.
     if reach is None or _limit(plan, float(namespace(reach).min(reach))) >= whole:
         return _part(plan, state, streams, step, whole)
     remaining = np.full(len(reach), whole)
@@ -103,7 +103,7 @@ def advance(plan: Plan, state: WalkState, streams: Streams, step: int) -> WalkSt
 
 
 def _padded(chains: np.ndarray, like: Array) -> np.ndarray:
-    """Repeat the last chain up to one of few numbers, where each new shape is compiled."""
+    """Pad a list of chains to one of few lengths for jax, which compiles each new shape."""
     if not array_api_compat.is_jax_array(like):
         return chains
     size = min(2 ** max(6, (len(chains) - 1).bit_length()), like.shape[0])
@@ -123,7 +123,7 @@ def _part(
     time: Any,
     chains: np.ndarray | None = None,
 ) -> WalkState:
-    """Move all chains of a state by a time, one for all or one each."""
+    """Move all chains of a state by a time, the same for all or one for each."""
     like = _real(state)
     covector = _slope(plan, state, step, chains)
     noise = plan.walk.noise(state, _drawer(streams, chains, like))
@@ -144,7 +144,7 @@ def _part(
 
 
 def _stepper(walk: Walk, like: Array, same: bool) -> Callable[..., WalkState]:
-    """Step of a walk, compiled where the library can; eager if the walk does not say it may be."""
+    """Step of a walk, compiled for jax arrays if the walk says that it can be."""
     if not (
         array_api_compat.is_jax_array(like) and isinstance(walk, HasCompiledSteps) and walk.compiles
     ):
@@ -160,7 +160,7 @@ def _compiled(walk: Any, same: bool) -> Callable[..., WalkState]:
     def step(
         state: WalkState, noise: Any, covector: Any, time: Any, vertical: Any, horizontal: Any
     ) -> WalkState:
-        # Walks take a short cut where both are one object, which tracers are not.
+        # Walks take a short cut if both are the same object, which two tracers are not.
         return walk.step(state, noise, covector, time, vertical, vertical if same else horizontal)
 
     compiled: Callable[..., WalkState] = jax.jit(step)
@@ -168,7 +168,7 @@ def _compiled(walk: Any, same: bool) -> Callable[..., WalkState]:
 
 
 def _culprit(plan: Plan, given: tuple[Any, ...]) -> int:
-    """Find the chain that fails by itself, since LAPACK gives up on a whole batch."""
+    """Find the chain that fails when stepped alone, since LAPACK gives up on a whole batch."""
     count = parts(given[0])[0].shape[0]
     for i in range(count):
         alone = [_alone(value, i, count) for value in given]
@@ -181,7 +181,7 @@ def _culprit(plan: Plan, given: tuple[Any, ...]) -> int:
 
 
 def _alone(value: Any, i: int, count: int) -> Any:
-    """One chain of arrays; what has no chain axis stays."""
+    """Select one chain of arrays; those without a chain axis stay."""
 
     def pick(x: Any) -> Any:
         batched = getattr(x, "ndim", 0) and x.shape[0] == count
@@ -210,7 +210,7 @@ def _first_bad(value: Any) -> int | None:
 
 
 def _finite_on_its_device(arrays: tuple[Array, ...]) -> bool:
-    """Whether all entries are finite, by one number where they live on another device."""
+    """Whether one number from their device says that all entries are finite; False for numpy."""
     if not arrays or type(arrays[0]) is np.ndarray:
         return False
     xp = namespace(*arrays)
@@ -258,7 +258,7 @@ def _put(state: WalkState, chains: np.ndarray, moved: WalkState) -> WalkState:
     """State in which some chains have moved."""
     count = len(parts(state)[0])
     if array_api_compat.is_jax_array(parts(state)[0]):
-        # Padding repeats one chain, with one result.
+        # Padding repeats one chain, and so its result.
         pairs = zip(parts(state), parts(moved), strict=True)
         return rebuild(state, [x.at[chains].set(y) for x, y in pairs])
     if len(chains) == count:

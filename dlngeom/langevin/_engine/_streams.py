@@ -1,4 +1,4 @@
-"""Random streams of blocks of chains, drawn where the arrays of the chains live.
+"""Random streams of blocks of chains, drawn on the device of their arrays.
 
 Each block of 64 chains has a stream of its own, seeded by its numpy generator: numpy arrays get
 numbers of that generator, those of torch and jax numbers of their own library on their device.
@@ -117,7 +117,7 @@ class _TorchNormals:
                 used = 0
             count = min(size, _CHUNK - used)
             window = self._buffer[:, used : used + count]
-            # A copy, since the numbers that come next take its place.
+            # A copy, since the next numbers overwrite the buffer.
             taken.append(window.clone() if whole else window[self._index(blocks)])
             self._used[blocks], size = used + count, size - count
         return taken[0] if len(taken) == 1 else self._torch.cat(taken, 1)
@@ -127,7 +127,7 @@ class _TorchNormals:
 
 
 class _JaxNormals:
-    """A key for each block, with which its draws are counted."""
+    """A key for each block, which is combined with the number of the draw."""
 
     def __init__(self, generators: list[np.random.Generator], like: Array) -> None:
         words = [x.integers(2**32, size=2, dtype=np.uint32) for x in generators]
@@ -142,7 +142,7 @@ class _JaxNormals:
 
         words, count = jax.device_put((self._words, self._draws), device)
         rows = draw(words, count).reshape(-1, *shape[1:])
-        # A new array, since jax may still read the old one where it lies.
+        # A new array, since jax may still read the old one in place.
         self._draws = self._draws.copy()
         self._draws[blocks] += 1
         return rows[: shape[0]] if chains is None else rows[jax.device_put(chains, device)]
