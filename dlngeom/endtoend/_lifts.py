@@ -64,23 +64,33 @@ def _moved(point: SVD, Z: Tangent, depth: float, factors: Array) -> SVD:
     new_v = polar_move(v, motion.first, Z.Vp, columns)
     if depth == math.inf:
         return _exponential_core(point.s, motion.h, new_u, new_v)
-    return _power_core(spectral._root(point.s, depth), motion.h, int(depth), new_u, new_v)
+    return _power_core(point.s, motion.h, int(depth), new_u, new_v)
 
 
-def _power_core(lam: Array, h: Array, depth: int, u: Array, v: Array) -> SVD:
+def _power_core(s: Array, h: Array, depth: int, u: Array, v: Array) -> SVD:
     """SVD of ``u (Lam + h)^N v^T``; the symmetric core may be indefinite."""
-    xp = namespace(lam)
+    xp, lam = namespace(s), spectral._root(s, depth)
     values, left, right = signed_svd(lam[..., :, None] * identity(lam.shape[-1], lam) + h)
     # H = P S Q^T is symmetric, so H^N is P S^N P^T or P S^N Q^T by the parity of N.
     turn_u = left if depth % 2 == 0 else right
     new_v = v @ left
-    # Even a huge step of a derivative-free optimizer must end at a finite point.
-    bounded = xp.minimum(values, xp.ones_like(values) * math.exp(_largest_logarithm(lam) / depth))
+    bounded = xp.minimum(values, xp.exp(_log_limits(s)[1] / depth))
     return SVD(u @ turn_u, bounded**depth, new_v.mT)
 
 
-def _largest_logarithm(x: Array) -> float:
-    return math.log(float(namespace(x).finfo(x.dtype).max)) / 4
+def _log_limits(s: Array) -> tuple[Array, Array]:
+    """Least and largest logarithm of the singular values after a step from ``s``.
+
+    Even huge steps of a derivative-free optimizer must end at points whose squares are finite.
+    A start beyond these bounds may go on by a factor of ``e^2``.
+    """
+    xp = namespace(s)
+    most = math.log(float(xp.finfo(s.dtype).max))
+    least = math.log(float(xp.finfo(s.dtype).smallest_normal))
+    smallest, largest = xp.log(s[..., -1:]), xp.log(s[..., :1])
+    one = xp.ones_like(largest)
+    high = xp.minimum(xp.maximum(most / 4 * one, largest + 2), (most - 1) * one)
+    return xp.minimum(least / 4 * one, smallest - 2), high
 
 
 def _exponential_core(s: Array, h: Array, u: Array, v: Array) -> SVD:
@@ -89,8 +99,8 @@ def _exponential_core(s: Array, h: Array, u: Array, v: Array) -> SVD:
     linalg: Any = xp.linalg
     values, vectors = linalg.eigh(xp.log(s)[..., :, None] * identity(s.shape[-1], s) + h)
     vectors = xp.flip(vectors, axis=-1)
-    limit = _largest_logarithm(s) * xp.ones_like(values)
-    bounded = xp.maximum(xp.minimum(xp.flip(values, axis=-1), limit), -limit)
+    low, high = _log_limits(s)
+    bounded = xp.maximum(xp.minimum(xp.flip(values, axis=-1), high), low)
     return SVD(u @ vectors, xp.exp(bounded), (v @ vectors).mT)
 
 
@@ -103,9 +113,10 @@ def second_order_retraction(point: SVD, Z: Tangent, depth: float) -> SVD:
     xp = namespace(point.s)
     factors = _lift_factors(point.s, depth)
     correction = _acceleration(point, Z, depth, factors)
-    at = metric(point.s, depth)
-    length = inner_product(Z, Z, at)
-    excess = inner_product(correction, correction, at) / xp.where(length == 0, 1 + length, length)
+    at, unit = metric(point.s, depth), point.s[..., :1, None]
+    direction, bend = (Tangent(*(x / unit for x in V)) for V in (Z, correction))
+    length = inner_product(direction, direction, at)
+    excess = inner_product(bend, bend, at) / xp.where(length == 0, 1 + length, length)
     share = (-0.5 / (1 + excess / 4))[..., None, None]
     return _moved(point, combine_tangents(1.0, Z, share, correction), depth, factors)
 

@@ -299,7 +299,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
             u, s, vt = _kernels.truncated_svd(x, Z)
         else:
             u, s, vt = _lifts.second_order_retraction(x, Z, self._depth)
-        return _keep_rank(u, s, vt)
+        return _keep_rank(u, s, vt, x.s[-1])
 
     def transport(
         self, point_a: Sequence[Array], point_b: Sequence[Array], tangent_vector_a: Any
@@ -326,7 +326,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
     def pair_mean(self, point_a: Sequence[Array], point_b: Sequence[Array]) -> Point:
         """Best approximation of rank ``r`` of ``a`` plus half of :meth:`log`."""
         half = Tangent(*(self.log(point_a, point_b) / 2))
-        return _keep_rank(*_kernels.truncated_svd(SVD(*point_a), half))
+        return _keep_rank(*_kernels.truncated_svd(SVD(*point_a), half), point_a[1][-1])
 
     def random_point(self) -> Point:
         """Uniform singular vectors, singular values uniform in (0, 1) and sorted."""
@@ -375,11 +375,14 @@ def _require_finite(name: str, Z: Tangent) -> None:
         raise ValueError(f"the Euclidean {name} has entries that are not finite")
 
 
-def _keep_rank(u: Array, s: Array, vt: Array) -> Point:
-    """Point whose singular values stay far enough from zero to divide by their squares."""
+def _keep_rank(u: Array, s: Array, vt: Array, smallest: float) -> Point:
+    """Point whose singular values stay far enough from zero to divide by their squares.
+
+    A start whose ``smallest`` is nearer to zero may stay there.
+    """
     # Rank r is open and dense: a singular value of zero is an accident of rounding.
-    floor = max(np.finfo(s.dtype).eps ** 2 * s[0], np.finfo(s.dtype).tiny ** 0.5)
-    return Point(u, np.maximum(s, floor), vt)
+    least = min(np.finfo(s.dtype).tiny ** 0.5, smallest)
+    return Point(u, np.maximum(s, max(np.finfo(s.dtype).eps ** 2 * s[0], least)), vt)
 
 
 def _size(name: str, value: int) -> int:
