@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from dlngeom._lib.arrays import to_numpy
-from dlngeom._lib.vectors import stack
+from dlngeom._lib.vectors import read_only, stack
 
 __all__ = ["Observe", "Trajectory", "observe_along"]
 
@@ -148,7 +148,7 @@ def observe_along(points: Sequence[Any], functions: Observe, chains: int) -> dic
     """
     observed = {}
     for name, function in functions.items():
-        values = [_checked(name, function(point), chains, point) for point in points]
+        values = [_checked(name, function(read_only(point)), chains, point) for point in points]
         observed[name] = stack(values)
     return observed
 

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from dlngeom._lib.arrays import Array, namespace
 
 __all__ = [
@@ -15,10 +17,12 @@ __all__ = [
     "combine",
     "concatenate",
     "coordinates",
+    "copied",
     "first_array",
     "from_coordinates",
     "norm",
     "parts",
+    "read_only",
     "rebuild",
     "scale",
     "stack",
@@ -141,3 +145,21 @@ def without_chain(value: Any) -> Any:
 def first_array(point: Any) -> Array:
     """First array of a point, which shows its library and batch shape."""
     return parts(point)[0]
+
+
+def copied(value: Vector) -> Vector:
+    """Copy of all arrays, for functions of callers that may change their argument in place."""
+    return rebuild(value, [namespace(x).asarray(x, copy=True) for x in parts(value)])
+
+
+def read_only(value: Vector) -> Vector:
+    """All arrays, which functions of callers cannot change: views, or copies where none are."""
+    return rebuild(value, [_read_only(x) for x in parts(value)])
+
+
+def _read_only(x: Array) -> Array:
+    if not isinstance(x, np.ndarray):
+        return namespace(x).asarray(x, copy=True) if hasattr(x, "shape") else x
+    view = x.view()
+    view.flags.writeable = False
+    return view

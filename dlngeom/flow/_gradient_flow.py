@@ -12,7 +12,7 @@ from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array
 from dlngeom._lib.ode.integrate import SolverOptions, checked_times
 from dlngeom._lib.trajectory import Observe, Trajectory
-from dlngeom._lib.vectors import batch_axes, combine, parts, rebuild, without_chain
+from dlngeom._lib.vectors import batch_axes, combine, copied, parts, rebuild, without_chain
 from dlngeom.flow._runs import FlowError, follow
 from dlngeom.network._flow import layers_flow
 from dlngeom.points import SVD, Frames
@@ -225,7 +225,7 @@ def _ambient_flow(
 
     def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
         at = rebuild(point, state)
-        lifted = space.codifferential(at, energy_gradient(space.project(at)))
+        lifted = space.codifferential(at, energy_gradient(copied(space.project(at))))
         return tuple(-x for x in parts(lifted))
 
     def clean(state: tuple[Array, ...]) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from dlngeom._lib.arrays import Array, constant, to_numpy
 from dlngeom._lib.ode.integrate import Solution, SolverOptions, integrate
 from dlngeom._lib.trajectory import Observe, Trajectory, observe_along
-from dlngeom._lib.vectors import first_array, stack, with_chain
+from dlngeom._lib.vectors import copied, first_array, stack, with_chain
 from dlngeom.submersion._equations import Equation
 
 __all__ = ["FlowError", "follow"]
@@ -133,7 +133,7 @@ def _recorded(energy: Callable[[Any], Any], seen: Callable[[Any], Any]) -> Calla
 
     def values(point: Any) -> Any:
         at = seen(point)
-        value = energy(at)
+        value = energy(copied(at))
         if isinstance(value, (int, float)):
             value = constant(value, first_array(at))
         if getattr(value, "ndim", 2) > 1:

@@ -19,7 +19,7 @@ from scipy.special import log_ndtr
 from dlngeom import network
 from dlngeom._lib.arrays import Array, eps, namespace
 from dlngeom._lib.trajectory import Observe
-from dlngeom._lib.vectors import combine
+from dlngeom._lib.vectors import combine, copied
 from dlngeom.balanced._geometry import tangent_part
 from dlngeom.balanced._in_frames import assemble, resolve
 from dlngeom.langevin._unbalanced import balance_normals
@@ -151,7 +151,7 @@ class AdjustedWalk:
     def _energy(self, layers: Layers) -> Array:
         if self.energy is None:
             return layers[0][..., 0, 0] * 0
-        value = self.energy(_layers.product(layers))
+        value = self.energy(copied(_layers.product(layers)))
         if tuple(getattr(value, "shape", ())) != (layers[0].shape[0],):
             raise ValueError(
                 f"energy returned {getattr(value, 'shape', type(value).__name__)}: it must be one "
@@ -163,7 +163,7 @@ class AdjustedWalk:
         """Gradient at a proposal; one that is not finite leads to a rejection."""
         if self.energy_gradient is None:
             return _lifted(layers, None, time)
-        m, n, W = layers[-1].shape[-2], layers[0].shape[-1], _layers.product(layers)
+        m, n, W = layers[-1].shape[-2], layers[0].shape[-1], copied(_layers.product(layers))
         value = _covectors.to_dense(checked_covector(self.energy_gradient(W), m, n, layers[0]))
         return _lifted(layers, value, time)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from dlngeom._lib.arrays import Array, to_numpy
 from dlngeom._lib.trajectory import Observe
+from dlngeom._lib.vectors import copied
 from dlngeom.network._layers import lift, product
 from dlngeom.network._observables import effective_rank, end_to_end, invariants, singular_values
 from dlngeom.points._covectors import EnergyGradient, checked_gradient, to_dense
@@ -58,7 +59,7 @@ def flat_flow(W: Array, gradient: EnergyGradient) -> Equation:
 
     def rates(state: Layers) -> Layers:
         (X,) = state
-        covector = checked_gradient(gradient(X), m, n, X, tuple(X.shape[:-2]))
+        covector = checked_gradient(gradient(copied(X)), m, n, X, tuple(X.shape[:-2]))
         return (X * 0 - to_dense(covector),)
 
     return Equation((W,), rates, lambda state: state[0], W.ndim == 2)

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from dlngeom._lib.arrays import Array, constant, namespace, to_numpy
+from dlngeom._lib.vectors import read_only
 
 __all__ = ["Event", "HaltError", "Monitor", "SolverState", "System"]
 
@@ -101,7 +102,7 @@ class Event:
 
     def __call__(self, t: float, y: Any) -> float:
         """Value of the event at a state."""
-        value: Any = self._event(t, self._of(y))
+        value: Any = self._event(t, read_only(self._of(y)))
         if math.prod(getattr(value, "shape", ())) != 1:
             raise ValueError(f"an event returned shape {tuple(value.shape)}: it must be one number")
         return float(to_numpy(value).reshape(()) if hasattr(value, "shape") else value)

@@ -11,7 +11,7 @@ import array_api_compat
 import numpy as np
 
 from dlngeom._lib.arrays import Array, namespace
-from dlngeom._lib.vectors import parts, rebuild, stack
+from dlngeom._lib.vectors import parts, read_only, rebuild, stack
 from dlngeom.langevin._engine._steps import DivergenceError, Plan, advance
 from dlngeom.langevin._engine._streams import BLOCK, Streams
 from dlngeom.submersion._offers import HasExtras, Walk, WalkState
@@ -211,7 +211,8 @@ def record(plan: Plan, state: WalkState) -> list[Array]:
 
 def observed(plan: Plan, point: Any) -> tuple[Any, ...]:
     """Values of all functions to observe, in their order."""
-    return tuple(_tuples(function(point)) for function in plan.observe.values())
+    shown = read_only(point)
+    return tuple(_tuples(function(shown)) for function in plan.observe.values())
 
 
 def extras(walk: Walk, state: WalkState) -> dict[str, Array]:

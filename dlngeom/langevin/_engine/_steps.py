@@ -13,7 +13,7 @@ import numpy as np
 
 from dlngeom._lib.arrays import Array, constant, namespace, to_numpy
 from dlngeom._lib.trajectory import Observe
-from dlngeom._lib.vectors import parts, rebuild
+from dlngeom._lib.vectors import copied, parts, rebuild
 from dlngeom.langevin._engine._streams import Streams
 from dlngeom.submersion._offers import HasCompiledSteps, Walk, WalkState
 
@@ -241,7 +241,7 @@ def _slope(plan: Plan, state: WalkState, step: int, chains: np.ndarray | None) -
     """Covector of the energy, finite for every chain."""
     if plan.energy_gradient is None:
         return None
-    value = plan.walk.covector(state, plan.energy_gradient(plan.walk.below(state)))
+    value = plan.walk.covector(state, plan.energy_gradient(copied(plan.walk.below(state))))
     count = parts(state)[0].shape[0]
     dense = [x for x in parts(value) if getattr(x, "ndim", 0) and x.shape[0] == count]
     bad = _first_bad(tuple(dense))
