@@ -7,12 +7,11 @@ has the generator ``1/beta`` times the Laplace-Beltrami operator.
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed
 from dlngeom._lib.trajectory import Observe, Trajectory
 from dlngeom._lib.vectors import Point, Vector
@@ -127,11 +126,12 @@ def brownian_motion(
     (5, 11, 2, 2)
     """
     place = geometry_on(space, upstairs)
-    vertical = 2 / _positive("beta", beta)
+    beta = checks.inverse_temperature(beta)
+    vertical = 2 / beta
     options = RunOptions(
         duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
     )
-    call = {"function": "brownian_motion", "beta": float(beta), "upstairs": bool(upstairs)}
+    call = {"function": "brownian_motion", "beta": beta, "upstairs": bool(upstairs)}
     return sample(place, point, options, vertical, vertical, call)
 
 
@@ -217,7 +217,9 @@ def riemannian_langevin(
     (1, 11, 2, 2)
     """
     place = geometry_on(space, isinstance(space, RiemannianSubmersion))
-    beta, kappa = _positive("beta", beta), _positive("kappa", kappa, zero=True)
+    # A step without noise has no density by which it could be accepted.
+    beta = checks.inverse_temperature(beta, infinite=not adjust)
+    kappa = checks.noise_ratio(kappa, zero=True)
     options = RunOptions(
         duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
     )
@@ -288,7 +290,7 @@ def network_langevin(
     Section 13.4 of Menon, *The geometry of the deep linear network*; the matrix version of
     (11.10).  Each step factorises dense matrices of the size of all layers together.
     """
-    beta, kappa = _positive("beta", beta), _positive("kappa", kappa, zero=True)
+    beta, kappa = checks.inverse_temperature(beta), checks.noise_ratio(kappa, zero=True)
     if isinstance(factors, (Frames, SVD)):
         raise ValueError(f"factors is of type {type(factors).__name__}: it must be layers")
     start = with_chains(check_factors(factors), factors[0].ndim - 2, n_chains)
@@ -379,13 +381,3 @@ def _adjusted(
     if energy is None and energy_gradient is not None:
         raise ValueError("adjust=True: it compares energies, give energy as well as its gradient")
     return AdjustedWalk(space.rank, energy, energy_gradient)
-
-
-def _positive(name: str, value: float, *, zero: bool = False) -> float:
-    if not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}={value!r}: it must be a number")
-    bound = ">= 0" if zero else "positive"
-    fits = value >= 0 if zero else value > 0
-    if not fits or not math.isfinite(value):
-        raise ValueError(f"{name}={value!r}: it must be {bound} and finite")
-    return float(value)

@@ -22,28 +22,28 @@ class Sphere(RiemannianSubmersion):
 
     Parameters
     ----------
-    size : int
-        ``d``.
+    dimension : int
+        ``d >= 1``, of the vectors.
 
     Raises
     ------
     ValueError
-        If ``size`` is no integer >= 1.
+        If ``dimension`` is no integer >= 1.
 
     Notes
     -----
     (11.10) of Menon, *The geometry of the deep linear network*.
     """
 
-    size: int
+    dimension: int
 
     def __post_init__(self) -> None:
-        checks.widths((self.size, self.size))
+        checks.integer("dimension", self.dimension, 1)
 
     @property
     def dim(self) -> int:
         """Dimension ``d``."""
-        return self.size
+        return self.dimension
 
     @property
     def dim_base(self) -> int:
@@ -53,11 +53,11 @@ class Sphere(RiemannianSubmersion):
     @property
     def dim_orbit(self) -> int:
         """Dimension ``d - 1`` of the spheres."""
-        return self.size - 1
+        return self.dimension - 1
 
     def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Array:
         """Gaussian vectors."""
-        return as_generator(rng).standard_normal((*batch, self.size))
+        return as_generator(rng).standard_normal((*batch, self.dimension))
 
     def project(self, point: Array) -> Array:
         """Length."""
@@ -86,7 +86,8 @@ class Sphere(RiemannianSubmersion):
 
     def log_orbit_volume(self, point: Array) -> Array:
         """Entropy of a length."""
-        return (self.size - 1) * namespace(point).log(point) + log_sphere_volume(self.size)
+        d = self.dimension
+        return (d - 1) * namespace(point).log(point) + log_sphere_volume(d)
 
     def orbit_point(self, point: Array, rng: Seed) -> Array:
         """Uniform random vector of a given length."""

@@ -200,9 +200,8 @@ def limit_law(
     (14.11) and section 14.3; strictly convex at every depth and ``kappa``, in ``mu``.
     """
     depth = checks.depth(depth)
-    checks.positive("kappa", kappa)
-    if not nodes >= 10:
-        raise ValueError(f"nodes={nodes!r}: it must be at least 10")
+    kappa = checks.noise_ratio(kappa)
+    nodes = checks.integer("nodes", nodes, 10)
     v = np.arange(2 * nodes + 1) / (2 * nodes)
     # Density finite in v at a soft edge above, where 1 - F is a power 3/2, and quadratic below.
     levels = v * v * (6 - 8 * v + 3 * v * v)
@@ -235,7 +234,7 @@ def hard_edge_exponent(depth: float, kappa: float = 1.0) -> float:
         If ``kappa < 1/2`` and ``N >= 2``, where there is a gap at zero.
     """
     depth = checks.depth(depth)
-    checks.positive("kappa", kappa)
+    kappa = checks.noise_ratio(kappa)
     a, b = exponents(depth, kappa)
     if a < 0:
         raise ValueError(f"kappa={kappa}: the law has a gap at zero where kappa < 1/2")
