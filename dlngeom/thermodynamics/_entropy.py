@@ -1,0 +1,146 @@
+r"""Entropy of the gauge orbits of a deep linear network.
+
+References are to Menon, *The geometry of the deep linear network*.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from dlngeom import spectral
+from dlngeom._lib import checks
+from dlngeom._lib.arrays import Array, namespace
+from dlngeom._lib.stiefel import log_stiefel_volume
+from dlngeom.endtoend._kernels import pair
+from dlngeom.points import SVD
+from dlngeom.points._checks import require_positive
+from dlngeom.thermodynamics._layers import LayerWidths, layer_widths, point_of
+
+__all__ = ["entropy", "entropy_of_singular_values", "symmetric_entropy"]
+
+
+def entropy(
+    W: Array | SVD,
+    widths: Sequence[int],
+    *,
+    depth: float | None = None,
+    check_finite: bool = True,
+) -> Array:
+    r"""Boltzmann entropy of an end-to-end matrix: log volume of the networks that lie over it.
+
+    .. math:: S(W) = \log \mathrm{vol}\, \phi^{-1}(W)
+
+    Parameters
+    ----------
+    W : array (..., m, n) or SVD
+        Point; a dense one has rank ``min(m, n)``.
+    widths : sequence of N+1 int
+        ``(d_0, ..., d_N)``.
+    depth : inf, optional
+        For ``inf``, ``widths`` are those of the two ends, ``(d, d)``, and the entropy is the
+        limit up to a constant.
+    check_finite : bool
+        Whether to check the values of the input.
+
+    Returns
+    -------
+    array (...)
+        Volumes are those of orbits of balanced networks in the Frobenius metric.
+
+    Raises
+    ------
+    ValueError
+        If ``W`` has a singular value of zero, or shapes, rank or depth do not fit.
+
+    See Also
+    --------
+    entropy_of_singular_values : The same from singular values, with the formula.
+
+    Notes
+    -----
+    Equation (6.2), at every rank and for all widths; smooth at repeated singular values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import thermodynamics
+    >>> float(thermodynamics.entropy(np.diag([2.0, 2.0]), (2, 2, 2)).round(6))
+    3.570745
+    """
+    layers = layer_widths(widths, depth)
+    return symmetric_entropy(point_of(W, layers, check_finite).s, layers)
+
+
+def entropy_of_singular_values(
+    s: Array,
+    widths: Sequence[int],
+    rank: int | None = None,
+    *,
+    depth: float | None = None,
+    check_finite: bool = True,
+) -> Array:
+    r"""Boltzmann entropy of end-to-end matrices with given singular values.
+
+    .. math:: S = \tfrac12 \sum_{k<l} \log
+              \frac{\sigma_k^2 - \sigma_l^2}{\lambda_k^2 - \lambda_l^2}
+              + \sum_{p=1}^{N-1} \Big[ (d_p - r) \sum_k \log \lambda_k
+              + \log \mathrm{vol}\, St(r, d_p) \Big]
+
+    Parameters
+    ----------
+    s : array (..., r)
+        Singular values of ``W``, > 0 and descending.
+    widths : sequence of N+1 int
+        ``(d_0, ..., d_N)``.
+    rank : int, optional
+        ``r``; the length of ``s`` by default, which it must be.
+    depth, check_finite
+        As for :func:`entropy`.
+
+    Returns
+    -------
+    array (...)
+
+    Raises
+    ------
+    ValueError
+        If ``s`` is not positive and descending, or shapes, rank or depth do not fit.
+
+    See Also
+    --------
+    entropy : The same from a matrix.
+
+    Notes
+    -----
+    Theorem 10, at every rank and for all widths; smooth at repeated singular values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dlngeom import thermodynamics
+    >>> s = np.array([2.0, 2.0])
+    >>> float(thermodynamics.entropy_of_singular_values(s, (2, 2, 2)).round(6))
+    3.570745
+    """
+    layers = layer_widths(widths, depth)
+    checks.floating("s", s)
+    if s.ndim == 0:
+        raise ValueError("s has shape (): it must be (..., r)")
+    checks.shape("s", s, (layers.rank(rank if rank is not None else s.shape[-1]),))
+    if check_finite:
+        checks.finite("s", s)
+        checks.descending("s", s)
+        require_positive("s", s)
+    return symmetric_entropy(s, layers)
+
+
+def symmetric_entropy(s: Array, layers: LayerWidths) -> Array:
+    """Entropy from singular values in any order; nothing is checked."""
+    xp, r = namespace(s), s.shape[-1]
+    pairs = xp.triu(spectral._log_weights(*pair(s), layers.depth), k=1)
+    total = xp.sum(pairs, axis=(-2, -1)) / 2
+    if layers.depth == math.inf:
+        return total
+    constant_part = sum(log_stiefel_volume(r, d) for d in layers.inner)
+    return total + layers.free(r) / layers.depth * xp.sum(xp.log(s), axis=-1) + constant_part
