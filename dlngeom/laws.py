@@ -42,7 +42,7 @@ def radial_law(
     depth : int or inf
         Number of layers; ``inf`` needs ``m = n = r``.
     time, beta : float
-        Time and inverse temperature.
+        Time and inverse temperature, which may be ``inf``: then nothing moves.
     size : int
         Number of samples.
     rng : numpy.random.Generator or seed
@@ -91,7 +91,8 @@ def radial_law_infinite_depth(
     s0 : array (r,)
         Singular values at the start, > 0.
     time, beta : float
-        Time, in units of :class:`dlngeom.InfinitelyDeepNetwork`, and inverse temperature.
+        Time, in units of :class:`dlngeom.InfinitelyDeepNetwork`, and inverse temperature, which
+        may be ``inf``.
     size : int
         Number of samples.
     rng : numpy.random.Generator or seed

@@ -121,6 +121,7 @@ class EndToEndMatrices(_EndToEndShapes):
     """
 
     def __init__(self, m: int, n: int, rank: int, depth: float, equip: bool = True) -> None:
+        m, n = checks.integer("m", m, 1), checks.integer("n", n, 1)
         form = Form(m, n, rank, depth)
         self.embedding_space = Matrices(m, n, equip=False)
         super().__init__(form, (m, n), equip)

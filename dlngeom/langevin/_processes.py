@@ -74,7 +74,7 @@ def brownian_motion(
     n_steps : int
         Steps; a chain near a singularity divides them for itself.
     beta : float
-        Inverse temperature.
+        Inverse temperature, > 0; at ``inf`` nothing moves.
     upstairs : bool
         Whether the networks move, rather than the end-to-end matrices.
     rng : numpy.random.Generator or seed
@@ -173,7 +173,8 @@ def riemannian_langevin(
         that shape.  In a space of one's own it sees batched points of the base.  It is picklable
         if ``pool`` uses processes.
     beta : float
-        Inverse temperature.
+        Inverse temperature, > 0; ``inf`` leaves the gradient flow of the energy, which ``adjust``
+        cannot take.
     kappa : float
         Ratio of the noise of the observable to that of the gauge; for 0 the end-to-end matrix
         follows the gradient flow of the free energy, without noise as ``n_steps`` grows.

@@ -127,7 +127,7 @@ def test_spaces():
     for widths in [(3,), (3, 0), (3, 2.5), 3]:
         with pytest.raises(ValueError, match=r"widths=.*: they must be two or more integers"):
             DeepLinearNetwork(widths)
-    with pytest.raises(ValueError, match="they must be two or more integers of at least 1"):
+    with pytest.raises(ValueError, match="width=0: it must be an integer of at least 1"):
         InfinitelyDeepNetwork(0)
 
 

@@ -86,7 +86,7 @@ def log_density(
     depth : int or inf
         For ``inf`` the density, which has no finite integral, is against ``d sigma``.
     beta, kappa : float
-        Inverse temperature, and ratio of the noise of the observable to that of the gauge.
+        Inverse temperature, finite, and ratio of the noise of the observable to that of the gauge.
     widths : sequence of N+1 int, optional
         ``(d_0, ..., d_N)``, all ``r`` by default.
     potential : Potential
