@@ -5,17 +5,15 @@ References are to Menon, *The geometry of the deep linear network*.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from dlngeom import spectral
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
 from dlngeom._lib.stiefel import log_stiefel_volume
-from dlngeom.endtoend._kernels import pair
 from dlngeom.points import SVD
 from dlngeom.points._checks import require_positive
 from dlngeom.thermodynamics._layers import LayerWidths, layer_widths, point_of
+from dlngeom.thermodynamics._pair_entropy import pair_entropy
 
 __all__ = ["entropy", "entropy_of_singular_values", "symmetric_entropy"]
 
@@ -138,9 +136,10 @@ def entropy_of_singular_values(
 def symmetric_entropy(s: Array, layers: LayerWidths) -> Array:
     """Entropy from singular values in any order; nothing is checked."""
     xp, r = namespace(s), s.shape[-1]
-    pairs = xp.triu(spectral._log_weights(*pair(s), layers.depth), k=1)
-    total = xp.sum(pairs, axis=(-2, -1)) / 2
-    if layers.depth == math.inf:
-        return total
+    log_s = xp.log(s)
+    gaps = log_s[..., :, None] - log_s[..., None, :]
+    total = xp.sum(xp.triu(pair_entropy(gaps, layers.depth), k=1), axis=(-2, -1)) / 2
+    # Each value is in r - 1 pairs; the directions beyond the rank add powers of its root.
+    single = (r - 1) * (1 - 1 / layers.depth) / 2 + layers.free(r) / layers.depth
     constant_part = sum(log_stiefel_volume(r, d) for d in layers.inner)
-    return total + layers.free(r) / layers.depth * xp.sum(xp.log(s), axis=-1) + constant_part
+    return total + single * xp.sum(log_s, axis=-1) + constant_part

@@ -278,14 +278,35 @@ def test_entropy_of_matrices_at_infinite_depth_and_in_every_library(xp, rng):
         ref.close(xp.numpy(entropy(xp.array(W), widths, depth=depth)), value, 1e-13)
 
 
-def test_entropy_is_differentiated_by_torch_at_equal_values(rng):
-    torch = pytest.importorskip("torch")
+@pytest.mark.parametrize("library", ["torch", "jax"])
+@pytest.mark.parametrize("widths", [(3, 4, 3), (3, 3)])
+def test_automatic_derivatives_near_and_at_ties(library, widths, rng):
+    pytest.importorskip(library)
+    options = {"depth": np.inf} if widths == (3, 3) else {}
     q = [np.linalg.qr(x)[0] for x in rng.standard_normal((2, 3, 3))]
-    for s in ([1.5, 0.7, 0.2], [1.5, 1.5, 0.2], [1.0, 1.0, 1.0]):
+    for gap in (0.0, 1.2e-16, 1e-14, 1e-12, 1e-10, 1e-8, 1e-4, 0.4, 1 - 1e-9):
+        s = np.array([1.0, 1.0, 1.0 - gap])
+        W = SVD(np.eye(3), s, np.eye(3))
+        exact = np.diag(dlngeom.thermodynamics.entropy_egrad(W, widths, **options).S)
+        found = automatic(library, lambda x: entropy_of(x, widths, **options), s)
+        np.testing.assert_allclose(found, exact, rtol=1e-13, atol=1e-14)
         W = (q[0] * s) @ q[1]
-        x = torch.tensor(W, requires_grad=True)
-        entropy(x, (3, 4, 3)).backward()
-        ref.close(x.grad.numpy(), dlngeom.thermodynamics.entropy_egrad(W, (3, 4, 3)), 1e-12)
+        exact = dlngeom.thermodynamics.entropy_egrad(W, widths, **options)
+        found = automatic(library, lambda x: entropy(x, widths, **options), W)
+        np.testing.assert_allclose(found, exact, atol=1e-12 * np.max(np.abs(exact)))
+
+
+def automatic(library, function, x):
+    if library == "torch":
+        import torch
+
+        x = torch.tensor(x, requires_grad=True)
+        function(x).backward()
+        return x.grad.numpy()
+    import jax
+
+    with jax.enable_x64(True):
+        return np.asarray(jax.grad(function)(jax.numpy.asarray(x)))
 
 
 def test_bad_input(rng):
