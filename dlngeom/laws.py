@@ -42,7 +42,8 @@ def radial_law(
     depth : int or inf
         Number of layers; ``inf`` needs ``m = n = r``.
     time, beta : float
-        Time and inverse temperature, as for :func:`dlngeom.langevin.brownian_motion`.
+        Time and inverse temperature, as for :func:`dlngeom.langevin.brownian_motion`; at
+        ``beta=inf`` nothing moves.
     size : int
         Number of samples.
     rng : numpy.random.Generator or seed
@@ -80,7 +81,7 @@ def radial_law(
     r = checks.rank(len(s0), m, n)
     start = np.zeros((m + n - r, r))
     np.fill_diagonal(start, np.sort(s0)[::-1] ** (1 / depth))
-    noise = as_generator(rng).standard_normal((_count(size), *start.shape))
+    noise = as_generator(rng).standard_normal((checks.integer("size", size, 1), *start.shape))
     return np.linalg.svd(start + math.sqrt(variance / depth) * noise, compute_uv=False)
 
 
@@ -97,7 +98,8 @@ def radial_law_infinite_depth(
     s0 : array (r,)
         Singular values at the start, > 0.
     time, beta : float
-        Time, in units of :class:`dlngeom.InfinitelyDeepNetwork`, and inverse temperature.
+        Time, in units of :class:`dlngeom.InfinitelyDeepNetwork`, and inverse temperature, which
+        may be ``inf``.
     size : int
         Number of samples.
     rng : numpy.random.Generator or seed
@@ -124,7 +126,7 @@ def radial_law_infinite_depth(
     logarithms of the singular values are Dyson Brownian motion of symmetric matrices.
     """
     s0, variance = _spectrum(s0), _variance(time, beta)
-    noise = as_generator(rng).standard_normal((_count(size), len(s0), len(s0)))
+    noise = as_generator(rng).standard_normal((checks.integer("size", size, 1), len(s0), len(s0)))
     symmetric = (noise + noise.swapaxes(-1, -2)) * math.sqrt(variance / 4)
     values = np.linalg.eigvalsh(np.diag(np.log(s0)) + symmetric)
     return np.asarray(np.exp(values[:, ::-1]))
@@ -179,7 +181,7 @@ def cone_law(
     return _squared_bessel(space.dim_orbit, space.dim_base, r0_squared, time, beta, kappa)
 
 
-def sphere_law(size: int, r0_squared: float, time: float, beta: float, kappa: float) -> Any:
+def sphere_law(dimension: int, r0_squared: float, time: float, beta: float, kappa: float) -> Any:
     r"""Law of the squared length of a vector whose radial noise is scaled by ``kappa``.
 
     .. math:: \frac{|x|^2}{2\kappa t/\beta} \sim \chi'^2\Big(\frac{d - 1 + \kappa}{\kappa},\;
@@ -187,8 +189,8 @@ def sphere_law(size: int, r0_squared: float, time: float, beta: float, kappa: fl
 
     Parameters
     ----------
-    size : int
-        Dimension ``d`` of :class:`dlngeom.quotients.Sphere`.
+    dimension : int
+        ``d``, that of :class:`dlngeom.quotients.Sphere`.
     r0_squared : float
         Squared length at the start.
     time, beta, kappa : float
@@ -214,20 +216,17 @@ def sphere_law(size: int, r0_squared: float, time: float, beta: float, kappa: fl
     -----
     Equations (11.10) and (11.11) of Menon, *The geometry of the deep linear network*.
     """
-    size, _ = checks.widths((size, size))
-    return _squared_bessel(size - 1, 1, r0_squared, time, beta, kappa)
+    dimension = checks.integer("dimension", dimension, 1)
+    return _squared_bessel(dimension - 1, 1, r0_squared, time, beta, kappa)
 
 
 def _squared_bessel(
     vertical: int, horizontal: int, start: float, time: float, beta: float, kappa: float
 ) -> Any:
-    variance, start, kappa = _variance(time, beta), float(start), float(kappa)
+    variance = _variance(time, checks.inverse_temperature(beta, infinite=False))
+    start, kappa = checks.positive("r0_squared", start), checks.noise_ratio(kappa, zero=True)
     if variance == 0:
         raise ValueError(f"time={time!r} and beta={beta!r}: nothing moves, there is no spread")
-    if not start > 0 or not math.isfinite(start):
-        raise ValueError(f"r0_squared={start!r}: it must be positive and finite")
-    if not kappa >= 0 or not math.isfinite(kappa):
-        raise ValueError(f"kappa={kappa!r}: it must be >= 0 and finite")
     if kappa == 0:
         value = start + vertical * variance
         raise ValueError(f"kappa=0: there is no spread, the squared norm is {value!r}")
@@ -278,11 +277,10 @@ def dyson_law(x0: Any, time: float, beta: float, kappa: float, size: int, rng: S
     Edelman, *Matrix models for beta ensembles*, J. Math. Phys. 43 (2002).
     """
     x0 = np.sort(np.asarray(x0, dtype=np.float64))
-    variance, rng, size = _variance(time, beta), as_generator(rng), _count(size)
+    variance, rng, size = _variance(time, beta), as_generator(rng), checks.integer("size", size, 1)
     if x0.ndim != 1 or x0.size == 0 or not np.all(np.isfinite(x0)):
         raise ValueError(f"x0={x0!r}: it must be finite, of shape (d,)")
-    if not kappa > 0 or not math.isfinite(kappa):
-        raise ValueError(f"kappa={kappa!r}: it must be positive and finite")
+    kappa = checks.noise_ratio(kappa)
     if np.ptp(x0) == 0:
         return np.asarray(x0 + math.sqrt(variance) * _tridiagonal(len(x0), kappa, size, rng))
     if kappa not in _GAUSSIAN:
@@ -344,14 +342,4 @@ def _spectrum(s0: Any) -> np.ndarray:
 
 def _variance(time: float, beta: float) -> float:
     """Variance ``2 t / beta`` of each coordinate of Brownian motion."""
-    if not time >= 0 or not math.isfinite(time):
-        raise ValueError(f"time={time!r}: it must be >= 0 and finite")
-    if not beta > 0:
-        raise ValueError(f"beta={beta!r}: it must be positive")
-    return float(2 * time / beta)
-
-
-def _count(size: Any) -> int:
-    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-        raise ValueError(f"size={size!r}: it must be an integer >= 1")
-    return int(size)
+    return 2 * checks.nonnegative("time", time) / checks.inverse_temperature(beta)

@@ -25,8 +25,8 @@ def cone(space=NETWORK, r0_squared=2.0, time=0.3, beta=2.0, kappa=0.5):
     return laws.cone_law(space, r0_squared, time, beta, kappa)
 
 
-def sphere(size=4, r0_squared=2.0, time=0.3, beta=2.0, kappa=0.5):
-    return laws.sphere_law(size, r0_squared, time, beta, kappa)
+def sphere(dimension=4, r0_squared=2.0, time=0.3, beta=2.0, kappa=0.5):
+    return laws.sphere_law(dimension, r0_squared, time, beta, kappa)
 
 
 def dyson(x0=(-1.0, 0.2, 1.0), time=0.3, beta=2.0, kappa=1.0, size=3, rng=0):
@@ -42,9 +42,9 @@ BAD_TIMES = [
     ({"beta": np.nan}, "beta=nan: it must be positive"),
 ]
 BAD_SIZES = [
-    ({"size": 0}, "size=0: it must be an integer >= 1"),
-    ({"size": 2.5}, "size=2.5: it must be an integer >= 1"),
-    ({"size": True}, "size=True: it must be an integer >= 1"),
+    ({"size": 0}, "size=0: it must be an integer of at least 1"),
+    ({"size": 2.5}, "size=2.5: it must be an integer of at least 1"),
+    ({"size": True}, "size=True: it must be an integer of at least 1"),
 ]
 BAD_SPECTRA = [
     ({"s0": (1.0, 0.0)}, "s0=(1.0, 0.0): it must be positive and finite"),

@@ -6,6 +6,7 @@ import math
 import numbers
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 from dlngeom._lib.arrays import Array, identity, namespace
 
@@ -13,9 +14,15 @@ __all__ = [
     "batches_agree",
     "chain_axis",
     "depth",
+    "descending",
     "finite",
     "floating",
+    "fraction",
+    "integer",
+    "inverse_temperature",
     "matrix",
+    "noise_ratio",
+    "nonnegative",
     "orthonormal",
     "positive",
     "rank",
@@ -26,49 +33,107 @@ __all__ = [
 ]
 
 
+def integer(name: str, value: Any, least: int, greatest: int | None = None) -> int:
+    """Return an integer of at least ``least`` and at most ``greatest``, no bool and no array."""
+    number = _index(value)
+    if number is None or number < least or (greatest is not None and number > greatest):
+        span = f"of at least {least}" if greatest is None else f"from {least} to {greatest}"
+        raise ValueError(f"{name}={value!r}: it must be an integer {span}")
+    return number
+
+
+def _index(value: Any) -> int | None:
+    """Value of what is an integer by its type, None for anything else."""
+    # Arrays of one entry have an index too, and numpy's numbers have a shape.
+    array = hasattr(value, "shape") and not isinstance(value, numbers.Integral)
+    if isinstance(value, bool) or array:
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
 def depth(value: float, *, infinite: bool = True) -> float:
     """Return a valid depth: an integer >= 1, or ``inf`` where allowed."""
     if isinstance(value, numbers.Real) and value == math.inf:
         if infinite:
             return math.inf
         raise ValueError("depth=inf: this needs a finite depth, inf exists downstairs only")
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        number = 0
-    if number < 1:
-        kinds = "an integer >= 1 or inf" if infinite else "an integer >= 1"
-        raise ValueError(f"depth={value!r}: it must be {kinds}")
+    number = _index(value)
+    if number is None or number < 1:
+        rule = "an integer of at least 1" + ", or inf" * infinite
+        raise ValueError(f"depth={value!r}: it must be {rule}")
     return number
 
 
 def rank(value: int | None, *sizes: int) -> int:
     """Return a valid rank, at most the smallest of ``sizes``, which is the default."""
     largest = min(sizes)
-    if value is None:
-        return largest
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if not 1 <= number <= largest:
-        raise ValueError(f"rank={value!r}: it must be an integer from 1 to {largest}")
-    return number
+    return largest if value is None else integer("rank", value, 1, largest)
 
 
 def widths(values: Sequence[int]) -> tuple[int, ...]:
     """Return the layer widths ``(d_0, ..., d_N)`` as integers >= 1."""
     try:
-        numbers_ = tuple(operator.index(value) for value in values)
+        found = [_index(value) for value in values]
     except TypeError:
-        numbers_ = ()
-    if len(numbers_) < 2 or min(numbers_) < 1:
-        raise ValueError(f"widths={values!r}: they must be two or more integers >= 1")
-    return numbers_
+        found = []
+    if len(found) < 2 or any(d is None or d < 1 for d in found):
+        raise ValueError(f"widths={values!r}: they must be two or more integers of at least 1")
+    return tuple(d for d in found if d is not None)
+
+
+def positive(name: str, value: Any) -> float:
+    """Return a real number that is positive and finite."""
+    number = _real(value)
+    if not 0 < number < math.inf:
+        raise ValueError(f"{name}={value!r}: it must be positive and finite")
+    return number
+
+
+def nonnegative(name: str, value: Any) -> float:
+    """Return a real number that is finite and not negative."""
+    number = _real(value)
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{name}={value!r}: it must be >= 0 and finite")
+    return number
+
+
+def fraction(name: str, value: Any) -> float:
+    """Return a real number between 0 and 1, neither of them."""
+    number = _real(value)
+    if not 0 < number < 1:
+        raise ValueError(f"{name}={value!r}: it must lie between 0 and 1")
+    return number
+
+
+def inverse_temperature(value: Any, *, infinite: bool = True) -> float:
+    """Return a valid ``beta``: positive, and finite where a density is asked for.
+
+    At ``beta = inf`` there is neither noise nor entropy: the free energy is the energy, and a
+    diffusion follows its drift.  Its law has no density.
+    """
+    number = _real(value)
+    if not number > 0 or (number == math.inf and not infinite):
+        rule = "positive, or inf for no noise" if infinite else "positive and finite"
+        raise ValueError(f"beta={value!r}: it must be {rule}")
+    return number
+
+
+def noise_ratio(value: Any, *, zero: bool = False) -> float:
+    """Return a valid ``kappa``: noise of the observable over that of the gauge."""
+    return nonnegative("kappa", value) if zero else positive("kappa", value)
+
+
+def _real(value: Any) -> float:
+    """Value of a real number, NaN for anything else, bools and arrays included."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 def relative_tolerance(x: Array) -> float:
@@ -115,25 +180,35 @@ def same_dtype(name: str, *arrays: Array) -> None:
         raise ValueError(f"{name}: dtypes {sorted(dtypes)} must agree")
 
 
-def positive(name: str, value: float) -> None:
-    """Require a number that is positive and finite."""
-    if not value > 0 or not math.isfinite(value):
-        raise ValueError(f"{name}={value!r}: it must be positive and finite")
-
-
 def finite(name: str, x: Array) -> None:
     """Require finite entries; the error names the first one that is not finite."""
     xp = namespace(x)
     bad = ~xp.isfinite(x)
-    if not bool(xp.any(bad)):
-        return
+    if bool(xp.any(bad)):
+        raise ValueError(f"{name}{_first(bad, x)}: all entries must be finite")
+
+
+def descending(name: str, s: Array) -> None:
+    """Require entries >= 0 that do not grow along the last axis; the error names the first."""
+    xp = namespace(s)
+    bad = s < xp.concat([s[..., 1:], xp.zeros_like(s[..., :1])], axis=-1)
+    if bool(xp.any(bad)):
+        raise ValueError(
+            f"{name}{_first(bad, s)}: singular values must be non-negative and descending, sort "
+            "them; a matrix goes to the function of W"
+        )
+
+
+def _first(bad: Array, x: Array) -> str:
+    """Index and value of the first entry that is bad."""
+    xp = namespace(x)
     flat = int(xp.argmax(xp.astype(xp.reshape(bad, (-1,)), xp.int32)))
     value = float(xp.reshape(x, (-1,))[flat])
     index = []
     for size in reversed(x.shape):
         flat, position = divmod(flat, size)
         index.append(position)
-    raise ValueError(f"{name}{list(reversed(index))} is {value}: all entries must be finite")
+    return f"{list(reversed(index))} is {value}"
 
 
 def orthonormal(name: str, q: Array) -> None:

@@ -17,34 +17,34 @@ __all__ = [
 ]
 
 
-def log_sphere_volume(size: int) -> float:
-    r"""Logarithm of the volume of the unit sphere of ``R^size``.
+def log_sphere_volume(dimension: int) -> float:
+    r"""Logarithm of the volume of the unit sphere of ``R^dimension``.
 
     .. math:: \mathrm{vol}\, S^{d-1} = 2 \pi^{d/2} / \Gamma(d/2)
     """
-    return math.log(2) + size / 2 * math.log(math.pi) - math.lgamma(size / 2)
+    return math.log(2) + dimension / 2 * math.log(math.pi) - math.lgamma(dimension / 2)
 
 
-def log_orthogonal_volume(size: int) -> float:
+def log_orthogonal_volume(d: int) -> float:
     r"""Logarithm of the volume of ``O_d`` in the Frobenius metric, both components.
 
     .. math:: \mathrm{vol}\, O_d = 2^{d(d-1)/4} \prod_{k=1}^{d} \mathrm{vol}\, S^{k-1}
     """
-    spheres = sum(log_sphere_volume(k) for k in range(1, size + 1))
-    return size * (size - 1) / 4 * math.log(2) + spheres
+    spheres = sum(log_sphere_volume(k) for k in range(1, d + 1))
+    return d * (d - 1) / 4 * math.log(2) + spheres
 
 
-def log_stiefel_volume(rank: int, size: int) -> float:
+def log_stiefel_volume(rank: int, d: int) -> float:
     r"""Logarithm of the volume of the Stiefel manifold ``St(r, d)``, as a quotient of ``O_d``.
 
     .. math:: \mathrm{vol}\, St(r, d) = \mathrm{vol}\, O_d / \mathrm{vol}\, O_{d-r}
     """
-    return log_orthogonal_volume(size) - log_orthogonal_volume(size - rank)
+    return log_orthogonal_volume(d) - log_orthogonal_volume(d - rank)
 
 
-def random_frame(rng: Seed, size: int, rank: int, batch: tuple[int, ...] = ()) -> np.ndarray:
-    """Draw ``size x rank`` orthonormal columns from the uniform distribution."""
-    q, r = np.linalg.qr(as_generator(rng).standard_normal((*batch, size, rank)))
+def random_frame(rng: Seed, n: int, rank: int, batch: tuple[int, ...] = ()) -> np.ndarray:
+    """Draw ``n x rank`` orthonormal columns from the uniform distribution."""
+    q, r = np.linalg.qr(as_generator(rng).standard_normal((*batch, n, rank)))
     diagonal = np.diagonal(r, axis1=-2, axis2=-1)
     return np.asarray(q * np.where(diagonal < 0, -1.0, 1.0)[..., None, :])
 

@@ -302,8 +302,7 @@ def retraction(
     >>> balanced.retraction(point, [np.eye(2), np.eye(2)]).lam
     array([2., 2.])
     """
-    if order not in (1, 2):
-        raise ValueError(f"order={order!r}: it must be 1 or 2")
+    order = checks.integer("order", order, 1, 2)
     frames, V = _checked(frames, "V", V, check_finite)
     vector = tangent_part(frames, resolve(frames, V))
     return turned(frames, *corrected(frames, vector)) if order == 2 else retract(frames, vector)

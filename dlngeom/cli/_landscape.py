@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dlngeom import plotting
+from dlngeom._lib import checks
 from dlngeom._lib.arrays import NumpyArray
 from dlngeom.cli import _files, _tasks
 from dlngeom.completion import _complete
@@ -124,15 +125,14 @@ def _check(shape: tuple[int, ...], options: argparse.Namespace) -> None:
             f"the matrix is {shape[0]} x {shape[1]}: this command takes at most "
             f"{MAX_SIDE} x {MAX_SIDE}, since it uses dense Hessians"
         )
-    if not 1 <= options.starts <= MAX_STARTS:
-        raise ValueError(f"starts={options.starts}: it must be from 1 to {MAX_STARTS}")
+    checks.integer("starts", options.starts, 1, MAX_STARTS)
     for depth in options.depths:
         if depth == math.inf and shape[0] != shape[1]:
             raise ValueError(
                 f"depth=inf needs a square matrix, this one is {shape[0]} x {shape[1]}"
             )
-        if depth < math.inf and not 1 <= depth <= MAX_DEPTH:
-            raise ValueError(f"depth={depth:g}: it must be from 1 to {MAX_DEPTH}, or inf")
+        if checks.depth(depth) < math.inf:
+            checks.integer("depth", depth, 1, MAX_DEPTH)
     if len(options.depths) * len(options.betas) > MAX_RUNS:
         count = len(options.depths) * len(options.betas)
         raise ValueError(f"{count} pairs of depth and beta: this command takes at most {MAX_RUNS}")

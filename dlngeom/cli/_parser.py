@@ -6,7 +6,7 @@ import argparse
 import importlib
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -124,7 +124,7 @@ def _add_input(command: argparse.ArgumentParser) -> None:
     source.add_argument("--sample", action="store_true", help=SAMPLE)
     add = command.add_argument
     add("--output", type=Path, default=Path("dlngeom-output"), metavar="DIR", help=OUTPUT)
-    add("--missing", type=_fraction, metavar="FRACTION", help=MISSING)
+    add("--missing", type=_number("missing", "fraction"), metavar="FRACTION", help=MISSING)
     add("--seed", type=_integer, default=0, metavar="S", help="seed of every random choice")
 
 
@@ -141,10 +141,11 @@ def _add_sample(sample: argparse.ArgumentParser) -> None:
     add("--depth", type=_integer, default=3, metavar="N", help="layers (default: %(default)s)")
     add("--chains", type=_integer, metavar="C", help=CHAINS)
     add("--steps", type=_integer, default=4000, metavar="K", help=STEPS)
-    add("--step-size", type=_positive, default=0.5, metavar="H", help=STEP_SIZE)
-    add("--burn-in", type=_fraction, default=0.4, metavar="FRACTION", help=BURN_IN)
-    add("--beta", type=_positive, metavar="B", help=BETA)
-    add("--kappa", type=_positive, default=1.0, metavar="K", help=KAPPA)
+    step_size, burn_in = _number("step-size", "positive"), _number("burn-in", "fraction")
+    add("--step-size", type=step_size, default=0.5, metavar="H", help=STEP_SIZE)
+    add("--burn-in", type=burn_in, default=0.4, metavar="FRACTION", help=BURN_IN)
+    add("--beta", type=_number("beta", "positive"), metavar="B", help=BETA)
+    add("--kappa", type=_number("kappa", "positive"), default=1.0, metavar="K", help=KAPPA)
     add("--checkpoint", type=Path, metavar="DIR", help=CHECKPOINT)
 
 
@@ -154,8 +155,9 @@ def _add_landscape(landscape: argparse.ArgumentParser) -> None:
     add("--output", type=Path, default=Path("dlngeom-output"), metavar="DIR", help=OUTPUT)
     depths: list[float] = [1, 2, 3, math.inf]
     add("--depths", type=_depth, nargs="+", default=depths, metavar="N", help=DEPTHS)
-    add("--betas", type=_positive, nargs="+", default=[1, 10, 100], metavar="B", help=BETAS)
-    add("--ridge", type=_not_negative, default=0.0, metavar="RIDGE", help=RIDGE)
+    beta = _number("beta", "positive")
+    add("--betas", type=beta, nargs="+", default=[1, 10, 100], metavar="B", help=BETAS)
+    add("--ridge", type=_number("ridge", "nonnegative"), default=0.0, metavar="RIDGE", help=RIDGE)
     add("--starts", type=_integer, default=64, metavar="K", help="searches (default: %(default)s)")
     add("--saddles", action="store_true", help="look for saddle points too")
     add("--seed", type=_integer, default=0, metavar="S", help="seed of the starts")
@@ -165,10 +167,6 @@ def _depth(text: str) -> float:
     return math.inf if text == "inf" else _integer(text)
 
 
-def _not_negative(text: str) -> float:
-    return 0.0 if text.strip() in ("0", "0.0") else _positive(text)
-
-
 def _integer(text: str) -> int:
     try:
         return int(text)
@@ -176,24 +174,24 @@ def _integer(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is no integer") from None
 
 
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and 1")
-    return value
+def _number(name: str, check: str) -> Callable[[str], float]:
+    """Type of an option whose range a function of the checks knows."""
 
+    def parsed(text: str) -> float:
+        # Loaded for numbers that are given, which --help need not wait for.
+        from dlngeom._lib import checks
 
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
-    return value
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        try:
+            checked: float = getattr(checks, check)(name, value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return checked
+
+    return parsed
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dlngeom import plotting
+from dlngeom._lib import checks
 from dlngeom._lib.arrays import NumpyArray
 from dlngeom._lib.trajectory import Trajectory
 from dlngeom.cli import _files, _posterior, _tasks
@@ -99,10 +100,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _check_counts(options: argparse.Namespace) -> None:
-    if options.steps < MIN_STEPS:
-        raise ValueError(f"steps={options.steps}: it must be >= {MIN_STEPS}")
-    if options.chains is not None and options.chains < 1:
-        raise ValueError(f"chains={options.chains}: it must be >= 1")
+    checks.integer("steps", options.steps, MIN_STEPS)
+    if options.chains is not None:
+        checks.integer("chains", options.chains, 1)
 
 
 def _chains(chosen: int | None, shape: tuple[int, ...]) -> int:

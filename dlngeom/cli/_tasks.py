@@ -52,15 +52,13 @@ class Task(NamedTuple):
 
 def check_depth(depth: int | None) -> None:
     """Check the depth that a command was given, if any."""
-    if depth is not None and checks.depth(depth, infinite=False) > MAX_DEPTH:
-        raise ValueError(f"depth={depth}: this command takes at most {MAX_DEPTH}")
+    if depth is not None:
+        checks.integer("depth", depth, 1, MAX_DEPTH)
 
 
 def generator(seed: int) -> np.random.Generator:
     """Random generator of a seed, which must not be negative."""
-    if seed < 0:
-        raise ValueError(f"seed={seed}: it must be >= 0")
-    return np.random.default_rng(seed)
+    return np.random.default_rng(checks.integer("seed", seed, 0))
 
 
 def limited_threads(size: int) -> Any:

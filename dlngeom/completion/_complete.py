@@ -168,8 +168,7 @@ def complete(
     -----
     The loss is (3.8), the flow (4.21) of Menon, *The geometry of the deep linear network*.
     """
-    if max_iterations < 1:
-        raise ValueError(f"max_iterations={max_iterations!r}: it must be at least 1")
+    max_iterations = checks.integer("max_iterations", max_iterations, 1)
     problem = prepare(values, holdout, as_generator(rng))
     rank = rank_cap(rank, values.shape)
     several = depth if isinstance(depth, Sequence) else [depth]
@@ -238,8 +237,7 @@ def prepare(values: NumpyArray, holdout: float, rng: np.random.Generator) -> Pro
         If ``holdout`` is out of range or there is nothing to learn from.
     """
     observed = check_values(values)
-    if not 0 < holdout < 1:
-        raise ValueError(f"holdout={holdout!r}: it must lie between 0 and 1")
+    holdout = checks.fraction("holdout", holdout)
     count = int(np.count_nonzero(observed))
     held_out = choose_entries(observed, min(max(1, round(holdout * count)), count - 1), rng)
     seed = int(rng.integers(2**31))

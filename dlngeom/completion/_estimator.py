@@ -306,14 +306,12 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     def _check_numbers(self) -> None:
         if self.solver not in (known := ("alternating", *SOLVERS)):
             raise ValueError(f"solver={self.solver!r}: it must be one of {', '.join(known)}")
-        part = self.validation_fraction
-        if not 0 < part < 1:
-            raise ValueError(f"validation_fraction={part!r}: it must lie between 0 and 1")
-        if int(self.max_iter) != self.max_iter:
-            raise ValueError(f"max_iter={self.max_iter!r}: it must be an integer")
-        for name, least in (("ridge", 0), ("tol", 0), ("max_iter", 1), ("memory_limit", 0)):
-            if not getattr(self, name) >= least:
-                raise ValueError(f"{name}={getattr(self, name)!r}: it must be at least {least}")
+        checks.fraction("validation_fraction", self.validation_fraction)
+        checks.integer("max_iter", self.max_iter, 1)
+        checks.nonnegative("ridge", self.ridge)
+        checks.nonnegative("tol", self.tol)
+        if self.memory_limit != math.inf:
+            checks.nonnegative("memory_limit", self.memory_limit)
 
     def _rows(self, observed: Observed) -> tuple[_biases.Biases, NumpyArray]:
         with self._threads() as apply:

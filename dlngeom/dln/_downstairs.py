@@ -283,8 +283,8 @@ class EndToEndGeometry(_EndToEndSpace):
     depth: int
 
     def __post_init__(self) -> None:
-        checks.widths((self.n, self.m))
-        checks.rank(self.rank, self.m, self.n)
+        m, n = checks.integer("m", self.m, 1), checks.integer("n", self.n, 1)
+        checks.integer("rank", self.rank, 1, min(m, n))
         checks.depth(self.depth, infinite=False)
 
 
@@ -325,7 +325,7 @@ class InfinitelyDeepNetwork(_EndToEndSpace):
     depth: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        width, _ = checks.widths((self.width, self.width))
+        width = checks.integer("width", self.width, 1)
         for name in ("m", "n", "rank"):
             object.__setattr__(self, name, width)
         object.__setattr__(self, "depth", math.inf)

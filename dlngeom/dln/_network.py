@@ -154,8 +154,8 @@ class DeepLinearNetwork(RiemannianSubmersion):
 
     def log_orbit_volume(self, point: EndToEndPoint) -> Array:
         """Entropy :func:`dlngeom.thermodynamics.entropy` of an end-to-end matrix."""
-        s = point.s if isinstance(point, SVD) else svd(point, self.rank).s
-        return thermodynamics.entropy(s, self.widths)
+        at = point if isinstance(point, SVD) else svd(point, self.rank)
+        return thermodynamics.entropy(at, self.widths)
 
     def embedding(self, point: Frames) -> tuple[Array, ...]:
         """Layers of a network."""

@@ -8,6 +8,7 @@ are to Menon, *The geometry of the deep linear network*.
 from __future__ import annotations
 
 from dlngeom import spectral
+from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
 from dlngeom.endtoend import _kernels, _lifts
 from dlngeom.endtoend._checks import (
@@ -344,8 +345,7 @@ def retraction(
     array([[4.41, 0.  ],
            [0.  , 1.  ]])
     """
-    if order not in (1, 2):
-        raise ValueError(f"order={order!r}: it must be 1 or 2")
+    order = checks.integer("order", order, 1, 2)
     point = checked_point(W, depth, check_finite, invertible=True)
     vector = checked_components("Z", W, point, Z, check_finite, tangent=True)
     retract = (_lifts.first_order_retraction, _lifts.second_order_retraction)[order - 1]

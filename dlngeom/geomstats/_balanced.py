@@ -12,6 +12,7 @@ from geomstats.geometry.matrices import Matrices
 from geomstats.geometry.riemannian_metric import RiemannianMetric
 
 from dlngeom import balanced, geodesics
+from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, eps, inner, namespace
 from dlngeom.dln import DeepLinearNetwork
 from dlngeom.geomstats._forms import as_array, broadcast, random_seed
@@ -164,6 +165,7 @@ class BalancedMatrices(Manifold):  # type: ignore[misc]
     """
 
     def __init__(self, width: int, depth: int, rank: int | None = None, equip: bool = True) -> None:
+        width, depth = checks.integer("width", width, 1), checks.integer("depth", depth, 1)
         self.network = DeepLinearNetwork((width,) * (depth + 1), rank)
         self.width, self.depth, self.rank = width, depth, self.network.rank
         self.embedding_space = Matrices(depth * width, width, equip=False)

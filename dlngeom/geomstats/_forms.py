@@ -48,7 +48,8 @@ class Form:
 
     def __post_init__(self) -> None:
         depth = checks.depth(self.depth)
-        checks.rank(self.rank, self.m, self.n)
+        m, n = checks.integer("m", self.m, 1), checks.integer("n", self.n, 1)
+        checks.integer("rank", self.rank, 1, min(m, n))
         if depth == math.inf and not self.m == self.n == self.rank:
             raise ValueError(
                 f"depth=inf needs square matrices of full rank, not {self.m} x {self.n} of rank "

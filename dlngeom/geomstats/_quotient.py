@@ -11,6 +11,7 @@ from geomstats.geometry.group_action import GroupAction
 from geomstats.geometry.quotient_metric import QuotientMetric
 
 from dlngeom import balanced, geodesics, network
+from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, identity, inner, namespace
 from dlngeom._lib.stiefel import random_frame
 from dlngeom.endtoend import _kernels
@@ -65,6 +66,7 @@ class GaugeGroup:
     """
 
     def __init__(self, width: int, depth: int) -> None:
+        width, depth = checks.integer("width", width, 1), checks.integer("depth", depth, 1)
         self.width, self.depth = width, depth
         self.shape = (depth - 1, width, width)
         self.dim = (depth - 1) * width * (width - 1) // 2

@@ -8,6 +8,7 @@ import geomstats.backend as gs
 from geomstats.geometry.manifold import Manifold
 from geomstats.geometry.matrices import Matrices
 
+from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, eps, namespace
 from dlngeom.geomstats._forms import Form, as_array, random_seed
 from dlngeom.geomstats._metrics import DeepLinearMetric
@@ -126,8 +127,10 @@ class EndToEndMatrices(_EndToEndShapes):
     """
 
     def __init__(self, m: int, n: int, rank: int, depth: float, equip: bool = True) -> None:
+        m, n = checks.integer("m", m, 1), checks.integer("n", n, 1)
+        form = Form(m, n, rank, depth)
         self.embedding_space = Matrices(m, n, equip=False)
-        super().__init__(Form(m, n, rank, depth), (m, n), equip)
+        super().__init__(form, (m, n), equip)
 
     def new(self, equip: bool = True) -> EndToEndMatrices:
         """Make another space of the same parameters."""
@@ -167,6 +170,7 @@ class DeepLinearCoordinates(_EndToEndShapes):
     """
 
     def __init__(self, width: int, depth: float, equip: bool = True) -> None:
+        width = checks.integer("width", width, 1)
         super().__init__(Form(width, width, width, depth, flat=True), (width**2,), equip)
 
     def new(self, equip: bool = True) -> DeepLinearCoordinates:

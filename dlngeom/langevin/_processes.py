@@ -7,11 +7,10 @@ second-order retraction.  Generators fix the units of time and temperature: Brow
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed
 from dlngeom._lib.trajectory import Observe, Trajectory
 from dlngeom._lib.vectors import Point, Vector
@@ -73,8 +72,8 @@ def brownian_motion(
     n_steps : int
         Number of steps; a chain near a singularity subdivides its own.
     beta : float
-        Inverse temperature: in time ``t`` each coordinate gains the variance ``2 t / beta``, so
-        ``beta=2`` is standard Brownian motion.
+        Inverse temperature, > 0: in time ``t`` each coordinate gains the variance ``2 t / beta``,
+        so ``beta=2`` is standard Brownian motion; at ``inf`` nothing moves.
     upstairs : bool
         Whether the networks move, rather than the end-to-end matrices.
     rng : numpy.random.Generator or seed
@@ -132,11 +131,12 @@ def brownian_motion(
     (5, 11, 2, 2)
     """
     place = geometry_on(space, upstairs)
-    vertical = 2 / _positive("beta", beta)
+    beta = checks.inverse_temperature(beta)
+    vertical = 2 / beta
     options = RunOptions(
         duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
     )
-    call = {"function": "brownian_motion", "beta": float(beta), "upstairs": bool(upstairs)}
+    call = {"function": "brownian_motion", "beta": beta, "upstairs": bool(upstairs)}
     return sample(place, point, options, vertical, vertical, call)
 
 
@@ -178,7 +178,8 @@ def riemannian_langevin(
         that shape.  In spaces other than networks it receives batched points of the base.  It
         must be picklable if ``pool`` uses processes.
     beta : float
-        Inverse temperature: in time ``t`` the gauge noise has the variance ``2 t / beta``.
+        Inverse temperature, > 0: in time ``t`` the gauge noise has the variance ``2 t / beta``.
+        ``inf`` leaves the gradient flow of the energy, and excludes ``adjust``.
     kappa : float
         Ratio of the variance of the observable's noise to that of the gauge.  For 0 the end-to-end
         matrix follows, as ``n_steps`` grows, the noiseless gradient flow of the free energy.
@@ -228,7 +229,9 @@ def riemannian_langevin(
     (1, 11, 2, 2)
     """
     place = geometry_on(space, isinstance(space, RiemannianSubmersion))
-    beta, kappa = _positive("beta", beta), _positive("kappa", kappa, zero=True)
+    # A step without noise has no density by which it could be accepted.
+    beta = checks.inverse_temperature(beta, infinite=not adjust)
+    kappa = checks.noise_ratio(kappa, zero=True)
     options = RunOptions(
         duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
     )
@@ -307,7 +310,7 @@ def network_langevin(
     Section 13.4 of Menon, *The geometry of the deep linear network*; the matrix version of
     (11.10).  Each step factorises dense matrices of the size of all layers together.
     """
-    beta, kappa = _positive("beta", beta), _positive("kappa", kappa, zero=True)
+    beta, kappa = checks.inverse_temperature(beta), checks.noise_ratio(kappa, zero=True)
     if isinstance(factors, (Frames, SVD)):
         raise ValueError(f"factors is of type {type(factors).__name__}: it must be layers")
     start = with_chains(check_factors(factors), factors[0].ndim - 2, n_chains)
@@ -396,13 +399,3 @@ def _adjusted(
     if energy is None and energy_gradient is not None:
         raise ValueError("adjust=True: it compares energies, give energy as well as its gradient")
     return AdjustedWalk(rank, energy, energy_gradient)
-
-
-def _positive(name: str, value: float, *, zero: bool = False) -> float:
-    if not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}={value!r}: it must be a number")
-    bound = ">= 0" if zero else "positive"
-    fits = value >= 0 if zero else value > 0
-    if not fits or not math.isfinite(value):
-        raise ValueError(f"{name}={value!r}: it must be {bound} and finite")
-    return float(value)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
 from dlngeom.network._layers import product
 from dlngeom.points import SVD, Frames, dense, factors
@@ -57,6 +58,7 @@ def end_to_end(point: Any, *, check_finite: bool = True) -> Array:
         return dense(point)
     if isinstance(point, (tuple, list)):
         return product(check_factors(point, check_finite=check_finite))
+    checks.matrix("point", point)
     return point
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -186,8 +185,8 @@ class EndToEnd(Manifold):  # type: ignore[misc]
         retraction: str = "second-order",
         rng: Seed = None,
     ) -> None:
-        self._m, self._n = _size("m", m), _size("n", n)
-        self._rank = checks.rank(rank, self._m, self._n)
+        self._m, self._n = checks.integer("m", m, 1), checks.integer("n", n, 1)
+        self._rank = checks.integer("rank", rank, 1, min(self._m, self._n))
         self._depth = checks.depth(depth)
         if self._depth == math.inf and not self._m == self._n == self._rank:
             raise ValueError(f"depth=inf needs m = n = rank, got {m}, {n}, {rank}")
@@ -383,13 +382,3 @@ def _keep_rank(u: Array, s: Array, vt: Array, smallest: float) -> Point:
     # Rank r is open and dense: a singular value of zero is an accident of rounding.
     least = min(np.finfo(s.dtype).tiny ** 0.5, smallest)
     return Point(u, np.maximum(s, max(np.finfo(s.dtype).eps ** 2 * s[0], least)), vt)
-
-
-def _size(name: str, value: int) -> int:
-    try:
-        size = operator.index(value)
-    except TypeError:
-        size = 0
-    if size < 1:
-        raise ValueError(f"{name}={value!r}: it must be an integer >= 1")
-    return size

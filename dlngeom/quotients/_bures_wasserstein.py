@@ -33,7 +33,7 @@ class BuresWasserstein(RiemannianSubmersion):
 
     Parameters
     ----------
-    size, rank : int
+    n, rank : int
         ``n >= k >= 1``.
 
     Raises
@@ -51,16 +51,16 @@ class BuresWasserstein(RiemannianSubmersion):
     Remark 9 of Menon, *The geometry of the deep linear network*.
     """
 
-    size: int
+    n: int
     rank: int
 
     def __post_init__(self) -> None:
-        checks.rank(self.rank, *checks.widths((self.size, self.size)))
+        checks.integer("rank", self.rank, 1, checks.integer("n", self.n, 1))
 
     @property
     def dim(self) -> int:
         """Dimension ``n k``."""
-        return self.size * self.rank
+        return self.n * self.rank
 
     @property
     def dim_base(self) -> int:
@@ -74,7 +74,7 @@ class BuresWasserstein(RiemannianSubmersion):
 
     def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Array:
         """Gaussian matrices."""
-        return as_generator(rng).standard_normal((*batch, self.size, self.rank))
+        return as_generator(rng).standard_normal((*batch, self.n, self.rank))
 
     def project(self, point: Array) -> Array:
         """Gram matrix ``X X^T``."""

@@ -23,7 +23,7 @@ class Grassmann(RiemannianSubmersion):
 
     Parameters
     ----------
-    size, rank : int
+    n, rank : int
         ``n >= k >= 1``.
 
     Raises
@@ -41,11 +41,11 @@ class Grassmann(RiemannianSubmersion):
     An instance of Section 12.1 of Menon, *The geometry of the deep linear network*.
     """
 
-    size: int
+    n: int
     rank: int
 
     def __post_init__(self) -> None:
-        checks.rank(self.rank, *checks.widths((self.size, self.size)))
+        checks.integer("rank", self.rank, 1, checks.integer("n", self.n, 1))
 
     @property
     def dim(self) -> int:
@@ -55,7 +55,7 @@ class Grassmann(RiemannianSubmersion):
     @property
     def dim_base(self) -> int:
         """Dimension ``k (n - k)``."""
-        return self.rank * (self.size - self.rank)
+        return self.rank * (self.n - self.rank)
 
     @property
     def dim_orbit(self) -> int:
@@ -64,7 +64,7 @@ class Grassmann(RiemannianSubmersion):
 
     def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Array:
         """Uniform frames."""
-        return random_frame(rng, self.size, self.rank, batch)
+        return random_frame(rng, self.n, self.rank, batch)
 
     def project(self, point: Array) -> Array:
         """Projector on the span."""

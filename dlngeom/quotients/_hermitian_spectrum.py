@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed, as_generator, namespace
-from dlngeom._lib.checks import widths
 from dlngeom.submersion import RiemannianSubmersion
 
 __all__ = ["HermitianSpectrum"]
@@ -23,13 +23,13 @@ class HermitianSpectrum(RiemannianSubmersion):
 
     Parameters
     ----------
-    size : int
-        ``d >= 1``.
+    n : int
+        Rows and columns, ``d >= 1``.
 
     Raises
     ------
     ValueError
-        If ``size`` is not an integer >= 1.
+        If ``n`` is not an integer >= 1.
 
     See Also
     --------
@@ -41,29 +41,29 @@ class HermitianSpectrum(RiemannianSubmersion):
     Equations (11.1) to (11.5) and Theorem 15 of Menon, *The geometry of the deep linear network*.
     """
 
-    size: int
+    n: int
 
     def __post_init__(self) -> None:
-        widths((self.size, self.size))
+        checks.integer("n", self.n, 1)
 
     @property
     def dim(self) -> int:
         """Dimension ``d^2``."""
-        return self.size**2
+        return self.n**2
 
     @property
     def dim_base(self) -> int:
         """Dimension ``d``."""
-        return self.size
+        return self.n
 
     @property
     def dim_orbit(self) -> int:
         """Dimension ``d (d - 1)`` of the isospectral orbits."""
-        return self.size * (self.size - 1)
+        return self.n * (self.n - 1)
 
     def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Array:
         """Matrices of the Gaussian unitary ensemble."""
-        x = as_generator(rng).standard_normal((2, *batch, self.size, self.size))
+        x = as_generator(rng).standard_normal((2, *batch, self.n, self.n))
         return self.tangent_projection(x, x[0] + 1j * x[1])
 
     def project(self, point: Array) -> Array:
@@ -95,7 +95,7 @@ class HermitianSpectrum(RiemannianSubmersion):
 
     def log_orbit_volume(self, point: Array) -> Array:
         """Entropy of a spectrum, (11.5) with its constant."""
-        xp, d = namespace(point), self.size
+        xp, d = namespace(point), self.n
         gaps = xp.abs(point[..., :, None] - point[..., None, :])
         pairs = xp.sum(xp.log(xp.triu(gaps, k=1) + xp.tril(xp.ones_like(gaps))), axis=(-2, -1))
         factorials = sum(map(math.lgamma, range(2, d + 1)))

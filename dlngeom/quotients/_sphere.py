@@ -22,13 +22,13 @@ class Sphere(RiemannianSubmersion):
 
     Parameters
     ----------
-    size : int
-        ``d``.
+    dimension : int
+        ``d >= 1``, of the vectors.
 
     Raises
     ------
     ValueError
-        If ``size`` is not an integer >= 1.
+        If ``dimension`` is not an integer >= 1.
 
     See Also
     --------
@@ -40,15 +40,15 @@ class Sphere(RiemannianSubmersion):
     Section 11.2 and (11.10) of Menon, *The geometry of the deep linear network*.
     """
 
-    size: int
+    dimension: int
 
     def __post_init__(self) -> None:
-        checks.widths((self.size, self.size))
+        checks.integer("dimension", self.dimension, 1)
 
     @property
     def dim(self) -> int:
         """Dimension ``d``."""
-        return self.size
+        return self.dimension
 
     @property
     def dim_base(self) -> int:
@@ -58,11 +58,11 @@ class Sphere(RiemannianSubmersion):
     @property
     def dim_orbit(self) -> int:
         """Dimension ``d - 1`` of the spheres."""
-        return self.size - 1
+        return self.dimension - 1
 
     def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Array:
         """Gaussian vectors."""
-        return as_generator(rng).standard_normal((*batch, self.size))
+        return as_generator(rng).standard_normal((*batch, self.dimension))
 
     def project(self, point: Array) -> Array:
         """Length."""
@@ -91,7 +91,8 @@ class Sphere(RiemannianSubmersion):
 
     def log_orbit_volume(self, point: Array) -> Array:
         """Entropy of a length."""
-        return (self.size - 1) * namespace(point).log(point) + log_sphere_volume(self.size)
+        d = self.dimension
+        return (d - 1) * namespace(point).log(point) + log_sphere_volume(d)
 
     def orbit_point(self, point: Array, rng: Seed) -> Array:
         """Uniform random vector of a given length."""

@@ -7,7 +7,12 @@ minima and saddles, :mod:`~dlngeom.thermodynamics.equilibrium` the laws of many 
 from __future__ import annotations
 
 from dlngeom._lib.lazy import lazy_face as _lazy_face
-from dlngeom.thermodynamics._entropy import entropy, entropy_egrad, entropy_ehess, entropy_gradient
+from dlngeom.thermodynamics._entropy import entropy, entropy_of_singular_values
+from dlngeom.thermodynamics._entropy_derivatives import (
+    entropy_egrad,
+    entropy_ehess,
+    entropy_gradient,
+)
 from dlngeom.thermodynamics._free_energy import (
     free_energy,
     free_energy_gradient,
@@ -24,6 +29,7 @@ __all__ = [
     "entropy_egrad",
     "entropy_ehess",
     "entropy_gradient",
+    "entropy_of_singular_values",
     "equilibrium",
     "free_energy",
     "free_energy_gradient",

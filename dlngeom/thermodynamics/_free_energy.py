@@ -5,7 +5,6 @@ References are to Menon, *The geometry of the deep linear network*.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,28 +12,17 @@ from dlngeom import endtoend
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array
 from dlngeom.endtoend import _kernels
-from dlngeom.endtoend._checks import checked_point
 from dlngeom.points import SVD, Tangent
 from dlngeom.points._covectors import Covector
-from dlngeom.thermodynamics._entropy import entropy, entropy_egrad, entropy_ehess, entropy_gradient
-from dlngeom.thermodynamics._volume_forms import (
-    log_network_density,
-    log_singular_value_density,
-    log_svd_density,
+from dlngeom.thermodynamics._entropy import entropy
+from dlngeom.thermodynamics._entropy_derivatives import (
+    entropy_egrad,
+    entropy_ehess,
+    entropy_gradient,
 )
+from dlngeom.thermodynamics._layers import layer_widths
 
-__all__ = [
-    "entropy",
-    "entropy_egrad",
-    "entropy_ehess",
-    "entropy_gradient",
-    "free_energy",
-    "free_energy_gradient",
-    "free_energy_hessian",
-    "log_network_density",
-    "log_singular_value_density",
-    "log_svd_density",
-]
+__all__ = ["free_energy", "free_energy_gradient", "free_energy_hessian"]
 
 
 def free_energy(
@@ -93,16 +81,15 @@ def free_energy(
     >>> float(F.round(6))
     2.15731
     """
-    _positive(beta)
+    beta = checks.inverse_temperature(beta)
     value = energy(W) if callable(energy) else energy
-    s = checked_point(W, 1, check_finite).s
-    return value - entropy(s, widths, depth=depth, check_finite=check_finite) / beta
+    return value - entropy(W, widths, depth=depth, check_finite=check_finite) / beta
 
 
 def free_energy_gradient(
     W: Array | SVD,
-    widths: Sequence[int],
     egrad: Covector,
+    widths: Sequence[int],
     beta: float,
     *,
     depth: float | None = None,
@@ -115,10 +102,12 @@ def free_energy_gradient(
 
     Parameters
     ----------
-    W, widths, beta, depth, check_finite
-        As for :func:`free_energy`.
+    W : array (..., m, n) or SVD
+        Point; a dense one has rank ``min(m, n)``.
     egrad : array (..., m, n), sparse, LinearOperator or LowRank
         Euclidean gradient ``E'(W)``.
+    widths, beta, depth, check_finite
+        As for :func:`free_energy`.
 
     Returns
     -------
@@ -139,19 +128,19 @@ def free_energy_gradient(
     -----
     Equation (12.13), at every rank and for all widths.
     """
-    _positive(beta)
+    beta = checks.inverse_temperature(beta)
     force = entropy_gradient(W, widths, depth=depth, check_finite=check_finite)
-    number = _number(widths, depth)
+    number = layer_widths(widths, depth).depth
     pull = endtoend.gradient(W, egrad, number, check_finite=check_finite)
     return _minus(pull, force, beta)
 
 
 def free_energy_hessian(
     W: Array | SVD,
-    Z: Array | Tangent,
-    widths: Sequence[int],
     egrad: Covector,
     ehess: Covector,
+    Z: Array | Tangent,
+    widths: Sequence[int],
     beta: float,
     *,
     depth: float | None = None,
@@ -163,12 +152,14 @@ def free_energy_hessian(
 
     Parameters
     ----------
-    W, widths, beta, depth, check_finite
-        As for :func:`free_energy`.
-    Z : array (..., m, n) or Tangent
-        Tangent vector.
+    W : array (..., m, n) or SVD
+        Point; a dense one has rank ``min(m, n)``.
     egrad, ehess : array (..., m, n), sparse, LinearOperator or LowRank
         ``E'(W)`` and ``E''(W)[Z]``.
+    Z : array (..., m, n) or Tangent
+        Tangent vector.
+    widths, beta, depth, check_finite
+        As for :func:`free_energy`.
 
     Returns
     -------
@@ -189,22 +180,13 @@ def free_energy_hessian(
     -----
     Derivative of (12.13); smooth at repeated singular values.
     """
-    _positive(beta)
+    beta = checks.inverse_temperature(beta)
     first = entropy_egrad(W, widths, depth=depth, check_finite=check_finite)
     second = entropy_ehess(W, Z, widths, depth=depth, check_finite=check_finite)
-    number = _number(widths, depth)
+    number = layer_widths(widths, depth).depth
     pull = endtoend.hessian(W, egrad, ehess, Z, number, check_finite=check_finite)
     force = endtoend.hessian(W, first, second, Z, number, check_finite=False)
     return _minus(pull, force, beta)
-
-
-def _positive(beta: float) -> None:
-    if not beta > 0:
-        raise ValueError(f"beta={beta!r}: an inverse temperature must be positive")
-
-
-def _number(widths: Sequence[int], depth: float | None) -> float:
-    return math.inf if depth == math.inf else len(checks.widths(widths)) - 1
 
 
 def _minus(pull: Any, force: Any, beta: float) -> Array | Tangent:

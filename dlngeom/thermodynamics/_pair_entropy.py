@@ -1,4 +1,4 @@
-r"""Derivatives of the entropy of a pair of singular values, in ``v = log(sigma_k / sigma_l)``.
+r"""Entropy of a pair of singular values and its derivatives, in ``v = log(sigma_k / sigma_l)``.
 
 Nothing here divides by a difference of singular values: near a tie a power series takes over.
 """
@@ -11,12 +11,35 @@ from scipy.special import zeta
 
 from dlngeom._lib.arrays import Array, namespace
 
-__all__ = ["pair_force", "pair_stiffness"]
+__all__ = ["pair_entropy", "pair_force", "pair_stiffness"]
 
 # Coefficients of coth(x) - 1/x in odd powers of x.
 _LANGEVIN = [-2 * (-1) ** k * float(zeta(2 * k)) / math.pi ** (2 * k) for k in range(1, 15)]
 # The series is used below this argument, where its last term is at rounding level.
 _NEAR = 0.75
+
+
+def pair_entropy(v: Array, depth: float) -> Array:
+    r"""Entropy of a pair of singular values, twice, less ``(1 - 1/N) log(sigma_k sigma_l)``.
+
+    .. math:: \log \frac{\sinh v}{\sinh(v/N)}, \qquad \log \frac{\sinh v}{v}
+
+    the second for infinite depth.  Automatic derivatives are as accurate as the value.
+    """
+    total = _log_sinhc(v)
+    return total if depth == math.inf else total - _log_sinhc(v / depth) + math.log(depth)
+
+
+def _log_sinhc(x: Array) -> Array:
+    """``log(sinh(x) / x)``, whose derivative is ``coth(x) - 1/x``."""
+    xp = namespace(x)
+    near = xp.abs(x) < _NEAR
+    small, large = xp.where(near, x, 0 * x), xp.where(near, xp.ones_like(x), xp.abs(x))
+    square, series = small * small, 0 * x
+    for k in range(len(_LANGEVIN), 0, -1):
+        series = series * square + _LANGEVIN[k - 1] / (2 * k)
+    far = large + xp.log(-xp.expm1(-2 * large)) - xp.log(2 * large)
+    return xp.where(near, square * series, far)
 
 
 def pair_force(v: Array, depth: float) -> Array:

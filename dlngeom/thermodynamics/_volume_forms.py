@@ -16,7 +16,8 @@ from dlngeom._lib.arrays import Array, constant, namespace
 from dlngeom._lib.stiefel import log_stiefel_volume
 from dlngeom.endtoend._kernels import pair
 from dlngeom.points._checks import require_positive
-from dlngeom.thermodynamics._entropy import entropy
+from dlngeom.thermodynamics._entropy import symmetric_entropy
+from dlngeom.thermodynamics._layers import layer_widths
 
 __all__ = ["log_network_density", "log_singular_value_density", "log_svd_density"]
 
@@ -160,7 +161,7 @@ def log_network_density(
     Raises
     ------
     ValueError
-        As for :func:`log_svd_density` and :func:`dlngeom.thermodynamics.entropy`.
+        As for :func:`log_svd_density` and :func:`entropy_of_singular_values`.
 
     See Also
     --------
@@ -172,11 +173,13 @@ def log_network_density(
     Co-area formula for the submersion of Theorem 13, with the entropy of Theorem 10,
     of Menon, *The geometry of the deep linear network*.
     """
-    total = entropy(s, widths, check_finite=check_finite)
-    shape, depth = (widths[-1], widths[0]), len(widths) - 1
-    return total + log_singular_value_density(
-        s, shape, depth, coordinate=coordinate, check_finite=check_finite
+    layers = layer_widths(widths)
+    shape = (layers.widths[-1], layers.widths[0])
+    density = log_singular_value_density(
+        s, shape, layers.depth, coordinate=coordinate, check_finite=check_finite
     )
+    layers.rank(s.shape[-1])
+    return density + symmetric_entropy(s, layers)
 
 
 def _checked(

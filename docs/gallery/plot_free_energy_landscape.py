@@ -35,7 +35,6 @@ arguments = parser.parse_args()
 unit, x = np.eye(2), np.linspace(-3, 3, 201)
 starts = 2 * np.random.default_rng(arguments.seed).standard_normal((arguments.starts, 2, 2))
 square = np.stack(np.broadcast_arrays(1.0, x, x[:, None], 1.0), axis=-1).reshape(-1, 2, 2)
-s = np.linalg.svd(square, compute_uv=False)
 
 
 def search(function, depth, beta, ridge):
@@ -59,7 +58,7 @@ for k, (depth, (widths, options)) in enumerate(networks.items()):
     print(f"{depth:5}  no ridge: {len(low.points)} minima, {low.escaped} escaped,", end=" ")
     print(f"{len(saddles.points)} critical points of index", *np.unique(saddles.indices))
     (top, bottom), name = axes[:, k], ("2", "3", r"\infty")[k]
-    top.contour(x, x, entropy(s, widths, **options).reshape(201, 201), 20, linewidths=0.7)
+    top.contour(x, x, entropy(square, widths, **options).reshape(201, 201), 20, linewidths=0.7)
     for i, beta in enumerate(np.geomspace(1, 1000, arguments.betas)):
         found, line = search(local_minima, depth, beta, arguments.ridge), f"{depth:5} {beta:6.0f}"
         for colour, sign in (("tab:red", 1), ("tab:blue", -1)):

@@ -36,8 +36,8 @@ def orbit(W_1, W_2):
 
 def measure(name, layers):
     """Orbits along a curve of networks and the exponential of their entropy; prints lengths."""
-    orbits, s = orbit(*layers), np.linalg.svd(network.end_to_end(layers))[1]
-    volume = np.exp(entropy(s, (2, 2, 2)))
+    orbits = orbit(*layers)
+    volume = np.exp(entropy(network.end_to_end(layers), (2, 2, 2)))
     lengths = np.linalg.norm(np.diff(orbits, axis=2), axis=-1).sum(axis=(1, 2))
     values, error = (*volume[[0, -1]], *lengths[[0, -1]]), np.abs(lengths / volume - 1).max()
     print(name, " ".join(f"{x:12.7f}" for x in values), f"{error:18.1e}")

@@ -303,7 +303,7 @@ def test_errors(rng):
         for words, args in bad.items():
             with pytest.raises(ValueError, match=words):
                 function(*args)
-    with pytest.raises(ValueError, match="order=3: it must be 1 or 2"):
+    with pytest.raises(ValueError, match="order=3: it must be an integer from 1 to 2"):
         balanced.retraction(point, X, order=3)
     with pytest.raises(ValueError, match=r"normal_1\[0, 0\] is nan"):
         balanced.weingarten(point, X, (X[0] * np.nan, X[1]))

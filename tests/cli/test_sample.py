@@ -153,7 +153,7 @@ def test_checkpoint_is_passed_through(data, tmp_path):
         (("--depth", 0), "0"),
         (("--depth", 101), "101"),
         (("--seed", -1), "seed=-1"),
-        (("--steps", 39), "steps=39: it must be >= 40"),
+        (("--steps", 39), "steps=39: it must be an integer of at least 40"),
         (("--chains", 0), "chains=0"),
         (("--chains", 1_000_000), "fewer chains"),
         (("--step-size", 1e6), "smaller --step-size"),

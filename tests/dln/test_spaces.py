@@ -237,7 +237,7 @@ def test_errors_of_points():
             EndToEndGeometry(3, 3, 2, depth)
     with pytest.raises(ValueError, match=r"rank=4: it must be an integer from 1 to 3"):
         EndToEndGeometry(5, 3, 4, 2)
-    with pytest.raises(ValueError, match="integers >= 1"):
+    with pytest.raises(ValueError, match="m=0: it must be an integer of at least 1"):
         EndToEndGeometry(0, 3, 1, 2)
     with pytest.raises(ValueError, match="its rank is below 3"):
         InfinitelyDeepNetwork(3).check_point(np.diag([1.0, 1.0, 0.0]))

@@ -216,7 +216,7 @@ def test_errors(rng):
         "Z is not tangent": lambda: endtoend.inverse_cometric(W, G, 2),
         r"Z.Up has shape \(3, 2\)": lambda: endtoend.retraction(W, Tangent(*Z[::-1]), 2),
         r"Z.M\[0, 0\] is nan": lambda: endtoend.cometric(W, Z._replace(M=Z.M * np.nan), 2),
-        "order=0: it must be 1 or 2": lambda: endtoend.retraction(W, Z, 2, order=0),
+        "order=0: it must be an integer from 1 to 2": lambda: endtoend.retraction(W, Z, 2, order=0),
         r"W\[3, 2\] is nan": lambda: endtoend.gradient(
             np.where(np.arange(12).reshape(4, 3) == 11, np.nan, G), G, 2
         ),

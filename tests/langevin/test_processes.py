@@ -258,7 +258,7 @@ def test_bad_input(rng):
         "kappa=-0.5: it must be >= 0": {"kappa": -0.5},
         "kappa=inf": {"kappa": np.inf},
         "duration=0: it must be positive": {"duration": 0},
-        "n_steps=0: it must be an integer >= 1": {"n_steps": 0},
+        "n_steps=0: it must be an integer of at least 1": {"n_steps": 0},
         "n_steps=2.5": {"n_steps": 2.5},
         "save_every=True": {"save_every": True},
         "n_chains=0": {"n_chains": 0},

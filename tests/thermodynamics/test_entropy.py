@@ -9,6 +9,7 @@ import dlngeom
 from dlngeom import SVD, Frames, endtoend, network, submersion
 from dlngeom._lib.stiefel import log_orthogonal_volume, log_sphere_volume, log_stiefel_volume
 from dlngeom.thermodynamics import entropy, entropy_gradient
+from dlngeom.thermodynamics import entropy_of_singular_values as entropy_of
 from tests.helpers import reference as ref
 
 CASES = [
@@ -53,7 +54,7 @@ def log_orbit_volume(point):
 def test_entropy_is_the_volume_of_the_orbit(widths, rank, options, rng):
     point = ref.random_frames(widths, rank, rng, **options)
     s = point.lam ** (len(widths) - 1)
-    ref.close(entropy(s, widths), log_orbit_volume(point), 1e-10)
+    ref.close(entropy_of(s, widths), log_orbit_volume(point), 1e-10)
 
 
 @pytest.mark.parametrize("number", range(50))
@@ -64,7 +65,7 @@ def test_entropy_of_random_networks_is_the_volume_of_the_orbit(number):
     widths = tuple(int(d) for d in rng.integers(rank, 6, depth + 1))
     kinds = [{}, {"tie": True}, {"ratio": 1 - 1e-9}, {"ratio": 1e-2}]
     point = ref.random_frames(widths, rank, rng, **kinds[number % 4])
-    value = entropy(point.lam**depth, widths)
+    value = entropy_of(point.lam**depth, widths)
     assert value == pytest.approx(log_orbit_volume(point), rel=1e-10, abs=1e-10)
 
 
@@ -80,8 +81,8 @@ def test_volumes_of_small_groups():
 
 def test_entropy_of_infinite_depth_is_the_limit_up_to_a_constant(rng):
     s = np.stack([ref.spectrum(3, rng), ref.spectrum(3, rng, tie=True)])
-    deep = entropy(s, (3,) * 100_001)
-    limit = entropy(s, (3, 3), depth=np.inf)
+    deep = entropy_of(s, (3,) * 100_001)
+    limit = entropy_of(s, (3, 3), depth=np.inf)
     assert np.diff(limit) == pytest.approx(np.diff(deep), rel=1e-4)
 
 
@@ -96,7 +97,7 @@ def test_gradient_is_that_of_the_entropy(widths, rank, options, rng):
 
     def along(t):
         moved = endtoend.retraction(W, dlngeom.Tangent(*(t * x for x in Z)), depth)
-        return entropy(moved.s, widths)
+        return entropy_of(moved.s, widths)
 
     near, far = (along(k * step) - along(-k * step) for k in (1, 2))
     ref.close((8 * near - far) / (12 * step), pairing, 1e-7 * max(1, abs(pairing)))
@@ -108,7 +109,7 @@ def test_gradient_of_infinite_depth(rng):
 
     def along(t):
         moved = endtoend.retraction(W, dlngeom.Tangent(*(t * x for x in Z)), np.inf)
-        return entropy(moved.s, (3, 3), depth=np.inf)
+        return entropy_of(moved.s, (3, 3), depth=np.inf)
 
     near, far = (along(k * step) - along(-k * step) for k in (1, 2))
     pairing = endtoend.inner(W, entropy_gradient(W, (3, 3), depth=np.inf), Z, np.inf)
@@ -128,7 +129,7 @@ def test_remainder_of_the_gradient_is_of_second_order(widths, rank, depth, optio
 
     def remainder(t, factor):
         moved = endtoend.retraction(W, dlngeom.Tangent(*(t * x for x in Z)), number)
-        change = entropy(moved.s, widths, depth=depth) - entropy(W.s, widths, depth=depth)
+        change = entropy_of(moved.s, widths, depth=depth) - entropy_of(W.s, widths, depth=depth)
         return abs(change - factor * t * slope)
 
     assert ref.slope(steps, [remainder(t, 1.0) for t in steps]) == pytest.approx(2, abs=0.1)
@@ -184,7 +185,7 @@ def test_near_ties(widths, depth, scale):
             value, force = exact(s, widths, depth)
             # A volume near one has a logarithm near zero, of terms that are not.
             size = 1 + np.max(np.abs(np.log(s))) * len(widths)
-            assert entropy(s, widths, **infinite) == pytest.approx(
+            assert entropy_of(s, widths, **infinite) == pytest.approx(
                 value, rel=1e-13, abs=1e-15 * size
             )
             W = SVD(np.eye(widths[-1], 3), s, np.eye(3, widths[0]))
@@ -248,8 +249,8 @@ def test_forces_of_tiny_and_equal_values():
 
 def test_batches_and_libraries(xp, rng):
     s = xp.array(ref.spectrum(2, rng, batch=(3,)))
-    values = xp.numpy(entropy(s, (2, 3, 2)))
-    ref.close(values, [entropy(np.asarray(x), (2, 3, 2)) for x in xp.numpy(s)], 1e-14)
+    values = xp.numpy(entropy_of(s, (2, 3, 2)))
+    ref.close(values, [entropy_of(np.asarray(x), (2, 3, 2)) for x in xp.numpy(s)], 1e-14)
     W = ref.random_svd(2, 2, 2, rng, batch=(3,))
     force = entropy_gradient(xp.array(W), (2, 3, 2))
     for k in range(3):
@@ -257,15 +258,82 @@ def test_batches_and_libraries(xp, rng):
         ref.close(xp.numpy(force.M)[k], alone.M, 1e-14)
 
 
+@pytest.mark.parametrize(("widths", "rank"), CASES)
+def test_entropy_of_a_matrix_is_that_of_its_singular_values(widths, rank, rng):
+    W = point_over(widths, rank, rng, batch=(2, 3))
+    value = entropy_of(W.s, widths)
+    ref.close(entropy(W, widths), value, 0)
+    if rank == min(widths[0], widths[-1]):
+        ref.close(entropy(dlngeom.dense(W), widths), value, 1e-12)
+    shuffled = SVD(W.u[..., ::-1], W.s[..., ::-1], W.vt[..., ::-1, :])
+    ref.close(entropy(shuffled, widths), value, 1e-13)
+    assert entropy(SVD(*(x[0, 0] for x in W)), widths) == pytest.approx(value[0, 0], rel=1e-14)
+
+
+def test_entropy_of_matrices_at_infinite_depth_and_in_every_library(xp, rng):
+    W = rng.standard_normal((4, 3, 3))
+    s = np.linalg.svd(W, compute_uv=False)
+    for widths, depth in (((3, 3), np.inf), ((3, 4, 3), None), ((3, 4, 3), 2)):
+        value = entropy_of(s, widths, depth=depth)
+        ref.close(xp.numpy(entropy(xp.array(W), widths, depth=depth)), value, 1e-13)
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+@pytest.mark.parametrize("widths", [(3, 4, 3), (3, 3)])
+def test_automatic_derivatives_near_and_at_ties(library, widths, rng):
+    pytest.importorskip(library)
+    options = {"depth": np.inf} if widths == (3, 3) else {}
+    q = [np.linalg.qr(x)[0] for x in rng.standard_normal((2, 3, 3))]
+    for gap in (0.0, 1.2e-16, 1e-14, 1e-12, 1e-10, 1e-8, 1e-4, 0.4, 1 - 1e-9):
+        s = np.array([1.0, 1.0, 1.0 - gap])
+        W = SVD(np.eye(3), s, np.eye(3))
+        exact = np.diag(dlngeom.thermodynamics.entropy_egrad(W, widths, **options).S)
+        found = automatic(library, lambda x: entropy_of(x, widths, **options), s)
+        np.testing.assert_allclose(found, exact, rtol=1e-13, atol=1e-14)
+        W = (q[0] * s) @ q[1]
+        exact = dlngeom.thermodynamics.entropy_egrad(W, widths, **options)
+        found = automatic(library, lambda x: entropy(x, widths, **options), W)
+        np.testing.assert_allclose(found, exact, atol=1e-12 * np.max(np.abs(exact)))
+
+
+def automatic(library, function, x):
+    if library == "torch":
+        import torch
+
+        x = torch.tensor(x, requires_grad=True)
+        function(x).backward()
+        return x.grad.numpy()
+    import jax
+
+    with jax.enable_x64(True):
+        return np.asarray(jax.grad(function)(jax.numpy.asarray(x)))
+
+
 def test_bad_input(rng):
     W = ref.random_svd(3, 2, 2, rng)
     errors = {
-        r"s has shape \(2,\): it must be \(..., 3\)": lambda: entropy(W.s, (3, 3, 3), 3),
-        "rank=2: it must be an integer from 1 to 1": lambda: entropy(W.s, (3, 1, 3)),
-        "smallest singular value -1": lambda: entropy(np.array([1.0, -1.0]), (2, 2)),
-        r"s\[1\] is nan": lambda: entropy(np.array([1.0, np.nan]), (2, 2)),
+        r"s has shape \(2,\): it must be \(..., 3\)": lambda: entropy_of(W.s, (3, 3, 3), 3),
+        "rank=2: it must be an integer from 1 to 1": lambda: entropy_of(W.s, (3, 1, 3)),
+        r"s\[1\] is -1.0: singular values must be non-negative and descending, sort them": (
+            lambda: entropy_of(np.array([1.0, -1.0]), (2, 2))
+        ),
+        r"s\[1, 0\] is 1.0: singular values must be non-negative and desc": (
+            lambda: entropy_of(np.array([[2.0, 1.0], [1.0, 2.0]]), (2, 2, 2))
+        ),
+        r"a matrix goes to the function of W": lambda: entropy_of(np.eye(2), (2, 2, 2)),
+        "s has a smallest singular value 0": lambda: entropy_of(np.array([1.0, 0.0]), (2, 2, 2)),
+        r"s has shape \(\)": lambda: entropy_of(np.asarray(1.0), (2, 2)),
+        "W is 2 x 2": lambda: entropy(np.eye(2), (3, 2, 2)),
+        r"W has shape \(2,\)": lambda: entropy(np.ones(2), (2, 2)),
+        "W has a smallest singular value 0": lambda: entropy(np.diag([1.0, 0.0]), (2, 2, 2)),
+        "rank=2: it must be an integer from 1 to 1$": lambda: entropy(np.eye(2), (2, 1, 2)),
+        "depth=inf with rank 1 and widths=": lambda: entropy(
+            SVD(np.eye(2)[:, :1], np.ones(1), np.eye(2)[:1]), (2, 2), depth=np.inf
+        ),
+        "depth=inf with rank 2 and widths=": lambda: entropy_of(np.ones(2), (3, 3), depth=np.inf),
+        r"s\[1\] is nan": lambda: entropy_of(np.array([1.0, np.nan]), (2, 2)),
         "W is 3 x 2": lambda: entropy_gradient(W, (3, 2, 2)),
-        "depth=7 with widths": lambda: entropy(W.s, (2, 2), depth=7),
+        "depth=7 with widths": lambda: entropy_of(W.s, (2, 2), depth=7),
         "smallest singular value 0": lambda: entropy_gradient(np.zeros((2, 2)), (2, 2)),
     }
     for message, call in errors.items():

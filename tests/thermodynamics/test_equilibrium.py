@@ -9,7 +9,7 @@ from scipy import integrate, stats
 
 from dlngeom import DeepLinearNetwork, endtoend, langevin
 from dlngeom.network import singular_values
-from dlngeom.thermodynamics import entropy
+from dlngeom.thermodynamics import entropy_of_singular_values
 from dlngeom.thermodynamics.equilibrium import (
     ClosedLaw,
     Potential,
@@ -79,10 +79,11 @@ def test_rectangular_layers_bring_their_factor(widths, rng):
 @pytest.mark.parametrize("kappa", [0.4, 1.0])
 @pytest.mark.parametrize("depth", [1, 2, 3, INF])
 def test_density_is_that_of_volume_and_entropy(depth, kappa, rng):
-    s, beta, power = rng.uniform(0.5, 2, (10, 4)), 1.3, 1.0 if depth == INF else 1 / depth
+    s, beta = np.sort(rng.uniform(0.5, 2, (10, 4)))[:, ::-1], 1.3
+    power = 1.0 if depth == INF else 1 / depth
     volume = endtoend.log_volume_density(s[..., None] * np.eye(4), depth)
     widths = (4, 4) if depth == INF else (4,) * (depth + 1)
-    S = entropy(s, widths, depth=INF if depth == INF else None)
+    S = entropy_of_singular_values(s, widths, depth=INF if depth == INF else None)
     pairs = [np.log(abs(s[:, k] ** 2 - s[:, l] ** 2)) for k in range(4) for l in range(k)]  # noqa: E741
     expected = -(beta * np.sum(s**2, axis=-1) / 2 - S) / kappa + volume + sum(pairs)
     # The density is by lam, and the other by sigma.
@@ -392,8 +393,8 @@ BAD = [
     ({"beta": 0.0}, "beta=0.0: it must be positive and finite"),
     ({"kappa": -1.0}, "kappa=-1.0: it must be positive and finite"),
     ({"depth": 1.5}, "depth=1.5"),
-    ({"d": 0}, "d=0: it must be an integer >= 1"),
-    ({"n_draws": 0}, "n_draws=0: it must be an integer >= 1"),
+    ({"d": 0}, "d=0: it must be an integer of at least 1"),
+    ({"n_draws": 0}, "n_draws=0: it must be an integer of at least 1"),
     ({"d": 1, "depth": INF}, "d=1: for depth=inf it must be at least 2"),
     ({"widths": (3, 3)}, "widths=(3, 3) are those of 1 layers, not depth=2"),
     ({"widths": (3, 2, 3)}, "rank=3: it must be an integer from 1 to 2"),
@@ -420,7 +421,7 @@ def test_bad_input_of_the_sampler(change, message):
         (lambda: log_density(1.0, 2, 1.0), "lam has shape ()"),
         (lambda: limit_law(2, 0.0), "kappa=0.0"),
         (lambda: limit_law(0), "depth=0"),
-        (lambda: limit_law(2, nodes=3), "nodes=3: it must be at least 10"),
+        (lambda: limit_law(2, nodes=3), "nodes=3: it must be an integer of at least 10"),
         (lambda: hard_edge_exponent(2, 0.4), "kappa=0.4: the law has a gap"),
         (lambda: ClosedLaw(-1), "depth=-1"),
     ],

@@ -204,7 +204,7 @@ def test_descent_leaves_a_saddle_where_it_starts():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"beta": 0.0}, "beta=0.0: an inverse temperature"),
+        ({"beta": 0.0}, "beta=0.0: it must be positive, or inf for no noise"),
         ({"depth": 3}, "depth=3 with widths"),
         ({"depth": math.inf}, "depth=inf with widths"),
         ({"starts": np.ones((2, 2))}, "must be .k, m, n."),

@@ -9,7 +9,7 @@ from scipy import stats
 from dlngeom import endtoend
 from dlngeom._lib.stiefel import log_orthogonal_volume, log_sphere_volume, log_stiefel_volume
 from dlngeom.thermodynamics import (
-    entropy,
+    entropy_of_singular_values,
     log_network_density,
     log_singular_value_density,
     log_svd_density,
@@ -260,7 +260,7 @@ def test_jax_traces_densities(rng):
     for function in (
         lambda x: log_singular_value_density(x, (2, 2), 3, check_finite=False),
         lambda x: log_network_density(x, (2, 3, 2), check_finite=False),
-        lambda x: entropy(x, (2, 3, 2), check_finite=False),
+        lambda x: entropy_of_singular_values(x, (2, 3, 2), check_finite=False),
     ):
         ref.close(jax.jit(function)(s), function(s), 1e-6)
 

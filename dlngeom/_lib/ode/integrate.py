@@ -15,6 +15,7 @@ import numpy as np
 import scipy.integrate
 from scipy.integrate import RK23, OdeSolver, solve_ivp
 
+from dlngeom._lib import checks
 from dlngeom._lib.arrays import eps
 from dlngeom._lib.ode.interpolant import StepInterpolant
 from dlngeom._lib.ode.smooth_rk45 import SmoothRK45
@@ -51,8 +52,7 @@ class SolverOptions:
         ours = {key: options.pop(key) for key in cls.__annotations__ if key in options}
         events = ours.get("events", ())
         ours["events"] = (events,) if callable(events) else tuple(events or ())
-        if ours.get("max_evaluations", 1) < 1:
-            raise ValueError(f"max_evaluations={ours['max_evaluations']}: it must be at least 1")
+        checks.integer("max_evaluations", ours.get("max_evaluations", 1), 1)
         taken = sorted(_OURS & options.keys())
         if taken:
             raise TypeError(
@@ -216,8 +216,8 @@ def _tolerances(
     rtol = default if options.rtol is None else float(options.rtol)
     if not floor <= rtol < 1:
         raise ValueError(f"rtol={rtol:g}: it must be at least {floor:.2g} and below 1")
-    if options.atol is not None and not 0 <= float(options.atol) < math.inf:
-        raise ValueError(f"atol={options.atol}: it must be >= 0 and finite")
+    if options.atol is not None:
+        checks.nonnegative("atol", options.atol)
     # The solvers bound the mean error over all components.
     share = max(rtol / math.sqrt(chains), 1e-13)
     if options.atol is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed, as_generator, namespace, to_numpy
 from dlngeom._lib.trajectory import Observe, Trajectory, observe_along
 from dlngeom._lib.vectors import Point, batch_axes, parts, rebuild, with_chain
@@ -71,14 +71,11 @@ class RunOptions:
         TypeError
             If ``observe`` or ``pool`` is of the wrong type.
         """
-        if not self.duration > 0 or not math.isfinite(self.duration):
-            raise ValueError(f"duration={self.duration!r}: it must be positive and finite")
+        checks.positive("duration", self.duration)
         counts = {"n_steps": self.n_steps, "save_every": self.save_every}
         counts |= {} if self.n_chains is None else {"n_chains": self.n_chains}
         for name, value in counts.items():
-            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-            if not whole or value < 1:
-                raise ValueError(f"{name}={value!r}: it must be an integer >= 1")
+            checks.integer(name, value, 1)
         if not isinstance(self.observe, (Mapping, type(None))):
             raise TypeError(f"observe={self.observe!r}: it must be a dict from names to functions")
         for name, function in (self.observe or {}).items():

@@ -3,7 +3,6 @@ r"""Equilibrium density of the singular values of a deep linear network, and sam
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -89,7 +88,7 @@ def log_density(
     depth : int or inf
         For ``inf`` the density is against ``d sigma``, with an infinite integral.
     beta, kappa : float
-        Inverse temperature, and ratio of the noise of the observable to that of the gauge.
+        Inverse temperature, finite, and ratio of the noise of the observable to that of the gauge.
     widths : sequence of N+1 int, optional
         ``(d_0, ..., d_N)``, all ``r`` by default.
     potential : Potential
@@ -253,7 +252,7 @@ def sample(
     """
     counts = {"n_chains": n_chains, "n_draws": n_draws, "thin": thin, "n_warm": n_warm}
     for name, value in counts.items():
-        _count(name, value, 0 if name == "n_warm" else 1)
+        checks.integer(name, value, 0 if name == "n_warm" else 1)
     gas = _particles(d, depth, beta, kappa, widths, potential, escaped=True)
     r = len(gas.mass)
     if r == 0:
@@ -303,9 +302,8 @@ def _particles(
     escaped: bool,
 ) -> Gas:
     """Gas of ``d`` particles; at infinite depth without the one at zero, if ``escaped``."""
-    d, depth = _count("d", d, 1), checks.depth(depth)
-    for name, value in {"beta": beta, "kappa": kappa}.items():
-        checks.positive(name, value)
+    d, depth = checks.integer("d", d, 1), checks.depth(depth)
+    beta, kappa = checks.inverse_temperature(beta, infinite=False), checks.noise_ratio(kappa)
     excess = _excess(d, depth, kappa, widths)
     a, b = exponents(depth, kappa)
     if depth == math.inf:
@@ -327,13 +325,3 @@ def _excess(d: int, depth: float, kappa: float, widths: Sequence[int] | None) ->
         raise ValueError(f"widths={sizes} are those of {len(sizes) - 1} layers, not depth={depth}")
     checks.rank(d, *sizes)
     return sizes[0] + sizes[-1] - 2 * d + sum(size - d for size in sizes[1:-1]) / kappa
-
-
-def _count(name: str, value: int, least: int) -> int:
-    try:
-        number = -1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = -1
-    if number < least:
-        raise ValueError(f"{name}={value!r}: it must be an integer >= {least}")
-    return number

@@ -226,9 +226,8 @@ def limit_law(
     :func:`log_density`.
     """
     depth = checks.depth(depth)
-    checks.positive("kappa", kappa)
-    if not nodes >= 10:
-        raise ValueError(f"nodes={nodes!r}: it must be at least 10")
+    kappa = checks.noise_ratio(kappa)
+    nodes = checks.integer("nodes", nodes, 10)
     v = np.arange(2 * nodes + 1) / (2 * nodes)
     # Levels are quadratic in v below and cubic above, where 1 - F vanishes like a power 3/2.
     levels = v * v * (6 - 8 * v + 3 * v * v)
@@ -273,7 +272,7 @@ def hard_edge_exponent(depth: float, kappa: float = 1.0) -> float:
     :func:`log_density`.
     """
     depth = checks.depth(depth)
-    checks.positive("kappa", kappa)
+    kappa = checks.noise_ratio(kappa)
     a, b = exponents(depth, kappa)
     if a < 0:
         raise ValueError(f"kappa={kappa}: the law has a gap at zero where kappa < 1/2")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from dlngeom import endtoend, spectral
 from dlngeom._lib.arrays import NumpyArray
-from dlngeom.thermodynamics._entropy import entropy_egrad
+from dlngeom.thermodynamics._entropy_derivatives import entropy_egrad
 from dlngeom.thermodynamics._free_energy import free_energy, free_energy_hessian
 
 __all__ = ["FreeEnergyPotential", "LocalModel", "Search", "local_model", "search"]
@@ -51,22 +50,18 @@ class FreeEnergyPotential(NamedTuple):
     beta: float
     depth: float
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """Keywords for the functions of the entropy."""
-        return {"depth": math.inf if self.depth == math.inf else None}
-
     def value(self, W: NumpyArray) -> NumpyArray:
         """Free energy of a batch."""
         if self.depth == 1:
             return self.energy(W)
-        return np.asarray(free_energy(W, self.widths, self.energy, self.beta, **self.options))
+        widths, depth = self.widths, self.depth
+        return np.asarray(free_energy(W, widths, self.energy, self.beta, depth=depth))
 
     def slope(self, W: NumpyArray) -> NumpyArray:
         """Euclidean gradient of the free energy."""
         if self.depth == 1:
             return self.gradient(W)
-        force: Any = entropy_egrad(W, self.widths, **self.options)
+        force: Any = entropy_egrad(W, self.widths, depth=self.depth)
         return np.asarray(self.gradient(W) - force / self.beta)
 
     def bend(self, W: NumpyArray, Z: NumpyArray) -> NumpyArray:
@@ -74,8 +69,9 @@ class FreeEnergyPotential(NamedTuple):
         second = self.hessian(W, Z)
         if self.depth == 1:
             return second
-        first, beta = self.gradient(W), self.beta
-        result: Any = free_energy_hessian(W, Z, self.widths, first, second, beta, **self.options)
+        result: Any = free_energy_hessian(
+            W, self.gradient(W), second, Z, self.widths, self.beta, depth=self.depth
+        )
         return np.asarray(result)
 
 

@@ -6,7 +6,6 @@ References are to Menon, *The geometry of the deep linear network*.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import NumpyArray
 from dlngeom.points._checks import require_positive
+from dlngeom.thermodynamics._layers import layer_widths
 from dlngeom.thermodynamics.landscape._newton import (
     FLAT,
     FreeEnergyPotential,
@@ -191,15 +191,8 @@ def _potential(
     beta: float,
     depth: float | None,
 ) -> FreeEnergyPotential:
-    if not beta > 0:
-        raise ValueError(f"beta={beta!r}: an inverse temperature must be positive")
-    layers = checks.widths(widths)
-    number = len(layers) - 1 if depth is None else checks.depth(depth)
-    if number != len(layers) - 1 and (number < math.inf or len(set(layers)) > 1 or len(layers) > 2):
-        raise ValueError(
-            f"depth={depth!r} with widths={layers}: give none, or inf with widths (d, d)"
-        )
-    return FreeEnergyPotential(energy, gradient, hessian, layers, float(beta), number)
+    beta, layers = checks.inverse_temperature(beta), layer_widths(widths, depth)
+    return FreeEnergyPotential(energy, gradient, hessian, layers.widths, beta, layers.depth)
 
 
 def _find(
@@ -213,8 +206,7 @@ def _find(
     checks.rank(min(starts.shape[1:]), *potential.widths)
     s = np.linalg.svd(starts, compute_uv=False)
     require_positive("starts", s, max(starts.shape[1:]) * np.finfo(float).eps)
-    if operator.index(max_iterations) < 1:
-        raise ValueError(f"max_iterations={max_iterations}: it must be >= 1")
+    max_iterations = checks.integer("max_iterations", max_iterations, 1)
     return _landscape(potential, search(potential, starts, max_iterations, descend=descend))
 
 
