@@ -6,6 +6,7 @@ import math
 import numbers
 import operator
 from collections.abc import Sequence
+from typing import Any
 
 from dlngeom._lib.arrays import Array, identity, namespace
 
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 
-def depth(value: float, *, infinite: bool = True) -> float:
+def depth(value: Any, *, infinite: bool = True) -> float:
     """Return a valid depth: an integer >= 1, or ``inf`` where that has a meaning."""
     if isinstance(value, numbers.Real) and value == math.inf:
         if infinite:
@@ -34,7 +35,7 @@ def depth(value: float, *, infinite: bool = True) -> float:
     try:
         if isinstance(value, bool):
             raise TypeError
-        number = operator.index(value)  # type: ignore[arg-type]
+        number = operator.index(value)
     except TypeError:
         number = 0
     if number < 1:

@@ -57,7 +57,7 @@ def turning_basis(frame: Array, scale: float) -> Array:
     """Directions ``L`` of one frame, ``((d - r) r, d, r)`` per point, times ``scale``."""
     xp = namespace(frame)
     d, r = frame.shape[-2:]
-    linalg: Any = xp.linalg
+    linalg = xp.linalg
     complete, _ = linalg.qr(frame, mode="complete")
     across = complete[..., :, r:].mT
     unit = identity(r, frame)

@@ -16,7 +16,7 @@ from dlngeom.balanced._balance import (
     multipliers,
     rotations,
 )
-from dlngeom.balanced._in_frames import AmbientInFrames, TangentInFrames
+from dlngeom.balanced._in_frames import AmbientInFrames, StepInFrames, TangentInFrames
 from dlngeom.points import Frames
 
 __all__ = [
@@ -52,7 +52,7 @@ def fast_move(frame: Array, omega: Array, perp: Array, lam: Array) -> Array:
     if not is_square(frame):
         return polar_move(frame, omega, perp, lam)
     unit = identity(omega.shape[-1], omega)
-    linalg: Any = namespace(omega).linalg
+    linalg = namespace(omega).linalg
     # The transpose of I - Om / 2 is I + Om / 2.
     return 2 * linalg.solve(unit + omega / 2, frame.mT).mT - frame
 
@@ -85,7 +85,7 @@ def turned(
 
 def signed_svd(H: Array) -> tuple[Array, Array, Array]:
     """Singular values, descending, and vectors of a symmetric matrix, which differ by signs."""
-    xp: Any = namespace(H)
+    xp = namespace(H)
     values, vectors = xp.linalg.eigh(H)
     sizes = xp.abs(values)
     order = xp.argsort(-sizes, axis=-1)
@@ -124,7 +124,11 @@ def _core_acceleration(frames: Frames, core: Array, motion: Rotations, K: list[A
 
 
 def corrected(
-    frames: Frames, V: TangentInFrames, at: Balance | None = None, *, damped: bool = False
+    frames: Frames,
+    V: TangentInFrames | StepInFrames,
+    at: Balance | None = None,
+    *,
+    damped: bool = False,
 ) -> tuple[Rotations, tuple[Array, ...]]:
     """Motion of ``V`` minus half the tangential acceleration of its curve.
 
@@ -141,15 +145,15 @@ def corrected(
     if not damped:
         perp = tuple(x - y / 2 for x, y in zip(V.perp, bent, strict=True))
         return rotations(frames.lam, V.core - core / 2), perp
-    share = _damping(V, TangentInFrames(core, tuple(bent)))
+    share = _damping(V, StepInFrames(core, tuple(bent)))
     perp = tuple(x - share * y for x, y in zip(V.perp, bent, strict=True))
     return rotations(frames.lam, V.core - share[..., None] * core), perp
 
 
-def _damping(V: TangentInFrames, correction: TangentInFrames) -> Array:
+def _damping(V: TangentInFrames | StepInFrames, correction: StepInFrames) -> Array:
     """Half, and less where a correction exceeds the step that it corrects."""
 
-    def squared(x: TangentInFrames) -> Array:
+    def squared(x: TangentInFrames | StepInFrames) -> Array:
         xp = namespace(x.core)
         total = xp.sum(x.core * x.core, axis=(-3, -2, -1))
         return sum(
@@ -161,7 +165,9 @@ def _damping(V: TangentInFrames, correction: TangentInFrames) -> Array:
     return (0.5 / (1 + excess / 4))[..., None, None]
 
 
-def _perpendicular_acceleration(frames: Frames, motion: Rotations, K: list[Array]) -> list[Array]:
+def _perpendicular_acceleration(
+    frames: Frames, motion: Rotations, K: list[Array | float]
+) -> list[Array | float]:
     """Tangential acceleration out of the frames: the mean over the layers that a frame serves."""
     omega, h, _ = motion
     lower_lam, last = frames.lam[..., :, None], len(frames.q) - 1

@@ -116,7 +116,7 @@ def _padded(table: Array) -> Array:
 
 def contract(point: SVD, table: Array, X: Tangent, Y: Tangent) -> Array:
     """Dense Christoffel operator from its weights, for two tangent vectors."""
-    xp: Any = namespace(point.s)
+    xp = namespace(point.s)
     u, v, r = point.u, point.vt.mT, point.s.shape[-1]
 
     def product(a: Array, b: Array, weights: Array) -> Array:

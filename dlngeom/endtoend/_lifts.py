@@ -86,7 +86,7 @@ def _largest_logarithm(x: Array) -> float:
 def _exponential_core(s: Array, h: Array, u: Array, v: Array) -> SVD:
     """SVD of ``u exp(log Sigma + h) v^T``."""
     xp = namespace(s)
-    linalg: Any = xp.linalg
+    linalg = xp.linalg
     values, vectors = linalg.eigh(xp.log(s)[..., :, None] * identity(s.shape[-1], s) + h)
     vectors = xp.flip(vectors, axis=-1)
     limit = _largest_logarithm(s) * xp.ones_like(values)

@@ -211,7 +211,7 @@ class _AdjustedPlace:
             weights = np.linalg.solve(matrix, -gaps[..., None])
         except np.linalg.LinAlgError:
             weights = np.linalg.pinv(matrix) @ -gaps[..., None]
-        return tuple((x * weights[..., None]).sum(axis=1) for x in normals)
+        return tuple(np.sum(x * weights[..., None], axis=1) for x in normals)
 
 
 def _upper(matrices: Array) -> Array:
@@ -231,7 +231,7 @@ def _gaps(layers: Layers) -> list[Array]:
 
 def _size(matrices: Sequence[Array]) -> Any:
     """Frobenius norm ``(chain,)`` of several matrices together."""
-    return np.sqrt(sum((x * x).sum(axis=(-2, -1)) for x in matrices))
+    return np.sqrt(sum(np.sum(x * x, axis=(-2, -1)) for x in matrices))
 
 
 def _log_ratio(drift: Layers, V: Layers, back_drift: Layers, back: Layers, deviation: Any) -> Any:

@@ -381,7 +381,7 @@ def _adjusted(
     return AdjustedWalk(space.rank, energy, energy_gradient)
 
 
-def _positive(name: str, value: float, *, zero: bool = False) -> float:
+def _positive(name: str, value: Any, *, zero: bool = False) -> float:
     if not isinstance(value, numbers.Real):
         raise TypeError(f"{name}={value!r}: it must be a number")
     bound = ">= 0" if zero else "positive"

@@ -73,7 +73,7 @@ def singular_values(point: Any) -> Array:
     if isinstance(point, Frames):
         return point.lam ** (len(point.q) - 1)
     W = end_to_end(point)
-    linalg: Any = namespace(W).linalg
+    linalg = namespace(W).linalg
     return linalg.svd(W, full_matrices=False)[1]
 
 

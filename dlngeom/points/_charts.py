@@ -189,7 +189,7 @@ def _coordinates(factors: Sequence[Array]) -> Coordinates:
 
 def _turn(W: Array) -> Array:
     """Polar factor that is zero on the null space: a chart can then leave no rounding there."""
-    linalg: Any = namespace(W).linalg
+    linalg = namespace(W).linalg
     u, s, vt = linalg.svd(W, full_matrices=False)
     kept = s > max(W.shape[-2:]) * eps(s) * s[..., :1]
     return (u * namespace(s).astype(kept, s.dtype)[..., None, :]) @ vt
@@ -238,7 +238,7 @@ def _check_step(step: _Step, W: Array, Q: Array, G: Array | None) -> None:
 def _root(W: Array, G: Array | None, square: str) -> tuple[Array, Array, Array]:
     """Eigenvalues and eigenvectors of ``sqrt(W W^T - G)``, and below what a root is zero."""
     xp = namespace(W)
-    linalg: Any = xp.linalg
+    linalg = xp.linalg
     tolerance = checks.relative_tolerance(W)
     if G is None:
         # The root of W W^T is known without squaring, which would square the condition number.

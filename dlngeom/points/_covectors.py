@@ -37,7 +37,8 @@ __all__ = [
 ]
 
 
-Covector: TypeAlias = Any
+# SciPy gives its classes no types.
+Covector: TypeAlias = Array | LowRank | Any
 
 
 def as_covector(

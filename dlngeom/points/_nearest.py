@@ -60,7 +60,7 @@ def nearest_balanced(
     """
     factors = check_factors(factors)
     kept = checks.rank(rank, factors[0].shape[-1], *(W.shape[-2] for W in factors))
-    linalg: Any = namespace(*factors).linalg
+    linalg = namespace(*factors).linalg
     product, root = _scaled_product(factors)
     u, s, vt = linalg.svd(product, full_matrices=False)
     require_rank("the product", s[..., :kept] if truncate else s, kept, max(product.shape[-2:]))
@@ -154,7 +154,7 @@ def _best(factors: Sequence[Array], q: Sequence[Array], lam: Array) -> tuple[Arr
 
 def _polar(x: Array) -> Array:
     """Orthonormal polar factor of tall matrices that may be rank-deficient, hence by one SVD."""
-    linalg: Any = namespace(x).linalg
+    linalg = namespace(x).linalg
     u, _, vt = linalg.svd(x, full_matrices=False)
     return u @ vt
 
@@ -166,7 +166,7 @@ def nearby_frames(factors: Sequence[Array], rank: int) -> Frames:
     balanced network is a smooth function of the layers at repeated singular values too.
     """
     xp = namespace(*factors)
-    linalg: Any = xp.linalg
+    linalg = xp.linalg
     u, _, vt = linalg.svd(factors[0], full_matrices=False)
     q = [vt[..., :rank, :].mT, u[..., :rank]]
     for factor in factors[1:]:
@@ -183,7 +183,7 @@ def carried_frames(factors: Sequence[Array], rank: int) -> Frames:
 
     The same where layers are balanced, and smooth nearby; orthonormal to second order there.
     """
-    linalg: Any = namespace(*factors).linalg
+    linalg = namespace(*factors).linalg
     u, s, vt = linalg.svd(factors[0], full_matrices=False)
     lam = s[..., :rank]
     q = [vt[..., :rank, :].mT, u[..., :rank]]

@@ -274,7 +274,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
         Not the Riemannian logarithm; it serves derivative-free optimizers.
         """
         a, b = SVD(*point_a), SVD(*point_b)
-        low_rank = LowRank(b.u * b.s, np.eye(len(b.s), dtype=b.s.dtype), b.vt.T)
+        low_rank = LowRank(b.u * b.s, np.eye(b.s.shape[0], dtype=b.s.dtype), b.vt.T)
         Up, M, Vp = _covectors.components(a, low_rank)
         return TangentVector(Up, M - np.diag(a.s), Vp)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
 
 from dlngeom._lib.arrays import Array
 from dlngeom._lib.vectors import Point, Vector
@@ -83,12 +85,12 @@ class Shooting(NamedTuple):
         From coefficients ``(pair, dim)`` to tangent vectors.
     """
 
-    guesses: list[Array]
-    separated: Array
-    geodesic: Callable[[Array], Geodesic]
-    residual: Callable[[Point], Array]
-    miss: Callable[[Point], Array]
-    vector: Callable[[Array], Vector]
+    guesses: Sequence[np.ndarray]
+    separated: np.ndarray
+    geodesic: Callable[[np.ndarray], Geodesic]
+    residual: Callable[[Point], np.ndarray]
+    miss: Callable[[Point], np.ndarray]
+    vector: Callable[[np.ndarray], Vector]
 
 
 @runtime_checkable

@@ -88,7 +88,7 @@ def advance(plan: Plan, state: WalkState, streams: Streams, step: int) -> WalkSt
     # One number leaves the device of the state, all of them only where a chain needs it.
     if reach is None or _limit(plan, float(namespace(reach).min(reach))) >= whole:
         return _part(plan, state, streams, step, whole)
-    remaining = np.full(len(reach), whole)
+    remaining = np.full(reach.shape[0], whole)
     while True:
         active = np.flatnonzero(remaining > 0)
         if len(active) == 0:
@@ -254,7 +254,7 @@ def _take(state: WalkState, chains: np.ndarray) -> WalkState:
 
 def _put(state: WalkState, chains: np.ndarray, moved: WalkState) -> WalkState:
     """State in which some chains have moved."""
-    count = len(parts(state)[0])
+    count = parts(state)[0].shape[0]
     if array_api_compat.is_jax_array(parts(state)[0]):
         # Padding repeats one chain, with one result.
         pairs = zip(parts(state), parts(moved), strict=True)
