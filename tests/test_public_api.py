@@ -32,7 +32,7 @@ def test_the_geometry_loads_no_optimizer_and_no_plotting():
 def test_every_public_name_can_be_reached():
     for name in dlngeom.__all__:
         assert getattr(dlngeom, name) is not None
-    assert dir(dlngeom) == dlngeom.__all__
+    assert dir(dlngeom) == sorted(dlngeom.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = dlngeom.nothing
 

@@ -122,7 +122,7 @@ class Namespace(Protocol):
         """Whether a dtype is of a kind."""
 
     def nonzero(self, x: Array, /) -> tuple[Array, ...]:
-        """Indices of the entries that are not zero, for each axis."""
+        """Find the entries that are not zero: their indices, for each axis."""
 
     def __getattr__(self, name: str, /) -> Callable[..., Array]:
         """All other functions return one array."""

@@ -171,7 +171,7 @@ def polar_of_expansion(x: Array) -> Array:
         bound = 1 + norm(gram - unit)
     far = ~(bound <= _NEAR_ONE)
     if not np.any(far):
-        return x @ _near_inverse_root(gram, bound)
+        return np.asarray(x @ _near_inverse_root(gram, bound))
     gram, bound = np.where(far[..., None, None], unit, gram), np.where(far, 1.0, bound)
     result = np.asarray(x @ _near_inverse_root(gram, bound))
     result[far, ...] = polar(x[far, ...])

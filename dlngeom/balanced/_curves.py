@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
 
 from dlngeom._lib.arrays import Array, identity, is_square, namespace, polar_of_expansion, symmetric
 from dlngeom.balanced._balance import (
@@ -30,7 +29,7 @@ __all__ = [
 ]
 
 
-Move = Callable[[Array, Array, Array, Array], Array]
+Move = Callable[[Array, Array, Array | float, Array], Array]
 
 
 def retract(frames: Frames, V: TangentInFrames) -> Frames:
@@ -38,13 +37,13 @@ def retract(frames: Frames, V: TangentInFrames) -> Frames:
     return turned(frames, rotations(frames.lam, V.core), V.perp)
 
 
-def polar_move(frame: Array, omega: Array, perp: Array, lam: Array) -> Array:
+def polar_move(frame: Array, omega: Array, perp: Array | float, lam: Array) -> Array:
     """Polar factor of ``Q + Q Om + L / lam``, orthonormal for every step."""
     # No singular value is below one, since Om is antisymmetric and L is orthogonal to Q.
     return polar_of_expansion(frame @ (identity(omega.shape[-1], omega) + omega) + perp / lam)
 
 
-def fast_move(frame: Array, omega: Array, perp: Array, lam: Array) -> Array:
+def fast_move(frame: Array, omega: Array, perp: Array | float, lam: Array) -> Array:
     """Like :func:`polar_move` to second order, by a Cayley transform where there is no ``L``.
 
     Rounding leaves it orthonormal up to ``eps |Om|``.
@@ -60,7 +59,7 @@ def fast_move(frame: Array, omega: Array, perp: Array, lam: Array) -> Array:
 def turned(
     frames: Frames,
     motion: Rotations,
-    perp: tuple[Array, ...],
+    perp: tuple[Array | float, ...],
     move: Move = polar_move,
     *,
     ends_only: bool = False,
@@ -108,7 +107,9 @@ def acceleration(frames: Frames, V: TangentInFrames) -> AmbientInFrames:
     return AmbientInFrames(core, left, right)
 
 
-def _core_acceleration(frames: Frames, core: Array, motion: Rotations, K: list[Array]) -> Array:
+def _core_acceleration(
+    frames: Frames, core: Array, motion: Rotations, K: Sequence[Array | float]
+) -> Array:
     """Second derivative within the frames, by ``C_p = Om_p Lam + h - Lam Om_{p-1}``."""
     xp = namespace(core)
     omega, h, _ = motion
@@ -117,7 +118,10 @@ def _core_acceleration(frames: Frames, core: Array, motion: Rotations, K: list[A
     if all(is_square(q) for q in frames.q):
         return bent
     zero = h * 0
-    gram = [zero if is_square(q) else k.mT @ k for q, k in zip(frames.q, K, strict=True)]
+    gram = [
+        zero if isinstance(k, float) or is_square(q) else k.mT @ k
+        for q, k in zip(frames.q, K, strict=True)
+    ]
     row, column = frames.lam[..., :, None], frames.lam[..., None, :]
     across = [hi * column + row * lo for lo, hi in pairwise(gram)]
     return bent - xp.stack(across, axis=-3)
@@ -129,7 +133,7 @@ def corrected(
     at: Balance | None = None,
     *,
     damped: bool = False,
-) -> tuple[Rotations, tuple[Array, ...]]:
+) -> tuple[Rotations, tuple[Array | float, ...]]:
     """Motion of ``V`` minus half the tangential acceleration of its curve.
 
     The correction may be damped smoothly, at fourth order in ``V``, once it is as long as ``V``.
@@ -166,14 +170,14 @@ def _damping(V: TangentInFrames | StepInFrames, correction: StepInFrames) -> Arr
 
 
 def _perpendicular_acceleration(
-    frames: Frames, motion: Rotations, K: list[Array | float]
+    frames: Frames, motion: Rotations, K: Sequence[Array | float]
 ) -> list[Array | float]:
     """Tangential acceleration out of the frames: the mean over the layers that a frame serves."""
     omega, h, _ = motion
     lower_lam, last = frames.lam[..., :, None], len(frames.q) - 1
-    bent = []
+    bent: list[Array | float] = []
     for p, (frame, k) in enumerate(zip(frames.q, K, strict=True)):
-        if is_square(frame):
+        if isinstance(k, float) or is_square(frame):
             bent.append(k)
             continue
         near = [omega[..., j, :, :] for j in (p - 1, p + 1) if 0 <= j <= last]

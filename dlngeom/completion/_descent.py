@@ -371,5 +371,7 @@ class _Objective:
     def fit(self) -> Fit:
         """Outcome of the run so far."""
         held_out, training, iterations, point = self.best
+        if point is None:
+            raise RuntimeError("the optimizer asked for no gradient: there is no iterate to return")
         course, errors = np.stack(self.singular_values), np.asarray(self.errors)
         return Fit(point, held_out, training, iterations, course, errors)

@@ -264,7 +264,7 @@ def pruned(point: SVD, depth: int, threshold: float, density: float) -> SVD:
 def _dropped(s: Array, depth: int, threshold: float, density: float) -> float:
     # The iteration shrinks a vanishing value only linearly, so a small one counts as zero.
     vanishing = 0.2 * _least(depth, threshold, density) + 1e-6 * threshold / density
-    return float(max(vanishing if depth > 1 else 0.0, 1e-13 * s[0]))
+    return max(vanishing if depth > 1 else 0.0, 1e-13 * float(s[0]))
 
 
 def _emerge(
@@ -301,7 +301,7 @@ def _rows(training: Observed, point: SVD, weights: NumpyArray, apply: MapFunctio
 
 
 def _positive(s: Array) -> NumpyArray:
-    return np.asarray(np.maximum(s, max(1e-15 * s[0], 1e-300)))
+    return np.asarray(np.maximum(s, max(1e-15 * float(s[0]), 1e-300)))
 
 
 def svd_of_product(left: NumpyArray, right: NumpyArray) -> SVD:

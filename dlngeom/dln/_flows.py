@@ -8,7 +8,6 @@ smallest network over it.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from dlngeom import endtoend, spectral
 from dlngeom._lib.arrays import Array, antisymmetric, identity, namespace, symmetric

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
 
 from dlngeom import spectral
 from dlngeom._lib.arrays import Array, constant, eps, identity, namespace, remainder

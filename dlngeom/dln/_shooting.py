@@ -157,11 +157,10 @@ def network_shooting(point: Frames, other: Frames) -> Shooting:
         return network_geodesic(Frames(lam, tuple(q)), vector(coefficients))
 
     def gap(reached: Frames) -> np.ndarray:
-        return _flat(_layers(reached), 2) - goal
+        return np.asarray(_flat(_layers(reached), 2) - goal)
 
     def miss(reached: Frames) -> np.ndarray:
-        way: np.ndarray = np.linalg.norm(gap(reached), axis=-1) / np.linalg.norm(goal, axis=-1)
-        return way
+        return np.asarray(np.linalg.norm(gap(reached), axis=-1) / np.linalg.norm(goal, axis=-1))
 
     def residual(reached: Frames) -> np.ndarray:
         return _times(there, gap(reached))

@@ -8,7 +8,7 @@ is that of the base of a submersion, by the formula of O'Neill.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import overload
 
 from dlngeom import balanced, spectral
 from dlngeom._lib.arrays import Array, constant, namespace
@@ -134,6 +134,26 @@ def contract(point: SVD, table: Array, X: Tangent, Y: Tangent) -> Array:
     return -total * (2 / len(pairs))
 
 
+@overload
+def curvature(
+    W: Array,
+    X: EndToEndVector,
+    Y: EndToEndVector,
+    Z: EndToEndVector,
+    depth: float,
+    *,
+    check_finite: bool = True,
+) -> Array: ...
+@overload
+def curvature(
+    W: SVD,
+    X: EndToEndVector,
+    Y: EndToEndVector,
+    Z: EndToEndVector,
+    depth: float,
+    *,
+    check_finite: bool = True,
+) -> Tangent: ...
 def curvature(
     W: EndToEndPoint,
     X: EndToEndVector,

@@ -8,7 +8,7 @@ entry on ``M`` and column by column on ``U_p`` and ``V_p``.  Every function cost
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dlngeom import spectral
 from dlngeom._lib.arrays import Array, constant, identity, inner, namespace, project_out, remainder

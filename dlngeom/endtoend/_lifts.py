@@ -9,7 +9,7 @@ every step.  Only the two end frames and ``h`` are seen downstairs.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dlngeom import spectral
 from dlngeom._lib.arrays import Array, antisymmetric, constant, identity, namespace, symmetric

@@ -145,7 +145,7 @@ class AdjustedWalk:
     def _energy(self, layers: Layers) -> Array:
         if self.energy is None:
             return layers[0][..., 0, 0] * 0
-        value = self.energy(_layers.product(layers))
+        value: Array = self.energy(_layers.product(layers))
         if tuple(getattr(value, "shape", ())) != (layers[0].shape[0],):
             raise ValueError(
                 f"energy returned {getattr(value, 'shape', type(value).__name__)}: it must be one "

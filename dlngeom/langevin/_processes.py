@@ -385,7 +385,8 @@ def _positive(name: str, value: Any, *, zero: bool = False) -> float:
     if not isinstance(value, numbers.Real):
         raise TypeError(f"{name}={value!r}: it must be a number")
     bound = ">= 0" if zero else "positive"
-    fits = value >= 0 if zero else value > 0
-    if not fits or not math.isfinite(value):
+    number = float(value)
+    fits = number >= 0 if zero else number > 0
+    if not fits or not math.isfinite(number):
         raise ValueError(f"{name}={value!r}: it must be {bound} and finite")
-    return float(value)
+    return number

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, eps, namespace, norm, symmetric

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace

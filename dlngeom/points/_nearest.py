@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, eps, identity, inner, namespace, polar, symmetric

@@ -6,6 +6,8 @@ minima and saddles, :mod:`~dlngeom.thermodynamics.equilibrium` the laws of many 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dlngeom._lib.lazy import lazy_face
 from dlngeom.thermodynamics._entropy import entropy, entropy_egrad, entropy_ehess, entropy_gradient
 from dlngeom.thermodynamics._free_energy import (
@@ -18,6 +20,10 @@ from dlngeom.thermodynamics._volume_forms import (
     log_singular_value_density,
     log_svd_density,
 )
+
+# For type checkers alone, which do not see what loads on first use.
+if TYPE_CHECKING:
+    from dlngeom.thermodynamics import equilibrium, landscape
 
 __all__ = [
     "entropy",
@@ -34,4 +40,5 @@ __all__ = [
     "log_svd_density",
 ]
 
-__getattr__, __dir__ = lazy_face(__name__, dict.fromkeys(["equilibrium", "landscape"]))
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy_face(__name__, dict.fromkeys(["equilibrium", "landscape"]))

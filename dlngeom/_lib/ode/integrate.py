@@ -172,7 +172,7 @@ def _guarded(method: Any, system: System) -> Any:
         return method  # SciPy says which there are.
 
     def step(self: Any) -> str | None:
-        earlier, system.trouble = system.trouble, None
+        earlier = system.forget_trouble()
         try:
             message: str | None = solver.step(self)
         except (np.linalg.LinAlgError, ValueError):

@@ -63,7 +63,7 @@ class RunOptions:
         """
         if not self.duration > 0 or not math.isfinite(self.duration):
             raise ValueError(f"duration={self.duration!r}: it must be positive and finite")
-        counts = {"n_steps": self.n_steps, "save_every": self.save_every}
+        counts: dict[str, Any] = {"n_steps": self.n_steps, "save_every": self.save_every}
         counts |= {} if self.n_chains is None else {"n_chains": self.n_chains}
         for name, value in counts.items():
             whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)

@@ -95,7 +95,8 @@ def advance(plan: Plan, state: WalkState, streams: Streams, step: int) -> WalkSt
             return state
         active = _padded(active, parts(state)[0])
         chosen = _take(state, active)
-        limit = _limit(plan, to_numpy(plan.walk.reach(chosen)).astype(np.float64))
+        near = plan.walk.reach(chosen)
+        limit = math.inf if near is None else _limit(plan, to_numpy(near).astype(np.float64))
         time = np.minimum(remaining[active], np.maximum(limit, _FINEST * whole))
         moved = _part(plan, chosen, streams, step, time, active)
         remaining[active] -= time
@@ -257,7 +258,8 @@ def _put(state: WalkState, chains: np.ndarray, moved: WalkState) -> WalkState:
     count = parts(state)[0].shape[0]
     if array_api_compat.is_jax_array(parts(state)[0]):
         # Padding repeats one chain, with one result.
-        pairs = zip(parts(state), parts(moved), strict=True)
+        arrays: tuple[Any, ...] = parts(state)
+        pairs = zip(arrays, parts(moved), strict=True)
         return rebuild(state, [x.at[chains].set(y) for x, y in pairs])
     if len(chains) == count:
         return moved

@@ -101,7 +101,7 @@ class _TorchNormals:
         if chains is None:
             return rows[: shape[0]]
         places = np.searchsorted(blocks, chains // BLOCK) * BLOCK + chains % BLOCK
-        return rows[self._torch.as_tensor(places, device=rows.device)]
+        return rows[self._torch.as_tensor(places, device=self._buffer.device)]
 
     def _take(self, blocks: np.ndarray, size: int) -> Any:
         """Next numbers of blocks that are in step, ``(block, size)``."""
