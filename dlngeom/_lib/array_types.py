@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-__all__ = ["Array", "Linalg", "Namespace", "NumpyArray", "Seed"]
+__all__ = ["Array", "Linalg", "Namespace", "Numbers", "NumpyArray", "Seed"]
 
 NumpyArray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Seed: TypeAlias = (
@@ -79,6 +79,10 @@ class Array(Protocol):
     # Arrays, but ``object`` promises a bool.
     def __eq__(self, other: Any, /) -> Any: ...
     def __ne__(self, other: Any, /) -> Any: ...
+
+
+# What numpy makes an array of numbers of.
+Numbers: TypeAlias = float | Array | Sequence[float]
 
 
 class Linalg(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from dlngeom._lib.array_types import Array, Namespace, NumpyArray, Seed
+from dlngeom._lib.array_types import Array, Namespace, Numbers, NumpyArray, Seed
 
 _NUMPY: Namespace = array_api_compat.array_namespace(np.empty(0))
 
@@ -19,6 +19,7 @@ _NEWTON_SCHULZ = 5
 __all__ = [
     "Array",
     "Namespace",
+    "Numbers",
     "NumpyArray",
     "Seed",
     "antisymmetric",

@@ -161,7 +161,7 @@ class _EndToEndSpace(Base):
         start, end = self._regular("the point", point), self._regular("the target", other)
         problem = end_to_end_shooting(self._double(start), self._double(end), self.depth)
 
-        def vector(coefficients: Any) -> EndToEndVector:
+        def vector(coefficients: np.ndarray) -> EndToEndVector:
             Z = Tangent(*(constant(x, start.s) for x in problem.vector(coefficients)))
             return Z if isinstance(point, SVD) else dense((start, Z))
 
@@ -185,7 +185,7 @@ class _EndToEndSpace(Base):
         return found
 
     def gradient_flow(
-        self, point: EndToEndPoint, energy_gradient: Callable[[Any], Any]
+        self, point: EndToEndPoint, energy_gradient: Callable[[Any], Covector]
     ) -> Equation:
         """Equation of the flow from a dense matrix or an :class:`SVD`."""
         point = self.check_point(point)

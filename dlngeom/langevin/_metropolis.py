@@ -23,7 +23,7 @@ from dlngeom.balanced._in_frames import assemble, resolve
 from dlngeom.langevin._unbalanced import balance_normals
 from dlngeom.network import _layers
 from dlngeom.points import Frames, _covectors, factors
-from dlngeom.points._covectors import checked_covector
+from dlngeom.points._covectors import Covector, checked_covector
 from dlngeom.points._nearest import nearby_frames
 from dlngeom.points._tuples import Layers
 from dlngeom.submersion._walks import Draw
@@ -68,8 +68,8 @@ class AdjustedWalk:
     """
 
     rank: int
-    energy: Callable[[Any], Any] | None
-    energy_gradient: Callable[[Any], Any] | None
+    energy: Callable[[Array], Array] | None
+    energy_gradient: Callable[[Array], Covector] | None
 
     def start(self, point: Frames) -> AdjustedState:
         """Layers of a network.

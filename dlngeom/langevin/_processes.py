@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -29,6 +30,7 @@ from dlngeom.langevin._unbalanced import UnbalancedWalk
 from dlngeom.network import _observables
 from dlngeom.points import SVD, Frames
 from dlngeom.points._checks import check_factors
+from dlngeom.points._covectors import Covector
 from dlngeom.submersion import Base, RiemannianSubmersion
 from dlngeom.submersion._spaces import geometry_on
 from dlngeom.submersion._walks import walk_of
@@ -57,7 +59,7 @@ def brownian_motion(
     observe: Observe | None = None,
     pool: Any = None,
     progress: bool = False,
-    checkpoint: Any = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Trajectory:
     r"""Simulate Brownian motion downstairs or upstairs.
 
@@ -139,7 +141,7 @@ def riemannian_langevin(
     space: RiemannianSubmersion | Base,
     point: Point,
     *,
-    energy_gradient: Callable[[Any], Any] | None = None,
+    energy_gradient: Callable[[Any], Covector] | None = None,
     beta: float,
     kappa: float = 1.0,
     duration: float,
@@ -150,9 +152,9 @@ def riemannian_langevin(
     observe: Observe | None = None,
     pool: Any = None,
     progress: bool = False,
-    checkpoint: Any = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     adjust: bool = False,
-    energy: Callable[[Any], Any] | None = None,
+    energy: Callable[[Any], Array] | None = None,
 ) -> Trajectory:
     r"""Simulate stochastic gradient descent by the Riemannian Langevin equation.
 
@@ -240,7 +242,7 @@ def riemannian_langevin(
 def network_langevin(
     factors: Sequence[Array],
     *,
-    energy_gradient: Callable[[Any], Any] | None = None,
+    energy_gradient: Callable[[Any], Covector] | None = None,
     beta: float,
     kappa: float = 1.0,
     duration: float,
@@ -251,7 +253,7 @@ def network_langevin(
     observe: Observe | None = None,
     pool: Any = None,
     progress: bool = False,
-    checkpoint: Any = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Trajectory:
     r"""Simulate noise on the layers of any network, balanced or not.
 
@@ -313,7 +315,7 @@ def step(
     duration: float,
     beta: float,
     kappa: float = 1.0,
-    covector: Any = None,
+    covector: Covector | None = None,
 ) -> Point:
     r"""One step of the walk, a pure function of its arguments.  Nothing is checked.
 
@@ -355,8 +357,8 @@ def step(
 def _adjusted(
     space: Any,
     kappa: float,
-    energy: Callable[[Any], Any] | None,
-    energy_gradient: Callable[[Any], Any] | None,
+    energy: Callable[[Any], Array] | None,
+    energy_gradient: Callable[[Any], Covector] | None,
 ) -> AdjustedWalk:
     """Walk for ``adjust``, or the reason why there is none."""
     if not isinstance(space, DeepLinearNetwork):

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.integrate
 from scipy.integrate import OdeSolver, solve_ivp
 
-from dlngeom._lib.arrays import eps
+from dlngeom._lib.arrays import Numbers, eps
 from dlngeom._lib.ode.smooth_rk45 import SmoothRK45
 from dlngeom._lib.ode.system import Event, HaltError, Monitor, SolverState, System
 
@@ -86,7 +86,7 @@ class Solution(NamedTuple):
     failure: str | None
 
 
-def checked_times(t: Any) -> np.ndarray:
+def checked_times(t: Numbers) -> np.ndarray:
     """Return saved times as a vector of doubles that increases.
 
     Raises

@@ -35,7 +35,7 @@ _CHUNK = 2**24
 
 
 def open_checkpoint(
-    path: Any,
+    path: str | os.PathLike[str],
     call: Mapping[str, Any],
     draw: Sequence[Array],
     n_draws: int,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -51,7 +52,7 @@ class RunOptions:
     observe: Observe | None
     pool: Any
     progress: bool
-    checkpoint: Any
+    checkpoint: str | os.PathLike[str] | None
     rng: Seed
 
     def check(self) -> None:
