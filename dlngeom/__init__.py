@@ -7,20 +7,79 @@ Riemannian submersion between them.  Rooms load when they are first used.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dlngeom._lib.lazy import lazy_face as _lazy_face
 
 __version__ = "0.1.0"
 
-_ROOMS = (
+# For type checkers alone, which do not see what loads on first use.
+if TYPE_CHECKING:
+    from dlngeom import (
+        balanced,
+        completion,
+        dln,
+        endtoend,
+        flow,
+        geodesics,
+        geomstats,
+        langevin,
+        laws,
+        network,
+        plotting,
+        points,
+        pymanopt,
+        quotients,
+        spectral,
+        submersion,
+        thermodynamics,
+    )
+    from dlngeom.dln import (
+        DeepLinearNetwork,
+        EndToEndGeometry,
+        InfinitelyDeepNetwork,
+    )
+    from dlngeom.points import (
+        SVD,
+        Frames,
+        LowRank,
+        Tangent,
+        dense,
+        factors,
+        frames,
+        nearest_balanced,
+        svd,
+    )
+    from dlngeom.submersion import (
+        Base,
+        RiemannianSubmersion,
+        check_submersion,
+    )
+
+__all__ = [
+    "SVD",
+    "Base",
+    "DeepLinearNetwork",
+    "EndToEndGeometry",
+    "Frames",
+    "InfinitelyDeepNetwork",
+    "LowRank",
+    "RiemannianSubmersion",
+    "Tangent",
     "balanced",
+    "check_submersion",
     "completion",
+    "dense",
     "dln",
     "endtoend",
+    "factors",
     "flow",
+    "frames",
     "geodesics",
     "geomstats",
     "langevin",
     "laws",
+    "nearest_balanced",
     "network",
     "plotting",
     "points",
@@ -28,8 +87,10 @@ _ROOMS = (
     "quotients",
     "spectral",
     "submersion",
+    "svd",
     "thermodynamics",
-)
+]
+
 _HOMES = {
     "SVD": "points",
     "Frames": "points",
@@ -47,7 +108,7 @@ _HOMES = {
     "RiemannianSubmersion": "submersion",
     "check_submersion": "submersion",
 }
+_ROOMS = [name for name in __all__ if name not in _HOMES]
 
-__all__ = sorted((*_ROOMS, *_HOMES))
-
-__getattr__, __dir__ = _lazy_face(__name__, {**dict.fromkeys(_ROOMS), **_HOMES})
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = _lazy_face(__name__, {**dict.fromkeys(_ROOMS), **_HOMES})

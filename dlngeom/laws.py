@@ -7,20 +7,21 @@ A Kolmogorov-Smirnov test compares a sampler with them.  ``time`` and ``beta`` h
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from dlngeom._lib import checks
-from dlngeom._lib.arrays import Seed, as_generator
+from dlngeom._lib.arrays import Array, Numbers, Seed, as_generator
 from dlngeom.dln import DeepLinearNetwork
 
 __all__ = ["cone_law", "dyson_law", "radial_law", "radial_law_infinite_depth", "sphere_law"]
 
 
 def radial_law(
-    s0: Any,
+    s0: Numbers,
     shape: tuple[int, int],
     depth: float,
     time: float,
@@ -86,7 +87,7 @@ def radial_law(
 
 
 def radial_law_infinite_depth(
-    s0: Any, time: float, beta: float, size: int, rng: Seed
+    s0: Numbers, time: float, beta: float, size: int, rng: Seed
 ) -> np.ndarray:
     r"""Sample the singular values of Brownian motion of matrices with infinite depth.
 
@@ -234,7 +235,9 @@ def _squared_bessel(
     return stats.ncx2(df=vertical / kappa + horizontal, nc=start / scale, scale=scale)
 
 
-def dyson_law(x0: Any, time: float, beta: float, kappa: float, size: int, rng: Seed) -> np.ndarray:
+def dyson_law(
+    x0: Array | Sequence[float], time: float, beta: float, kappa: float, size: int, rng: Seed
+) -> np.ndarray:
     r"""Sample the eigenvalues of Hermitian matrices whose spectral noise is scaled by ``kappa``.
 
     .. math:: dx_i = \frac{2}{\beta} \sum_{j \ne i} \frac{dt}{x_i - x_j}
@@ -333,7 +336,7 @@ def _check_space(space: Any) -> None:
         raise TypeError(f"space={space!r}: it must be a DeepLinearNetwork")
 
 
-def _spectrum(s0: Any) -> np.ndarray:
+def _spectrum(s0: Numbers) -> np.ndarray:
     values = np.atleast_1d(np.asarray(s0, dtype=np.float64))
     if values.ndim != 1 or not np.all(np.isfinite(values)) or not np.all(values > 0):
         raise ValueError(f"s0={s0!r}: it must be positive and finite, of shape (r,)")

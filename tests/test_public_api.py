@@ -93,7 +93,7 @@ def _own_names(face):
 
 
 def test_unknown_names_are_refused():
-    assert dir(dlngeom) == dlngeom.__all__
+    assert dir(dlngeom) == sorted(dlngeom.__all__)
     for face in (dlngeom, dlngeom.completion, dlngeom.thermodynamics):
         with pytest.raises(AttributeError, match="no attribute 'nothing'"):
             _ = face.nothing

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import operator
-from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 import array_api_compat
 import numpy as np
 
-Array: TypeAlias = Any
-NumpyArray: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-Seed: TypeAlias = Any
+from dlngeom._lib.array_types import Array, Namespace, Numbers, NumpyArray, Seed
 
-_NUMPY: ModuleType = array_api_compat.array_namespace(np.empty(0))
+_NUMPY: Namespace = array_api_compat.array_namespace(np.empty(0))
 
 # Squares of singular values up to which five Newton-Schulz steps reach the rounding error.
 _NEAR_ONE = 4.0
@@ -21,6 +18,8 @@ _NEWTON_SCHULZ = 5
 
 __all__ = [
     "Array",
+    "Namespace",
+    "Numbers",
     "NumpyArray",
     "Seed",
     "antisymmetric",
@@ -42,7 +41,7 @@ __all__ = [
 ]
 
 
-def namespace(*arrays: Array) -> ModuleType:
+def namespace(*arrays: Array) -> Namespace:
     """Return the array namespace that all arguments share.
 
     Raises
@@ -53,7 +52,7 @@ def namespace(*arrays: Array) -> ModuleType:
     if arrays and all(type(a) is np.ndarray for a in arrays):
         return _NUMPY  # Most calls by far, and a search would take longer than small arrays do.
     try:
-        xp: ModuleType = array_api_compat.array_namespace(*arrays)
+        xp: Namespace = array_api_compat.array_namespace(*arrays)
     except TypeError as error:
         kinds = sorted({f"{type(a).__module__}.{type(a).__qualname__}" for a in arrays})
         raise TypeError(f"expected arrays of one library, got {', '.join(kinds)}") from error
@@ -68,12 +67,13 @@ def as_generator(rng: Seed) -> np.random.Generator:
     ValueError
         If ``rng`` is neither a generator, nor None, nor a valid seed.
     """
-    if isinstance(rng, np.random.Generator):
-        return rng
-    if isinstance(rng, np.random.RandomState) or rng is np.random:
+    given: Any = rng  # Callers may pass what the annotation forbids.
+    if isinstance(given, np.random.Generator):
+        return given
+    if isinstance(given, np.random.RandomState) or given is np.random:
         raise ValueError(f"rng={rng!r}: pass a numpy.random.Generator or a seed")
     try:
-        return np.random.default_rng(None if rng is None else rng)
+        return np.random.default_rng(given)
     except (TypeError, ValueError) as error:
         raise ValueError(f"rng={rng!r}: pass a numpy.random.Generator or a seed") from error
 
@@ -119,7 +119,7 @@ def antisymmetric(x: Array) -> Array:
 
 def inner(x: Array, y: Array) -> Array:
     """Frobenius inner product over the last two axes."""
-    xp: Any = namespace(x, y)
+    xp = namespace(x, y)
     if x.shape != y.shape:
         return xp.sum(x * y, axis=(-2, -1))
     flat = (*x.shape[:-2], x.shape[-2] * x.shape[-1])
@@ -148,7 +148,7 @@ def is_square(q: Array) -> bool:
 
 def polar(x: Array) -> Array:
     """Orthonormal polar factor of tall matrices, by a thin QR and an SVD of its triangle."""
-    linalg: Any = namespace(x).linalg
+    linalg = namespace(x).linalg
     q, r = linalg.qr(x)
     u, _, vt = linalg.svd(r, full_matrices=False)
     return q @ (u @ vt)
@@ -172,14 +172,14 @@ def polar_of_expansion(x: Array) -> Array:
         bound = 1 + norm(gram - unit)
     far = ~(bound <= _NEAR_ONE)
     if not np.any(far):
-        return x @ _near_inverse_root(gram, bound)
+        return np.asarray(x @ _near_inverse_root(gram, bound))
     gram, bound = np.where(far[..., None, None], unit, gram), np.where(far, 1.0, bound)
     result = np.asarray(x @ _near_inverse_root(gram, bound))
     result[far, ...] = polar(x[far, ...])
     return result
 
 
-def _near_inverse_root(gram: np.ndarray, bound: np.ndarray) -> np.ndarray:
+def _near_inverse_root(gram: np.ndarray, bound: Array) -> np.ndarray:
     """Inverse square root, by products, of matrices with eigenvalues between one and a bound."""
     middle = np.asarray(2 / (1 + bound), dtype=gram.dtype)[..., None, None]
     rest, shift = middle * gram, (15 / 8) * identity(gram.shape[-1], gram)
@@ -199,7 +199,7 @@ def _contraction(gram: Array, shift: Array) -> Array:
 
 def _inverse_root(gram: Array) -> Array:
     """Inverse square root of matrices whose eigenvalues are at least one up to rounding."""
-    xp: Any = namespace(gram)
+    xp = namespace(gram)
     values, vectors = xp.linalg.eigh(gram)
     safe = xp.maximum(values, xp.ones_like(values))
     return (vectors / xp.sqrt(safe)[..., None, :]) @ vectors.mT

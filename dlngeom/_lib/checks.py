@@ -54,7 +54,7 @@ def _index(value: Any) -> int | None:
         return None
 
 
-def depth(value: float, *, infinite: bool = True) -> float:
+def depth(value: Any, *, infinite: bool = True) -> float:
     """Return a valid depth: an integer >= 1, or ``inf`` where allowed."""
     if isinstance(value, numbers.Real) and value == math.inf:
         if infinite:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from array_api_compat import device
 
@@ -57,7 +55,7 @@ def turning_basis(frame: Array, scale: float) -> Array:
     """Directions ``L`` out of the span of a frame, ``(..., (d - r) r, d, r)``, times ``scale``."""
     xp = namespace(frame)
     d, r = frame.shape[-2:]
-    linalg: Any = xp.linalg
+    linalg = xp.linalg
     complete, _ = linalg.qr(frame, mode="complete")
     across = complete[..., :, r:].mT
     unit = identity(r, frame)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
 
 from dlngeom._lib.arrays import Array, identity, is_square, namespace, polar_of_expansion, symmetric
 from dlngeom.balanced._balance import (
@@ -16,7 +15,7 @@ from dlngeom.balanced._balance import (
     multipliers,
     rotations,
 )
-from dlngeom.balanced._in_frames import AmbientInFrames, TangentInFrames
+from dlngeom.balanced._in_frames import AmbientInFrames, StepInFrames, TangentInFrames
 from dlngeom.points import Frames
 
 __all__ = [
@@ -30,7 +29,7 @@ __all__ = [
 ]
 
 
-Move = Callable[[Array, Array, Array, Array], Array]
+Move = Callable[[Array, Array, Array | float, Array], Array]
 
 
 def retract(frames: Frames, V: TangentInFrames) -> Frames:
@@ -38,13 +37,13 @@ def retract(frames: Frames, V: TangentInFrames) -> Frames:
     return turned(frames, rotations(frames.lam, V.core), V.perp)
 
 
-def polar_move(frame: Array, omega: Array, perp: Array, lam: Array) -> Array:
+def polar_move(frame: Array, omega: Array, perp: Array | float, lam: Array) -> Array:
     """Polar factor of ``Q + Q Om + L / lam``, orthonormal for every step."""
     # No singular value is below one, since Om is antisymmetric and L is orthogonal to Q.
     return polar_of_expansion(frame @ (identity(omega.shape[-1], omega) + omega) + perp / lam)
 
 
-def fast_move(frame: Array, omega: Array, perp: Array, lam: Array) -> Array:
+def fast_move(frame: Array, omega: Array, perp: Array | float, lam: Array) -> Array:
     """Agree with :func:`polar_move` to second order, by a Cayley transform of square frames.
 
     The result is orthonormal up to ``eps |Om|``.
@@ -52,7 +51,7 @@ def fast_move(frame: Array, omega: Array, perp: Array, lam: Array) -> Array:
     if not is_square(frame):
         return polar_move(frame, omega, perp, lam)
     unit = identity(omega.shape[-1], omega)
-    linalg: Any = namespace(omega).linalg
+    linalg = namespace(omega).linalg
     # The transpose of I - Om / 2 is I + Om / 2.
     return 2 * linalg.solve(unit + omega / 2, frame.mT).mT - frame
 
@@ -60,7 +59,7 @@ def fast_move(frame: Array, omega: Array, perp: Array, lam: Array) -> Array:
 def turned(
     frames: Frames,
     motion: Rotations,
-    perp: tuple[Array, ...],
+    perp: tuple[Array | float, ...],
     move: Move = polar_move,
     *,
     ends_only: bool = False,
@@ -86,7 +85,7 @@ def turned(
 
 def signed_svd(H: Array) -> tuple[Array, Array, Array]:
     """SVD of a symmetric matrix, descending; the left and right vectors differ by signs."""
-    xp: Any = namespace(H)
+    xp = namespace(H)
     values, vectors = xp.linalg.eigh(H)
     sizes = xp.abs(values)
     order = xp.argsort(-sizes, axis=-1)
@@ -112,7 +111,9 @@ def acceleration(frames: Frames, V: TangentInFrames) -> AmbientInFrames:
     return AmbientInFrames(core, left, right)
 
 
-def _core_acceleration(frames: Frames, core: Array, motion: Rotations, K: list[Array]) -> Array:
+def _core_acceleration(
+    frames: Frames, core: Array, motion: Rotations, K: Sequence[Array | float]
+) -> Array:
     """Second derivative within the frames, by ``C_p = Om_p Lam + h - Lam Om_{p-1}``."""
     xp = namespace(core)
     omega, h, _ = motion
@@ -121,15 +122,22 @@ def _core_acceleration(frames: Frames, core: Array, motion: Rotations, K: list[A
     if all(is_square(q) for q in frames.q):
         return bent
     zero = h * 0
-    gram = [zero if is_square(q) else k.mT @ k for q, k in zip(frames.q, K, strict=True)]
+    gram = [
+        zero if isinstance(k, float) or is_square(q) else k.mT @ k
+        for q, k in zip(frames.q, K, strict=True)
+    ]
     row, column = frames.lam[..., :, None], frames.lam[..., None, :]
     across = [hi * column + row * lo for lo, hi in pairwise(gram)]
     return bent - xp.stack(across, axis=-3)
 
 
 def corrected(
-    frames: Frames, V: TangentInFrames, at: Balance | None = None, *, damped: bool = False
-) -> tuple[Rotations, tuple[Array, ...]]:
+    frames: Frames,
+    V: TangentInFrames | StepInFrames,
+    at: Balance | None = None,
+    *,
+    damped: bool = False,
+) -> tuple[Rotations, tuple[Array | float, ...]]:
     """Motion of ``V`` minus half the tangential acceleration of its curve.
 
     With ``damped`` a correction as long as ``V`` shrinks smoothly, an effect of fourth order.
@@ -145,15 +153,15 @@ def corrected(
     if not damped:
         perp = tuple(x - y / 2 for x, y in zip(V.perp, bent, strict=True))
         return rotations(frames.lam, V.core - core / 2), perp
-    share = _damping(V, TangentInFrames(core, tuple(bent)))
+    share = _damping(V, StepInFrames(core, tuple(bent)))
     perp = tuple(x - share * y for x, y in zip(V.perp, bent, strict=True))
     return rotations(frames.lam, V.core - share[..., None] * core), perp
 
 
-def _damping(V: TangentInFrames, correction: TangentInFrames) -> Array:
+def _damping(V: TangentInFrames | StepInFrames, correction: StepInFrames) -> Array:
     """Share of a correction to apply: a half, and less where it is longer than the step."""
 
-    def squared(x: TangentInFrames) -> Array:
+    def squared(x: TangentInFrames | StepInFrames) -> Array:
         xp = namespace(x.core)
         total = xp.sum(x.core * x.core, axis=(-3, -2, -1))
         return sum(
@@ -165,13 +173,15 @@ def _damping(V: TangentInFrames, correction: TangentInFrames) -> Array:
     return (0.5 / (1 + excess / 4))[..., None, None]
 
 
-def _perpendicular_acceleration(frames: Frames, motion: Rotations, K: list[Array]) -> list[Array]:
+def _perpendicular_acceleration(
+    frames: Frames, motion: Rotations, K: Sequence[Array | float]
+) -> list[Array | float]:
     """Tangential acceleration out of the frames, a mean over the layers next to each frame."""
     omega, h, _ = motion
     lower_lam, last = frames.lam[..., :, None], len(frames.q) - 1
-    bent = []
+    bent: list[Array | float] = []
     for p, (frame, k) in enumerate(zip(frames.q, K, strict=True)):
-        if is_square(frame):
+        if isinstance(k, float) or is_square(frame):
             bent.append(k)
             continue
         near = [omega[..., j, :, :] for j in (p - 1, p + 1) if 0 <= j <= last]

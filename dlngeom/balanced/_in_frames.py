@@ -12,7 +12,14 @@ from typing import NamedTuple
 from dlngeom._lib.arrays import Array, namespace, project_out
 from dlngeom.points import Frames
 
-__all__ = ["AmbientInFrames", "TangentInFrames", "assemble", "resolve", "tangent_perpendicular"]
+__all__ = [
+    "AmbientInFrames",
+    "StepInFrames",
+    "TangentInFrames",
+    "assemble",
+    "resolve",
+    "tangent_perpendicular",
+]
 
 
 class AmbientInFrames(NamedTuple):
@@ -45,6 +52,19 @@ class TangentInFrames(NamedTuple):
 
     core: Array
     perp: tuple[Array, ...]
+
+
+class StepInFrames(NamedTuple):
+    """Tangent vector in frames whose parts across square frames, which vanish, may be 0.0.
+
+    Attributes
+    ----------
+    core : array (..., N, r, r)
+    perp : tuple of N+1 arrays (..., d_p, r) or 0.0
+    """
+
+    core: Array
+    perp: tuple[Array | float, ...]
 
 
 def resolve(point: Frames, X: Sequence[Array]) -> AmbientInFrames:

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from dlngeom import network
-from dlngeom._lib.arrays import NumpyArray
+from dlngeom._lib.arrays import Array, NumpyArray
 from dlngeom._lib.trajectory import Trajectory
 from dlngeom.completion._biases import Biases
 from dlngeom.completion._complete import Problem
@@ -137,7 +137,7 @@ def step_limit(point: Frames) -> float:
     """Step ``1 / (N s^(2 - 2/N))`` up to which explicit steps of the gradient flow are stable."""
     # Largest eigenvalue of the cometric, times the largest curvature of the energy, which is one.
     depth = len(point.q) - 1
-    return float(1 / (depth * point.lam.max() ** (2 * depth - 2)))
+    return float(1 / (depth * np.max(point.lam) ** (2 * depth - 2)))
 
 
 def start(model: PosteriorModel, point: SVD, chains: int, rng: np.random.Generator) -> Frames:
@@ -229,7 +229,7 @@ def _noise(model: PosteriorModel, draws: Frames, square: float) -> float:
 def flat(points: Frames, draws: slice = slice(None)) -> Frames:
     """Put some draws of all chains into one batch."""
 
-    def together(x: NumpyArray) -> NumpyArray:
+    def together(x: Array) -> NumpyArray:
         return np.ascontiguousarray(x[:, draws]).reshape(-1, *x.shape[2:])
 
     return Frames(together(points.lam), tuple(together(q) for q in points.q))
@@ -238,7 +238,7 @@ def flat(points: Frames, draws: slice = slice(None)) -> Frames:
 def dense_draws(draws: Frames, shape: tuple[int, ...]) -> Iterator[tuple[slice, NumpyArray]]:
     """Slices of rows, and these rows of the end-to-end matrices of all draws ``(draw, row, n)``."""
     m, n = shape
-    left = draws.q[-1] * (draws.lam ** (len(draws.q) - 1))[:, None, :]
+    left = np.asarray(draws.q[-1] * (draws.lam ** (len(draws.q) - 1))[:, None, :])
     right = np.swapaxes(draws.q[0], -1, -2)
     size = max(1, _NUMBERS // (len(left) * n))
     for first in range(0, m, size):

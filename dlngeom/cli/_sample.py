@@ -192,8 +192,8 @@ def _model(
 
 def _count(frames: Frames, model: PosteriorModel) -> int:
     """Limit the draws of each chain by memory, and by the time of their quantiles."""
-    chains, size = len(frames.lam), model.data.size
-    numbers = int(frames.lam.size + sum(q.size for q in frames.q))
+    chains, size = frames.lam.shape[0], model.data.size
+    numbers = sum(math.prod(x.shape) for x in (frames.lam, *frames.q))
     limits = (MAX_DRAWS // chains, MAX_FRAMES // numbers, MAX_ENTRIES // (chains * size))
     return max(4, min(limits))
 
@@ -296,7 +296,7 @@ def _save(path: Path, arrays: dict[str, Any]) -> None:
 def _filed(outcome: Outcome) -> dict[str, NumpyArray]:
     """Arrays of the file of draws, in the units of the data."""
     shape, scale = outcome.problem.values.shape, outcome.problem.scale
-    total = len(outcome.draws.lam)
+    total = outcome.draws.lam.shape[0]
     count = max(1, min(FILED, total, MAX_FILED // math.prod(shape)))
     chosen = np.linspace(0, total - 1, count).round().astype(int)
     few = Frames(outcome.draws.lam[chosen], tuple(q[chosen] for q in outcome.draws.q))

@@ -9,7 +9,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from dlngeom._lib import checks
-from dlngeom._lib.arrays import NumpyArray
+from dlngeom._lib.arrays import Array, NumpyArray
 from dlngeom.cli import _files
 from dlngeom.completion import _complete
 
@@ -108,6 +108,6 @@ def empty(values: NumpyArray) -> tuple[int, int]:
     return int(np.sum(~seen.any(axis=1))), int(np.sum(~seen.any(axis=0)))
 
 
-def effective_rank(s: NumpyArray) -> int:
+def effective_rank(s: Array) -> int:
     """Count the singular values above one percent of the largest."""
     return int(np.sum(s > 0.01 * s[0]))

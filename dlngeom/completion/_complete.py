@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -184,7 +184,7 @@ def rank_cap(rank: int | None, shape: tuple[int, ...]) -> int:
     return min(DEFAULT_RANK, *shape) if rank is None else checks.rank(rank, *shape)
 
 
-def check_values(values: NumpyArray) -> NumpyArray:
+def check_values(values: Any) -> NumpyArray:
     """Return the mask of observed entries of a matrix with NaN where entries are missing.
 
     Raises

@@ -252,7 +252,7 @@ def descend(
     if solver not in SOLVERS:
         raise ValueError(f"solver={solver!r}: it must be one of {', '.join(SOLVERS)}")
     m, n = split.shape
-    manifold = EndToEnd(m, n, len(start.s), depth)
+    manifold = EndToEnd(m, n, start.s.shape[0], depth)
     objective = _Objective(split, report, target)
     wrap = pymanopt.function.numpy(manifold)
     problem = pymanopt.Problem(
@@ -277,7 +277,7 @@ def descend_fixed_rank(
     report: DescentReport | None = None,
 ) -> Fit:
     """Minimise the squared residual with pymanopt's ``FixedRankEmbedded`` until it converges."""
-    manifold = FixedRankEmbedded(*split.shape, len(start.s))
+    manifold = FixedRankEmbedded(*split.shape, start.s.shape[0])
     objective = _Objective(split, report, 0.0)
     wrap = pymanopt.function.numpy(manifold)
     problem = pymanopt.Problem(
@@ -304,7 +304,7 @@ class _Objective:
         self.at: NumpyArray | None = None
         self.judged: NumpyArray | None = None
         self.residual: Any = None
-        self.best = (math.inf, math.inf, 0, SVD(None, None, None))
+        self.best: tuple[float, float, int, SVD | None] = (math.inf, math.inf, 0, None)
         self.singular_values: list[NumpyArray] = []
         self.errors: list[tuple[float, float]] = []
 
@@ -347,11 +347,11 @@ class _Objective:
     ) -> Any:
         """Euclidean Hessian along a direction in the factors."""
         left, middle, right = ambient_direction((u, s, vt), (du, ds, dvt))
-        return self.split.derivative(left @ middle, right)
+        return self.split.derivative(np.asarray(left @ middle), np.asarray(right))
 
     def _judge(self, point: SVD, training: float) -> None:
         """Record the iterate; stop once the held-out error has not improved for a while."""
-        self.singular_values.append(point.s)
+        self.singular_values.append(np.asarray(point.s))
         iteration = len(self.singular_values) - 1
         held_out = self.split.held_out_error(point)
         self.errors.append((training, held_out))
@@ -371,5 +371,7 @@ class _Objective:
     def fit(self) -> Fit:
         """Outcome of the run so far."""
         held_out, training, iterations, point = self.best
+        if point is None:
+            raise RuntimeError("the optimizer asked for no gradient: there is no iterate to return")
         course, errors = np.stack(self.singular_values), np.asarray(self.errors)
         return Fit(point, held_out, training, iterations, course, errors)

@@ -175,7 +175,7 @@ def _descend(
     aside = None if held_out is None else _divided(held_out, size)
     split = ObservedSplit(_divided(training, size), aside, apply)
     everything = ObservedSplit(_divided(rest, size), None, apply)
-    if old is not None and len(old.point.s):
+    if old is not None and old.point.s.shape[0]:
         starts = [_padded(old.point._replace(s=old.point.s / size), rank, seed)]
     else:
         small = small_start(training.matrix, rank, 1.0, seed)
@@ -216,7 +216,7 @@ def _divided(part: Observed, size: float) -> Observed:
 def _padded(point: SVD, rank: int, seed: int) -> SVD:
     """Add small random directions to a point, up to a rank."""
     rng, (u, s, vt) = np.random.default_rng(seed), point
-    m, n, more = len(u), vt.shape[1], rank - len(s)
+    m, n, more = u.shape[0], vt.shape[1], rank - s.shape[0]
     left = STARTS[0] * rng.standard_normal((m, more)) / math.sqrt(m)
     right = rng.standard_normal((n, more)) / math.sqrt(n)
     return svd_of_product(
@@ -258,7 +258,8 @@ def _model(
     density = len(rest.values) / math.prod(rest.shape)
     weights = penalty(point.s, depth, threshold, density)
     left = scale * ridge_rows(rest, np.ascontiguousarray(point.vt.T), weights, apply)
-    return RowSpaceModel(biases, left, point.vt, scale * point.s, weights, path, scale)
+    vt, s = np.asarray(point.vt), np.asarray(scale * point.s)
+    return RowSpaceModel(biases, left, vt, s, weights, path, scale)
 
 
 def fit_rows(

@@ -158,7 +158,7 @@ class Observed:
 
 def left_and_right(point: SVD) -> tuple[NumpyArray, NumpyArray]:
     """Factors ``L`` and ``R`` of a matrix ``L R^T``, by rows as the kernels read them."""
-    return point.u * point.s, np.ascontiguousarray(point.vt.T)
+    return np.asarray(point.u * point.s), np.ascontiguousarray(point.vt.T)
 
 
 def rms(x: NumpyArray) -> float:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlngeom._lib.arrays import NumpyArray
+from dlngeom._lib.arrays import Array, NumpyArray
 from dlngeom.completion._observed import (
     MapFunction,
     Observed,
@@ -101,7 +101,7 @@ class _PathState(NamedTuple):
     probe: NumpyArray
 
 
-def penalty(s: NumpyArray, depth: int, threshold: float, density: float) -> NumpyArray:
+def penalty(s: Array, depth: int, threshold: float, density: float) -> NumpyArray:
     r"""Ridge penalty of the coefficients along orthonormal singular vectors.
 
     .. math:: c_k = \lambda\, s_k^{2/N - 2}
@@ -223,7 +223,7 @@ def _judge(
     error = [
         math.nan if part is None else _error(part, point, apply) for part in (training, held_out)
     ]
-    return PathStep(threshold, len(point.s), *error)
+    return PathStep(threshold, point.s.shape[0], *error)
 
 
 def _error(observed: Observed, point: SVD, apply: MapFunction) -> float:
@@ -249,7 +249,7 @@ def _sweep(
     """Let new directions in, fit columns and rows in turn, and drop what the penalty shrank."""
     density = len(training.values) / math.prod(training.shape)
     state = _emerge(training, state, threshold, schedule, apply)
-    if not len(state.point.s):
+    if not state.point.s.shape[0]:
         return state
     point = _columns_then_rows(training, state.point, schedule.depth, threshold, apply)
     return state._replace(point=pruned(point, schedule.depth, threshold, density))
@@ -261,10 +261,10 @@ def pruned(point: SVD, depth: int, threshold: float, density: float) -> SVD:
     return SVD(point.u[:, kept], point.s[kept], point.vt[kept])
 
 
-def _dropped(s: NumpyArray, depth: int, threshold: float, density: float) -> float:
+def _dropped(s: Array, depth: int, threshold: float, density: float) -> float:
     # The iteration shrinks a vanishing value only linearly, so a small one counts as zero.
     vanishing = 0.2 * _least(depth, threshold, density) + 1e-6 * threshold / density
-    return float(max(vanishing if depth > 1 else 0.0, 1e-13 * s[0]))
+    return max(vanishing if depth > 1 else 0.0, 1e-13 * float(s[0]))
 
 
 def _emerge(
@@ -276,7 +276,7 @@ def _emerge(
     probe = np.linalg.qr(G.T @ (G @ state.probe))[0]
     a, size, b = np.linalg.svd(G @ probe, full_matrices=False)
     beyond = size > (threshold if schedule.depth > 1 else 0.0)
-    k = min(int(np.sum(beyond)), schedule.rank - len(s))
+    k = min(int(np.sum(beyond)), schedule.rank - s.shape[0])
     if not k:
         return state._replace(probe=probe)
     excess = size[:k] - (0.999 * threshold if schedule.depth == 2 else 0.0)
@@ -289,8 +289,8 @@ def _columns_then_rows(
     training: Observed, point: SVD, depth: int, threshold: float, apply: MapFunction
 ) -> SVD:
     density = len(training.values) / math.prod(training.shape)
-    weights = penalty(point.s, depth, threshold, density)
-    point = svd_of_product(point.u, ridge_rows(training.transposed, point.u, weights, apply))
+    u, weights = np.asarray(point.u), penalty(point.s, depth, threshold, density)
+    point = svd_of_product(u, ridge_rows(training.transposed, u, weights, apply))
     return _rows(training, point, penalty(_positive(point.s), depth, threshold, density), apply)
 
 
@@ -300,8 +300,8 @@ def _rows(training: Observed, point: SVD, weights: NumpyArray, apply: MapFunctio
     return point._replace(s=_positive(point.s))
 
 
-def _positive(s: NumpyArray) -> NumpyArray:
-    return np.asarray(np.maximum(s, max(1e-15 * s[0], 1e-300)))
+def _positive(s: Array) -> NumpyArray:
+    return np.asarray(np.maximum(s, max(1e-15 * float(s[0]), 1e-300)))
 
 
 def svd_of_product(left: NumpyArray, right: NumpyArray) -> SVD:
@@ -315,7 +315,7 @@ def refit(
     observed: Observed, point: SVD, depth: int, threshold: float, apply: MapFunction = map
 ) -> SVD:
     """Improve the best point of a path on all observed entries, at a given threshold."""
-    if len(point.s):
+    if point.s.shape[0]:
         for _ in range(REFIT_SWEEPS):
             point = _columns_then_rows(observed, point, depth, threshold, apply)
     return point

@@ -50,9 +50,7 @@ class _EndToEndSpace(Base):
         ValueError
             If it has another shape or rank, or is singular at ``depth=inf``.
         """
-        if isinstance(point, (tuple, list)) and not isinstance(point, SVD):
-            kind = "Frames" if isinstance(point, Frames) else f"a {type(point).__name__} of layers"
-            raise ValueError(f"the point is {kind}, a network: pass upstairs=True or its product")
+        _require_no_network(point)
         if isinstance(point, SVD):
             point = check_svd(point)
             m, n, r = point.u.shape[-2], point.vt.shape[-1], point.s.shape[-1]
@@ -84,32 +82,36 @@ class _EndToEndSpace(Base):
 
     def cometric(self, point: EndToEndPoint, covector: Covector) -> EndToEndVector:
         """Apply :func:`dlngeom.endtoend.cometric`."""
-        at = self._of_rank(point)
-        vector = endtoend.cometric(at, covector, self.depth)
-        return vector if at is point else dense((at, vector))
+        if isinstance(point, SVD) or self._full:
+            return endtoend.cometric(point, covector, self.depth)
+        at = svd(point, self.rank)
+        return dense((at, endtoend.cometric(at, covector, self.depth)))
 
     def inner(self, point: EndToEndPoint, first: EndToEndVector, second: EndToEndVector) -> Array:
         """Inner product :func:`dlngeom.endtoend.inner`."""
-        return endtoend.inner(self._of_rank(point), first, second, self.depth)
+        at = point if isinstance(point, SVD) or self._full else svd(point, self.rank)
+        return endtoend.inner(at, first, second, self.depth)
 
     def inverse_cometric(self, point: EndToEndPoint, vector: EndToEndVector) -> EndToEndVector:
         """Covector :func:`dlngeom.endtoend.inverse_cometric`."""
-        at = self._of_rank(point)
-        covector = endtoend.inverse_cometric(at, vector, self.depth)
-        return covector if at is point else dense((at, covector))
+        if isinstance(point, SVD) or self._full:
+            return endtoend.inverse_cometric(point, vector, self.depth)
+        at = svd(point, self.rank)
+        return dense((at, endtoend.inverse_cometric(at, vector, self.depth)))
 
     def retraction(
         self, point: EndToEndPoint, vector: EndToEndVector, *, order: int = 2
     ) -> EndToEndPoint:
         """Retraction :func:`dlngeom.endtoend.retraction`."""
-        at = self._of_rank(point)
-        moved = endtoend.retraction(at, vector, self.depth, order=order)
-        return moved if at is point else dense(moved)
+        if isinstance(point, SVD) or self._full:
+            return endtoend.retraction(point, vector, self.depth, order=order)
+        at = svd(point, self.rank)
+        return dense(endtoend.retraction(at, vector, self.depth, order=order))
 
-    def _of_rank(self, point: EndToEndPoint) -> EndToEndPoint:
-        """Replace a dense matrix below full rank by its SVD, since rounding hides its rank."""
-        full = self.rank == min(self.m, self.n)
-        return point if full or isinstance(point, SVD) else svd(point, self.rank)
+    @property
+    def _full(self) -> bool:
+        """Whether matrices have full rank; below it their entries do not tell the rank."""
+        return self.rank == min(self.m, self.n)
 
     def norm(self, point: EndToEndPoint, vector: EndToEndVector) -> Array:
         """Length of a tangent vector."""
@@ -118,8 +120,7 @@ class _EndToEndSpace(Base):
 
     def batch_axes(self, point: EndToEndPoint) -> int:
         """Count the batch axes of a point."""
-        axes: int = point.s.ndim - 1 if isinstance(point, SVD) else point.ndim - 2
-        return axes
+        return point.s.ndim - 1 if isinstance(point, SVD) else point.ndim - 2
 
     def steps(self, curve: EndToEndPoint) -> Array:
         """Lengths of the steps of a curve, by the mean of the metrics at both ends."""
@@ -162,7 +163,7 @@ class _EndToEndSpace(Base):
         start, end = self._regular("the point", point), self._regular("the target", other)
         problem = end_to_end_shooting(self._double(start), self._double(end), self.depth)
 
-        def vector(coefficients: Any) -> EndToEndVector:
+        def vector(coefficients: np.ndarray) -> EndToEndVector:
             Z = Tangent(*(constant(x, start.s) for x in problem.vector(coefficients)))
             return Z if isinstance(point, SVD) else dense((start, Z))
 
@@ -173,18 +174,20 @@ class _EndToEndSpace(Base):
         exact = SVD(*(to_numpy(x) for x in point))
         if exact.s.dtype == np.float64:
             return exact
-        return svd(dense(SVD(*(x.astype(np.float64) for x in exact))), self.rank)
+        return svd(dense(SVD(*(np.asarray(x, np.float64) for x in exact))), self.rank)
 
     def _regular(self, name: str, point: EndToEndPoint) -> SVD:
         """Check a point that must not be singular, and factorise it."""
         at = self.check_point(point)
-        dense_point = not isinstance(at, SVD)
-        at = svd(at, self.rank) if dense_point else at
-        require_positive(name, at.s, max(self.m, self.n) * eps(at.s) if dense_point else 0.0)
-        return at
+        if isinstance(at, SVD):
+            require_positive(name, at.s, 0.0)
+            return at
+        found = svd(at, self.rank)
+        require_positive(name, found.s, max(self.m, self.n) * eps(found.s))
+        return found
 
     def gradient_flow(
-        self, point: EndToEndPoint, energy_gradient: Callable[[Any], Any]
+        self, point: EndToEndPoint, energy_gradient: Callable[[Any], Covector]
     ) -> Equation:
         """Equation of the flow from a dense matrix or an :class:`SVD`."""
         point = self.check_point(point)
@@ -224,7 +227,8 @@ class _EndToEndSpace(Base):
         """
         if self.m == self.n == self.rank and not isinstance(point, SVD):
             # Such a walk may come as close to zero as rounding allows, and start from there again.
-            require_positive("the point", svd(self.check_point(point)).s)
+            self.check_point(point)
+            require_positive("the point", svd(point).s)
         else:
             self._regular("the point", point)
         return point
@@ -329,3 +333,9 @@ class InfinitelyDeepNetwork(_EndToEndSpace):
         for name in ("m", "n", "rank"):
             object.__setattr__(self, name, width)
         object.__setattr__(self, "depth", math.inf)
+
+
+def _require_no_network(point: object) -> None:
+    if isinstance(point, (tuple, list)) and not isinstance(point, SVD):
+        kind = "Frames" if isinstance(point, Frames) else f"a {type(point).__name__} of layers"
+        raise ValueError(f"the point is {kind}, a network: pass upstairs=True or its product")

@@ -8,7 +8,6 @@ smallest network over it.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from dlngeom import endtoend, spectral
 from dlngeom._lib.arrays import Array, antisymmetric, identity, namespace, symmetric
@@ -87,7 +86,7 @@ def _flat_flow(point: SVD, gradient: EnergyGradient, dense_point: bool) -> Equat
 def _common_gauge(L: Array, R: Array) -> tuple[Array, Array]:
     """Singular values and right singular vectors that both factors share."""
     xp = namespace(L)
-    linalg: Any = xp.linalg
+    linalg = xp.linalg
     values, P = linalg.eigh((L.mT @ L + R.mT @ R) / 2)
     limit = values[..., -1] / _WELL_CONDITIONED**2
     if bool(xp.all(values[..., 0] > limit)):
@@ -153,7 +152,7 @@ def _across(s: Array, depth: float, k: int) -> Array:
 def _thin_svd(L: Array, R: Array, k: int) -> SVD:
     """Singular value decomposition, orthonormal to rounding."""
     xp = namespace(L)
-    linalg: Any = xp.linalg
+    linalg = xp.linalg
     (q_left, left), (q_right, right) = linalg.qr(L), linalg.qr(R)
     _, lam, Pt = linalg.svd(xp.concat([left, right], axis=-2) / math.sqrt(2), full_matrices=False)
     core = (left @ Pt.mT) * lam[..., None, :] ** (k - 2) @ (right @ Pt.mT).mT

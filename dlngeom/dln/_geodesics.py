@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
 
 from dlngeom import spectral
 from dlngeom._lib.arrays import Array, constant, eps, identity, namespace, remainder
@@ -45,7 +44,7 @@ def _straight_line(point: SVD, Z: Tangent) -> Geodesic:
     rank = point.s.shape[-1]
 
     def at(state: SolverState) -> SVD:
-        linalg: Any = namespace(state[0]).linalg
+        linalg = namespace(state[0]).linalg
         return SVD(*linalg.svd(state[0], full_matrices=False))
 
     return Geodesic(
@@ -116,7 +115,7 @@ def _framed_geodesic(point: SVD, Z: Tangent, depth: float) -> Geodesic:
 def _accelerations(
     U: Array, S: Array, V: Array, dU: Array, dS: Array, dV: Array, depth: float
 ) -> tuple[Array, Array, Array]:
-    linalg: Any = namespace(S).linalg
+    linalg = namespace(S).linalg
     left, s, right_t = linalg.svd(S)
     right = right_t.mT
     row, column = s[..., :, None], s[..., None, :]
@@ -144,7 +143,7 @@ def _products(s: Array, Y: Array, depth: float) -> Array:
 def _point(state: SolverState) -> SVD:
     """Singular value decomposition, orthonormal to rounding."""
     U, S, V = state[:3]
-    linalg: Any = namespace(S).linalg
+    linalg = namespace(S).linalg
     (q_left, a), (q_right, b) = linalg.qr(U), linalg.qr(V)
     u, s, vt = linalg.svd(a @ S @ b.mT)
     return SVD(q_left @ u, s, vt @ q_right.mT)
@@ -164,7 +163,7 @@ def _velocity(state: SolverState) -> Tangent:
 
 def _clearance(S: Array, depth: float) -> Array:
     """Distance to lower rank at depth one; deeper, 0 if rounding hides a singular value, else 1."""
-    linalg: Any = namespace(S).linalg
+    linalg = namespace(S).linalg
     s = linalg.svd(S)[1]
     told = s[..., -1] > 16 * eps(S) * s[..., 0]
     return s[..., -1] if depth == 1 else namespace(s).astype(told, s.dtype)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from dlngeom import balanced, network, thermodynamics
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed, as_generator, constant, inner, namespace, to_numpy
@@ -183,7 +185,9 @@ class DeepLinearNetwork(RiemannianSubmersion):
         """Walk of the frames."""
         return NetworkWalk()
 
-    def gradient_flow(self, point: Any, energy_gradient: Callable[[Any], Any]) -> Equation:
+    def gradient_flow(
+        self, point: Frames | Sequence[Array], energy_gradient: Callable[[Any], Covector]
+    ) -> Equation:
         """Equation of the flow of the lifted energy, in the smallest network over the point."""
         point = self.check_point(point)
         checks.chain_axis(tuple(point.lam.shape[:-1]))
@@ -193,27 +197,28 @@ class DeepLinearNetwork(RiemannianSubmersion):
             initial=point, below=dense, observables=NETWORK_OBSERVABLES, escape=escape
         )
 
-    def norm(self, point: Any, vector: Sequence[Array]) -> Array:
+    def norm(self, point: object, vector: Sequence[Array]) -> Array:
         """Frobenius norm of a tangent vector."""
         squares = [inner(x, x) for x in vector]
         return namespace(squares[0]).sqrt(sum(squares[1:], squares[0]))
 
-    def batch_axes(self, point: Any) -> int:
+    def batch_axes(self, point: Frames | Sequence[Array]) -> int:
         """Count the batch axes of a point."""
-        axes: int = point.lam.ndim - 1 if isinstance(point, Frames) else point[0].ndim - 2
-        return axes
+        return point.lam.ndim - 1 if isinstance(point, Frames) else point[0].ndim - 2
 
-    def steps(self, curve: Any) -> Array:
+    def steps(self, curve: Frames | Sequence[Array]) -> Array:
         """Lengths of the chords between the points of a curve."""
         layers = factors(self.check_point(curve))
         return self.norm(None, [x[..., 1:, :, :] - x[..., :-1, :, :] for x in layers])
 
-    def geodesic(self, point: Any, vector: Sequence[Array]) -> Geodesic:
+    def geodesic(self, point: Frames | Sequence[Array], vector: Sequence[Array]) -> Geodesic:
         """Geodesic of a point and a tangent vector."""
         at = self.check_point(point)
         return network_geodesic(at, self.ambient(at, vector))
 
-    def ambient(self, point: Any, vector: Sequence[Array]) -> tuple[Array, ...]:
+    def ambient(
+        self, point: Frames | Sequence[Array], vector: Sequence[Array]
+    ) -> tuple[Array, ...]:
         """Check a tangent vector and project its rounding errors away."""
         at = self.check_point(point)
         V = tuple(vector)
@@ -227,18 +232,20 @@ class DeepLinearNetwork(RiemannianSubmersion):
             )
         return flat
 
-    def tangent(self, point: Any, vector: Sequence[Array]) -> tuple[Array, ...]:
+    def tangent(self, point: Frames, vector: Sequence[Array]) -> tuple[Array, ...]:
         """Tangent part of layers."""
         return self.tangent_projection(point, vector)
 
-    def shooting(self, point: Any, other: Any) -> Shooting:
+    def shooting(
+        self, point: Frames | Sequence[Array], other: Frames | Sequence[Array]
+    ) -> Shooting:
         """Boundary value problem between two balanced networks."""
         ends = [self.check_point(x) for x in (point, other)]
         one, two = (Frames(to_numpy(x.lam), tuple(map(to_numpy, x.q))) for x in ends)
         problem = network_shooting(one, two)
         like = ends[0].lam
 
-        def vector(coefficients: Any) -> tuple[Array, ...]:
+        def vector(coefficients: np.ndarray) -> tuple[Array, ...]:
             return tuple(constant(x, like) for x in problem.vector(coefficients))
 
         return problem._replace(vector=vector)

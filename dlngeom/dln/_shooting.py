@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlngeom import network
-from dlngeom._lib.arrays import norm
+from dlngeom._lib.arrays import Array, norm
 from dlngeom.balanced import orthonormal_frame
 from dlngeom.dln._geodesics import end_to_end_geodesic, network_geodesic
 from dlngeom.endtoend import _kernels
@@ -39,8 +39,8 @@ class _Basis(NamedTuple):
         Inverse lengths, in the metric, of directions with Frobenius norm one.
     """
 
-    u: np.ndarray
-    v: np.ndarray
+    u: Array
+    v: Array
     across_u: np.ndarray
     across_v: np.ndarray
     core: np.ndarray
@@ -57,13 +57,13 @@ class _Basis(NamedTuple):
             self.across_u @ (up * self.column), M * self.core, self.across_v @ (vp * self.column)
         )
 
-    def coefficients(self, D: np.ndarray) -> np.ndarray:
+    def coefficients(self, D: Array) -> np.ndarray:
         """Coefficients ``(..., pair, dim)`` of the tangent part of dense matrices."""
         Dv, Dtu = D @ self.v, D.mT @ self.u
         up = self.across_u.mT @ Dv / self.column
         vp = self.across_v.mT @ Dtu / self.column
         blocks = (up, self.u.mT @ Dv / self.core, vp)
-        return np.concatenate([x.reshape(*D.shape[:-2], -1) for x in blocks], axis=-1)
+        return np.concatenate([np.reshape(x, (*D.shape[:-2], -1)) for x in blocks], axis=-1)
 
 
 def _basis(point: SVD, depth: float) -> _Basis:
@@ -71,7 +71,7 @@ def _basis(point: SVD, depth: float) -> _Basis:
     r = s.shape[-1]
     across_u, across_v = (np.linalg.qr(x, mode="complete")[0][..., r:] for x in (u, v))
     at = _kernels.metric(s, depth)
-    ones = _kernels.Metric(np.ones((len(s), r, r)), np.ones((len(s), 1, r)))
+    ones = _kernels.Metric(np.ones((s.shape[0], r, r)), np.ones((s.shape[0], 1, r)))
     core, column = ones if at is None else at
     return _Basis(u, v, across_u, across_v, np.sqrt(core), np.sqrt(column))
 
@@ -94,8 +94,7 @@ def end_to_end_shooting(point: SVD, other: SVD, depth: float) -> Shooting:
         return there.coefficients(dense(reached) - goal)
 
     def miss(reached: SVD) -> np.ndarray:
-        gap: np.ndarray = norm(dense(reached) - goal) / norm(goal)
-        return gap
+        return np.asarray(norm(dense(reached) - goal) / norm(goal))
 
     def vector(coefficients: np.ndarray) -> Tangent:
         Up, M, Vp = here.vector(coefficients)
@@ -107,35 +106,36 @@ def end_to_end_shooting(point: SVD, other: SVD, depth: float) -> Shooting:
     return Shooting(guesses, apart, geodesic, residual, miss, vector)
 
 
-def _spread(x: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+def _spread(x: Array, coefficients: np.ndarray) -> np.ndarray:
     """Repeat arrays of points for several tries."""
     return np.broadcast_to(x, (*coefficients.shape[:-2], *x.shape))
 
 
-def _separated(q: tuple[np.ndarray, ...], others: tuple[np.ndarray, ...]) -> np.ndarray:
+def _separated(q: tuple[Array, ...], others: tuple[Array, ...]) -> np.ndarray:
     """Whether a product of layers between square frames has determinants of opposite sign."""
     pairs = [(a, b) for a, b in zip(q, others, strict=True) if a.shape[-1] == a.shape[-2]]
     signs = [np.linalg.det(a.mT @ b) > 0 for a, b in pairs]
-    return np.any([x != signs[0] for x in signs], axis=0) if pairs else np.zeros(len(q[0]), bool)
+    return (
+        np.any([x != signs[0] for x in signs], axis=0) if pairs else np.zeros(q[0].shape[0], bool)
+    )
 
 
-def _joint_frame(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _joint_frame(first: Array, second: Array) -> np.ndarray:
     """Orthonormal columns that span two frames."""
     return np.linalg.qr(np.concatenate([first, second], axis=-1))[0]
 
 
-def _aligned(point: SVD, target: SVD, depth: float) -> np.ndarray:
+def _aligned(point: SVD, target: SVD, depth: float) -> Array:
     """Image downstairs of the difference to the nearest network over the target."""
     layers = int(min(depth, _FINITE_DEPTH))
-    r = point.s.shape[-1]
-    q = (point.vt.mT, *[np.broadcast_to(np.eye(r), (len(point.s), r, r))] * (layers - 1), point.u)
+    pairs, r = point.s.shape
+    q = (point.vt.mT, *[np.broadcast_to(np.eye(r), (pairs, r, r))] * (layers - 1), point.u)
     factors = _layers(Frames(point.s ** (1 / layers), q))
     lam = target.s ** (1 / layers)
     nearest = closest_frames(factors, lam / lam[..., :1], (target.vt.mT, target.u))
     others = _layers(Frames(lam, nearest))
     change = tuple(b - a for a, b in zip(factors, others, strict=True))
-    shadow: np.ndarray = network.differential(factors, change)
-    return shadow
+    return network.differential(factors, change)
 
 
 def network_shooting(point: Frames, other: Frames) -> Shooting:
@@ -157,12 +157,10 @@ def network_shooting(point: Frames, other: Frames) -> Shooting:
         return network_geodesic(Frames(lam, tuple(q)), vector(coefficients))
 
     def gap(reached: Frames) -> np.ndarray:
-        missing: np.ndarray = _flat(_layers(reached), 2) - goal
-        return missing
+        return np.asarray(_flat(_layers(reached), 2) - goal)
 
     def miss(reached: Frames) -> np.ndarray:
-        way: np.ndarray = np.linalg.norm(gap(reached), axis=-1) / np.linalg.norm(goal, axis=-1)
-        return way
+        return np.asarray(np.linalg.norm(gap(reached), axis=-1) / np.linalg.norm(goal, axis=-1))
 
     def residual(reached: Frames) -> np.ndarray:
         return _times(there, gap(reached))
@@ -177,7 +175,7 @@ def _times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     return product
 
 
-def _layers(point: Frames) -> tuple[np.ndarray, ...]:
+def _layers(point: Frames) -> tuple[Array, ...]:
     column = point.lam[..., None, :]
     return tuple((high * column) @ low.mT for low, high in pairwise(point.q))
 
@@ -186,4 +184,4 @@ def _flat(layers: Any, axes: int) -> np.ndarray:
     """Entries of all layers in one last axis."""
     keep = axes - 2
     batch = layers[0].ndim - axes
-    return np.concatenate([x.reshape(*x.shape[: batch + keep], -1) for x in layers], axis=-1)
+    return np.concatenate([np.reshape(x, (*x.shape[: batch + keep], -1)) for x in layers], axis=-1)

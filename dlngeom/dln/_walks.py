@@ -27,7 +27,7 @@ from dlngeom._lib.arrays import (
 from dlngeom._lib.trajectory import Observe
 from dlngeom.balanced._balance import Balance, balance, balance_defect, correct, multipliers, pair
 from dlngeom.balanced._curves import corrected, fast_move, turned
-from dlngeom.balanced._in_frames import TangentInFrames
+from dlngeom.balanced._in_frames import StepInFrames
 from dlngeom.endtoend import _lifts
 from dlngeom.points import SVD, Frames, Tangent, _covectors, dense, svd
 from dlngeom.points._covectors import Covector, checked_covector
@@ -85,7 +85,7 @@ class NetworkWalk:
 
 def anisotropic(
     frames: Frames, at: Balance, noise: Any, vertical: Any, horizontal: Any
-) -> TangentInFrames:
+) -> StepInFrames:
     """Vector ``(a P_v + b P_h) xi`` in frames."""
     core, perp = _in_frames(frames, noise)
     a, b = (_columns(x, 3) for x in (vertical, horizontal))
@@ -98,7 +98,7 @@ def anisotropic(
         core = b * core - correct(at, b * S - a * antisymmetric(S))
     a, b = (_columns(x, 2) for x in (vertical, horizontal))
     sizes = (b, *(a for _ in perp[1:-1]), b)
-    return TangentInFrames(core, tuple(_times(x, L) for x, L in zip(sizes, perp, strict=True)))
+    return StepInFrames(core, tuple(_times(x, L) for x, L in zip(sizes, perp, strict=True)))
 
 
 def _times(size: Any, perp: Any) -> Any:
@@ -121,7 +121,7 @@ def _in_frames(frames: Frames, X: Any) -> tuple[Array, list[Any]]:
     return namespace(core[0]).stack(core, axis=-3), perp
 
 
-def lifted(frames: Frames, covector: Covector) -> TangentInFrames:
+def lifted(frames: Frames, covector: Covector) -> StepInFrames:
     """Lifted gradient (3.6) in frames."""
     first, last, lam = frames.q[0], frames.q[-1], frames.lam
     depth = len(frames.q) - 1
@@ -132,7 +132,7 @@ def lifted(frames: Frames, covector: Covector) -> TangentInFrames:
         0.0 if is_square(q) else project_out(q, image) * tip
         for q, image in ((first, GU), (last, GV))
     ]
-    return TangentInFrames(_spread(lam, core, depth), (ends[0], *(0.0,) * (depth - 1), ends[1]))
+    return StepInFrames(_spread(lam, core, depth), (ends[0], *(0.0,) * (depth - 1), ends[1]))
 
 
 def _spread(lam: Array, core: Array, depth: int) -> Array:
@@ -147,10 +147,10 @@ def _exponents(depth: int) -> tuple[np.ndarray, np.ndarray]:
     return depth - p, p - 1
 
 
-def _minus(V: TangentInFrames, time: Any, gradient: TangentInFrames) -> TangentInFrames:
+def _minus(V: StepInFrames, time: Any, gradient: StepInFrames) -> StepInFrames:
     core = V.core - _columns(time, 3) * gradient.core
     perp = zip(V.perp, gradient.perp, strict=True)
-    return TangentInFrames(core, tuple(x - _times(_columns(time, 2), y) for x, y in perp))
+    return StepInFrames(core, tuple(x - _times(_columns(time, 2), y) for x, y in perp))
 
 
 def _columns(value: Any, axes: int) -> Any:
@@ -243,7 +243,7 @@ class EndToEndWalk:
             0.0 if is_square(q) else b * project_out(q, x)
             for q, x in ((first, noise.mT @ last), (last, image))
         ]
-        V = TangentInFrames(_columns(horizontal, 3) * core, (ends[0], *inner, ends[1]))
+        V = StepInFrames(_columns(horizontal, 3) * core, (ends[0], *inner, ends[1]))
         if covector is not None:
             V = _minus(V, time, lifted(frames, covector))
         motion, perp = corrected(frames, V, damped=True)

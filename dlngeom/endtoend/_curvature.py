@@ -8,7 +8,7 @@ from O'Neill's formula for the base of a submersion.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import overload
 
 from dlngeom import balanced, spectral
 from dlngeom._lib.arrays import Array, constant, namespace
@@ -122,7 +122,7 @@ def _padded(table: Array) -> Array:
 
 def contract(point: SVD, table: Array, X: Tangent, Y: Tangent) -> Array:
     """Dense Christoffel operator from its weights, for two tangent vectors."""
-    xp: Any = namespace(point.s)
+    xp = namespace(point.s)
     u, v, r = point.u, point.vt.mT, point.s.shape[-1]
 
     def product(a: Array, b: Array, weights: Array) -> Array:
@@ -140,6 +140,26 @@ def contract(point: SVD, table: Array, X: Tangent, Y: Tangent) -> Array:
     return -total * (2 / len(pairs))
 
 
+@overload
+def curvature(
+    W: Array,
+    X: EndToEndVector,
+    Y: EndToEndVector,
+    Z: EndToEndVector,
+    depth: float,
+    *,
+    check_finite: bool = True,
+) -> Array: ...
+@overload
+def curvature(
+    W: SVD,
+    X: EndToEndVector,
+    Y: EndToEndVector,
+    Z: EndToEndVector,
+    depth: float,
+    *,
+    check_finite: bool = True,
+) -> Tangent: ...
 def curvature(
     W: EndToEndPoint,
     X: EndToEndVector,

@@ -7,6 +7,8 @@ are to Menon, *The geometry of the deep linear network*.
 
 from __future__ import annotations
 
+from typing import overload
+
 from dlngeom import spectral
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
@@ -33,6 +35,10 @@ __all__ = [
 ]
 
 
+@overload
+def cometric(W: Array, Z: Covector, depth: float, *, check_finite: bool = True) -> Array: ...
+@overload
+def cometric(W: SVD, Z: Covector, depth: float, *, check_finite: bool = True) -> Tangent: ...
 def cometric(
     W: EndToEndPoint, Z: Covector, depth: float, *, check_finite: bool = True
 ) -> EndToEndVector:
@@ -87,6 +93,10 @@ def cometric(
     return _like(W, point, _kernels.scaled(vector, _kernels.metric(point.s, depth), 1.0))
 
 
+@overload
+def gradient(W: Array, egrad: Covector, depth: float, *, check_finite: bool = True) -> Array: ...
+@overload
+def gradient(W: SVD, egrad: Covector, depth: float, *, check_finite: bool = True) -> Tangent: ...
 def gradient(
     W: EndToEndPoint, egrad: Covector, depth: float, *, check_finite: bool = True
 ) -> EndToEndVector:
@@ -137,6 +147,14 @@ def gradient(
     return cometric(W, egrad, depth, check_finite=check_finite)
 
 
+@overload
+def inverse_cometric(
+    W: Array, Z: EndToEndVector, depth: float, *, check_finite: bool = True
+) -> Array: ...
+@overload
+def inverse_cometric(
+    W: SVD, Z: EndToEndVector, depth: float, *, check_finite: bool = True
+) -> Tangent: ...
 def inverse_cometric(
     W: EndToEndPoint, Z: EndToEndVector, depth: float, *, check_finite: bool = True
 ) -> EndToEndVector:
@@ -236,6 +254,26 @@ def inner(
     return _kernels.inner_product(a, b, _kernels.metric(point.s, depth))
 
 
+@overload
+def hessian(
+    W: Array,
+    egrad: Covector,
+    ehess: Covector,
+    Z: EndToEndVector,
+    depth: float,
+    *,
+    check_finite: bool = True,
+) -> Array: ...
+@overload
+def hessian(
+    W: SVD,
+    egrad: Covector,
+    ehess: Covector,
+    Z: EndToEndVector,
+    depth: float,
+    *,
+    check_finite: bool = True,
+) -> Tangent: ...
 def hessian(
     W: EndToEndPoint,
     egrad: Covector,
@@ -293,6 +331,14 @@ def hessian(
     return _like(W, point, _kernels.hessian_of_covectors(point, vector, G, H, depth))
 
 
+@overload
+def retraction(
+    W: Array, Z: EndToEndVector, depth: float, *, order: int = 2, check_finite: bool = True
+) -> Array: ...
+@overload
+def retraction(
+    W: SVD, Z: EndToEndVector, depth: float, *, order: int = 2, check_finite: bool = True
+) -> SVD: ...
 def retraction(
     W: EndToEndPoint, Z: EndToEndVector, depth: float, *, order: int = 2, check_finite: bool = True
 ) -> EndToEndPoint:
@@ -392,6 +438,14 @@ def projection_retraction(W: SVD, Z: Tangent, *, check_finite: bool = True) -> S
     return _kernels.truncated_svd(point, vector)
 
 
+@overload
+def transport(
+    W: EndToEndPoint, other: Array, Z: EndToEndVector, depth: float, *, check_finite: bool = True
+) -> Array: ...
+@overload
+def transport(
+    W: EndToEndPoint, other: SVD, Z: EndToEndVector, depth: float, *, check_finite: bool = True
+) -> Tangent: ...
 def transport(
     W: EndToEndPoint,
     other: EndToEndPoint,

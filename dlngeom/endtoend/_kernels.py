@@ -8,7 +8,7 @@ entry on ``M`` and column by column on ``U_p`` and ``V_p``.  Every function cost
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dlngeom import spectral
 from dlngeom._lib.arrays import Array, constant, identity, inner, namespace, project_out, remainder
@@ -83,7 +83,7 @@ def scaled(Z: Tangent, at: Metric | None, power: float) -> Tangent:
     return Tangent(Z.Up * columns, Z.M * core, Z.Vp * columns)
 
 
-def combine_tangents(a: Array, Z1: Tangent, b: Array, Z2: Tangent) -> Tangent:
+def combine_tangents(a: float | Array, Z1: Tangent, b: float | Array, Z2: Tangent) -> Tangent:
     """Linear combination ``a Z1 + b Z2``; ``a`` and ``b`` broadcast against matrices."""
     return Tangent(*(a * x + b * y for x, y in zip(Z1, Z2, strict=True)))
 
@@ -134,7 +134,7 @@ def _powers(at: Metric | None, like: Array, power: float) -> tuple[Array, Array]
 def truncated_svd(point: SVD, Z: Tangent) -> SVD:
     """Best approximation of ``W + Z`` of rank ``r``, from an SVD of size ``2r x 2r``."""
     xp = namespace(*point)
-    linalg: Any = xp.linalg
+    linalg = xp.linalg
     u, s, vt = point
     r = s.shape[-1]
     core = Z.M + s[..., :, None] * identity(r, s)

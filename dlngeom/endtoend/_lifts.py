@@ -9,7 +9,7 @@ balanced for every step.  The end-to-end matrix depends only on the two end fram
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dlngeom import spectral
 from dlngeom._lib.arrays import Array, antisymmetric, constant, identity, namespace, symmetric
@@ -96,7 +96,7 @@ def _log_limits(s: Array) -> tuple[Array, Array]:
 def _exponential_core(s: Array, h: Array, u: Array, v: Array) -> SVD:
     """SVD of ``u exp(log Sigma + h) v^T``."""
     xp = namespace(s)
-    linalg: Any = xp.linalg
+    linalg = xp.linalg
     values, vectors = linalg.eigh(xp.log(s)[..., :, None] * identity(s.shape[-1], s) + h)
     vectors = xp.flip(vectors, axis=-1)
     low, high = _log_limits(s)

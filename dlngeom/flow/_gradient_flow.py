@@ -12,12 +12,20 @@ from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array
 from dlngeom._lib.ode.integrate import SolverOptions, checked_times
 from dlngeom._lib.trajectory import Observe, Trajectory
-from dlngeom._lib.vectors import batch_axes, combine, copied, parts, rebuild, without_chain
+from dlngeom._lib.vectors import (
+    Point,
+    batch_axes,
+    combine,
+    copied,
+    parts,
+    rebuild,
+    without_chain,
+)
 from dlngeom.flow._runs import FlowError, follow
 from dlngeom.network._flow import layers_flow
 from dlngeom.points import SVD, Frames
 from dlngeom.points._checks import check_factors
-from dlngeom.points._covectors import energy_at
+from dlngeom.points._covectors import Covector, energy_at
 from dlngeom.submersion import Base, RiemannianSubmersion
 from dlngeom.submersion._equations import Equation
 from dlngeom.submersion._offers import HasFlow
@@ -28,11 +36,11 @@ __all__ = ["FlowError", "Trajectory", "gradient_flow", "network_flow"]
 
 def gradient_flow(
     space: Base | RiemannianSubmersion,
-    point: Any,
-    energy_gradient: Callable[[Any], Any],
-    t: Any,
+    point: Point,
+    energy_gradient: Callable[[Any], Covector],
+    t: Array | Sequence[float],
     *,
-    energy: Callable[[Any], Any] | None = None,
+    energy: Callable[[Any], Array | float] | None = None,
     upstairs: bool = False,
     observe: Observe | None = None,
     rtol: float | None = None,
@@ -132,10 +140,10 @@ def gradient_flow(
 
 def network_flow(
     factors: Sequence[Array],
-    energy_gradient: Callable[[Any], Any],
-    t: Any,
+    energy_gradient: Callable[[Any], Covector],
+    t: Array | Sequence[float],
     *,
-    energy: Callable[[Any], Any] | None = None,
+    energy: Callable[[Any], Array | float] | None = None,
     observe: Observe | None = None,
     rtol: float | None = None,
     atol: float | None = None,
@@ -190,7 +198,7 @@ def network_flow(
 
 
 def _ambient_equation(
-    space: Any, point: Any, energy_gradient: Callable[[Any], Any], upstairs: bool
+    space: Any, point: Point, energy_gradient: Callable[[Any], Covector], upstairs: bool
 ) -> Equation:
     if not isinstance(space, RiemannianSubmersion):
         raise TypeError(f"{space} has no gradient_flow and no submersion to lift it to")
@@ -212,7 +220,7 @@ def _below(space: Any, single: bool, upstairs: bool) -> Callable[[Any], Any]:
 
 
 def _ambient_flow(
-    space: RiemannianSubmersion, point: Any, energy_gradient: Callable[[Any], Any]
+    space: RiemannianSubmersion, point: Point, energy_gradient: Callable[[Any], Covector]
 ) -> Equation:
     r"""Gradient flow upstairs in the coordinates of the ambient space.
 

@@ -7,13 +7,13 @@ balanced layers.  Vectors are those of the geometry there.  Leading axes are a b
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from dlngeom._lib.arrays import Array, constant, namespace
+from dlngeom._lib.arrays import Array, Numbers, constant, namespace
 from dlngeom._lib.ode.integrate import checked_times
-from dlngeom._lib.vectors import concatenate, first_array, parts, rebuild, stack
+from dlngeom._lib.vectors import Point, Vector, concatenate, first_array, parts, rebuild, stack
 from dlngeom.geodesics._boundary_values import shoot
 from dlngeom.geodesics._paths import GeodesicError, states_at
 from dlngeom.submersion import Base, RiemannianSubmersion
@@ -33,8 +33,8 @@ __all__ = [
 
 
 def exp(
-    space: Base | RiemannianSubmersion, point: Any, tangent: Any, *, upstairs: bool = False
-) -> Any:
+    space: Base | RiemannianSubmersion, point: Point, tangent: Vector, *, upstairs: bool = False
+) -> Point:
     r"""Exponential map: the end of the geodesic with a given initial velocity.
 
     .. math:: \exp_W(Z) = \gamma(1), \qquad \gamma(0) = W, \quad \dot\gamma(0) = Z
@@ -88,13 +88,13 @@ def exp(
 
 def geodesic(
     space: Base | RiemannianSubmersion,
-    point: Any,
-    tangent: Any,
-    t: Any,
+    point: Point,
+    tangent: Vector,
+    t: Numbers,
     *,
     upstairs: bool = False,
     velocity: bool = False,
-) -> Any:
+) -> Point:
     r"""Points of a geodesic at given times.
 
     .. math:: \gamma(t) = \exp_W(t Z)
@@ -144,8 +144,8 @@ def geodesic(
 
 
 def log(
-    space: Base | RiemannianSubmersion, point: Any, other: Any, *, upstairs: bool = False
-) -> Any:
+    space: Base | RiemannianSubmersion, point: Point, other: Point, *, upstairs: bool = False
+) -> Vector:
     r"""Logarithm: initial velocity of a geodesic that reaches another point at time one.
 
     .. math:: \exp_W(\log_W(X)) = X
@@ -202,13 +202,13 @@ def log(
 
 def parallel_transport(
     space: Base | RiemannianSubmersion,
-    point: Any,
-    tangent: Any,
-    direction: Any,
+    point: Point,
+    tangent: Vector,
+    direction: Vector,
     *,
     upstairs: bool = False,
     horizontal: bool = False,
-) -> tuple[Any, Any]:
+) -> tuple[Point, Vector]:
     r"""Parallel transport of a tangent vector along a geodesic, to time one.
 
     .. math:: \nabla_{\dot\gamma} Z = 0, \qquad \gamma(t) = \exp_W(t\, \dot\gamma(0))
@@ -272,7 +272,9 @@ def parallel_transport(
     return end, place.tangent(end, state[count:])
 
 
-def dist(space: Base | RiemannianSubmersion, a: Any, b: Any, *, upstairs: bool = False) -> Array:
+def dist(
+    space: Base | RiemannianSubmersion, a: Point, b: Point, *, upstairs: bool = False
+) -> Array:
     r"""Geodesic distance: the length of :func:`log`.
 
     .. math:: d(a, b) = |\log_a b|_a
@@ -314,7 +316,7 @@ def dist(space: Base | RiemannianSubmersion, a: Any, b: Any, *, upstairs: bool =
     return _place(space, upstairs).norm(a, log(space, a, b, upstairs=upstairs))
 
 
-def length(space: Base | RiemannianSubmersion, curve: Any, *, upstairs: bool = False) -> Array:
+def length(space: Base | RiemannianSubmersion, curve: Point, *, upstairs: bool = False) -> Array:
     r"""Length of a curve given by points, accurate to second order in their spacing.
 
     .. math:: \int |\dot\gamma| \, dt
@@ -352,7 +354,11 @@ def length(space: Base | RiemannianSubmersion, curve: Any, *, upstairs: bool = F
 
 
 def energy(
-    space: Base | RiemannianSubmersion, curve: Any, t: Any, *, upstairs: bool = False
+    space: Base | RiemannianSubmersion,
+    curve: Point,
+    t: Array | Sequence[float],
+    *,
+    upstairs: bool = False,
 ) -> Array:
     r"""Energy of a curve given by points, accurate to second order in their spacing.
 
@@ -391,7 +397,7 @@ def energy(
     return namespace(steps).sum(steps**2 / constant(2 * np.diff(times), steps), axis=-1)
 
 
-def _steps(space: Base | RiemannianSubmersion, curve: Any, upstairs: bool) -> Array:
+def _steps(space: Base | RiemannianSubmersion, curve: Point, upstairs: bool) -> Array:
     place = _place(space, upstairs)
     if not _batch(place, curve) or _batch(place, curve)[-1] < 2:
         raise ValueError("the curve is one point: it must have two or more, along an axis of them")
@@ -405,24 +411,24 @@ def _place(space: Base | RiemannianSubmersion, upstairs: bool) -> HasGeodesics:
     return place
 
 
-def _batch(place: HasGeodesics, point: Any) -> tuple[int, ...]:
+def _batch(place: HasGeodesics, point: Point) -> tuple[int, ...]:
     first = first_array(tuple(point) if isinstance(point, list) else point)
     return tuple(first.shape[: place.batch_axes(point)])
 
 
-def _flat_batch(point: Any, axes: int) -> Any:
+def _flat_batch(point: Point, axes: int) -> Point:
     """Flatten the batch axes of a point to one."""
     point = tuple(point) if isinstance(point, list) else point
     arrays = parts(point)
     return rebuild(point, [namespace(x).reshape(x, (-1, *x.shape[axes:])) for x in arrays])
 
 
-def _with_batch(vector: Any, batch: tuple[int, ...]) -> Any:
+def _with_batch(vector: Vector, batch: tuple[int, ...]) -> Vector:
     """Unflatten the one batch axis of a vector."""
     arrays = parts(vector)
     return rebuild(vector, [namespace(x).reshape(x, (*batch, *x.shape[1:])) for x in arrays])
 
 
-def _rows(point: Any, rows: slice) -> Any:
+def _rows(point: Point, rows: slice) -> Point:
     """Take some of the points of a batch."""
     return rebuild(point, [x[rows, ...] for x in parts(point)])

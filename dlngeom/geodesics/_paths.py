@@ -109,7 +109,7 @@ class _BoundaryWatch:
 
     def _zoom(self, start: _Knot, end: _Knot, pace: Array, low: Array, width: float) -> None:
         """Refine the smallest clearance of each geodesic until it is certain, or too small."""
-        xp = namespace(pace)
+        xp, least = namespace(pace), pace
         for _ in range(_ZOOMS):
             values = xp.stack(self._clearances(start, end, low, width))
             least = xp.min(values, axis=0)

@@ -199,7 +199,7 @@ class BalancedMatrices(Manifold):  # type: ignore[misc]
         point = as_array(point)
         if tuple(point.shape[-3:]) != self.shape:
             return gs.zeros(point.shape[:-3], dtype=bool)
-        xp: Any = namespace(point)
+        xp = namespace(point)
         finite = xp.all(xp.isfinite(point), axis=(-3, -2, -1))
         layers = layers_of(xp.where(xp.isfinite(point), point, xp.zeros_like(point)))
         belongs = finite

@@ -103,7 +103,7 @@ class Form:
 def _eigenvectors(W: Array, ordered: bool) -> SVD:
     """Singular value decomposition of symmetric positive definite matrices."""
     checks.finite("the point", W)
-    xp: Any = namespace(W)
+    xp = namespace(W)
     s, u = xp.linalg.eigh(W)
     require_positive("the point", s, W.shape[-1] * eps(s))
     if ordered:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import geomstats.backend as gs
 from geomstats.geometry.manifold import Manifold
 from geomstats.geometry.matrices import Matrices
@@ -37,7 +35,7 @@ class _EndToEndShapes(Manifold):  # type: ignore[misc]
         if tuple(point.shape[-self.point_ndim :]) != self.shape:
             return gs.zeros(batch, dtype=bool)
         W = self.form.matrices(point)
-        xp: Any = namespace(W)
+        xp = namespace(W)
         # A matrix that is not finite counts as zero, which has no rank.
         s = xp.linalg.svdvals(xp.where(xp.isfinite(W), W, xp.zeros_like(W)))
         finite = xp.all(xp.isfinite(W), axis=(-2, -1))
@@ -62,18 +60,18 @@ class _EndToEndShapes(Manifold):  # type: ignore[misc]
         .. math:: Z - (I - UU^T) Z (I - VV^T)
         """
         vector = as_array(vector)
-        if base_point is None and not self.form.open:
-            raise ValueError("base_point=None: below full rank the tangent space depends on it")
         if self.form.open:
             batch = base_point.shape if base_point is not None else vector.shape
             return gs.broadcast_to(vector, batch) if len(batch) > vector.ndim else gs.copy(vector)
+        if base_point is None:
+            raise ValueError("base_point=None: below full rank the tangent space depends on it")
         point = self.form.point(base_point)
         return self.form.array(dense((point, components(point, self.form.matrices(vector)))))
 
     def projection(self, point: Array) -> Array:
         """Nearest matrix of the rank; where singular values vanish, a matrix close to it."""
         W = self.form.matrices(as_array(point))
-        xp: Any = namespace(W)
+        xp = namespace(W)
         u, s, vt = xp.linalg.svd(W, full_matrices=False)
         r = self.form.rank
         lowest = xp.where(s[..., :1] > 0, gs.atol * s[..., :1], gs.atol * xp.ones_like(s[..., :1]))

@@ -25,7 +25,7 @@ from dlngeom.balanced._in_frames import assemble, resolve
 from dlngeom.langevin._unbalanced import balance_normals
 from dlngeom.network import _layers
 from dlngeom.points import Frames, _covectors, factors
-from dlngeom.points._covectors import checked_covector
+from dlngeom.points._covectors import Covector, checked_covector
 from dlngeom.points._nearest import nearby_frames
 from dlngeom.points._tuples import Layers
 from dlngeom.submersion._offers import Draw
@@ -70,8 +70,8 @@ class AdjustedWalk:
     """
 
     rank: int
-    energy: Callable[[Any], Any] | None
-    energy_gradient: Callable[[Any], Any] | None
+    energy: Callable[[Array], Array] | None
+    energy_gradient: Callable[[Array], Covector] | None
 
     def start(self, point: Frames) -> AdjustedState:
         """Return the initial state at the frames of a network.
@@ -151,7 +151,7 @@ class AdjustedWalk:
     def _energy(self, layers: Layers) -> Array:
         if self.energy is None:
             return layers[0][..., 0, 0] * 0
-        value = self.energy(copied(_layers.product(layers)))
+        value: Array = self.energy(copied(_layers.product(layers)))
         if tuple(getattr(value, "shape", ())) != (layers[0].shape[0],):
             raise ValueError(
                 f"energy returned {getattr(value, 'shape', type(value).__name__)}: it must be one "
@@ -217,7 +217,7 @@ class _AdjustedPlace:
             weights = np.linalg.solve(matrix, -gaps[..., None])
         except np.linalg.LinAlgError:
             weights = np.linalg.pinv(matrix) @ -gaps[..., None]
-        return tuple((x * weights[..., None]).sum(axis=1) for x in normals)
+        return tuple(np.sum(x * weights[..., None], axis=1) for x in normals)
 
 
 def _upper(matrices: Array) -> Array:
@@ -237,7 +237,7 @@ def _gaps(layers: Layers) -> list[Array]:
 
 def _size(matrices: Sequence[Array]) -> Any:
     """Frobenius norm ``(chain,)`` of several matrices together."""
-    return np.sqrt(sum((x * x).sum(axis=(-2, -1)) for x in matrices))
+    return np.sqrt(sum(np.sum(x * x, axis=(-2, -1)) for x in matrices))
 
 
 def _log_ratio(drift: Layers, V: Layers, back_drift: Layers, back: Layers, deviation: Any) -> Any:

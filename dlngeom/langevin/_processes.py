@@ -7,6 +7,7 @@ second-order retraction.  Generators fix the units of time and temperature: Brow
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from dlngeom.langevin._metropolis import AdjustedWalk
 from dlngeom.langevin._unbalanced import UnbalancedWalk
 from dlngeom.points import SVD, Frames
 from dlngeom.points._checks import check_factors
+from dlngeom.points._covectors import Covector
 from dlngeom.submersion import Base, RiemannianSubmersion
 from dlngeom.submersion._offers import HasAdjustedRank
 from dlngeom.submersion._spaces import geometry_on
@@ -54,7 +56,7 @@ def brownian_motion(
     observe: Observe | None = None,
     pool: Any = None,
     progress: bool = False,
-    checkpoint: Any = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Trajectory:
     r"""Simulate Brownian motion downstairs or upstairs.
 
@@ -144,7 +146,7 @@ def riemannian_langevin(
     space: RiemannianSubmersion | Base,
     point: Point,
     *,
-    energy_gradient: Callable[[Any], Any] | None = None,
+    energy_gradient: Callable[[Any], Covector] | None = None,
     beta: float,
     kappa: float = 1.0,
     duration: float,
@@ -155,9 +157,9 @@ def riemannian_langevin(
     observe: Observe | None = None,
     pool: Any = None,
     progress: bool = False,
-    checkpoint: Any = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     adjust: bool = False,
-    energy: Callable[[Any], Any] | None = None,
+    energy: Callable[[Any], Array] | None = None,
 ) -> Trajectory:
     r"""Simulate stochastic gradient descent by the Riemannian Langevin equation.
 
@@ -254,7 +256,7 @@ def riemannian_langevin(
 def network_langevin(
     factors: Sequence[Array],
     *,
-    energy_gradient: Callable[[Any], Any] | None = None,
+    energy_gradient: Callable[[Any], Covector] | None = None,
     beta: float,
     kappa: float = 1.0,
     duration: float,
@@ -265,7 +267,7 @@ def network_langevin(
     observe: Observe | None = None,
     pool: Any = None,
     progress: bool = False,
-    checkpoint: Any = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Trajectory:
     r"""Simulate noise on the layers of any network, balanced or not.
 
@@ -332,7 +334,7 @@ def step(
     duration: float,
     beta: float,
     kappa: float = 1.0,
-    covector: Any = None,
+    covector: Covector | None = None,
 ) -> Point:
     r"""Take one step of the walk: a pure function of its arguments, which it does not check.
 
@@ -381,8 +383,8 @@ def step(
 def _adjusted(
     space: Any,
     kappa: float,
-    energy: Callable[[Any], Any] | None,
-    energy_gradient: Callable[[Any], Any] | None,
+    energy: Callable[[Any], Array] | None,
+    energy_gradient: Callable[[Any], Covector] | None,
 ) -> AdjustedWalk:
     """Return the walk for ``adjust``, or raise an error that says why it is impossible."""
     if not isinstance(space, HasAdjustedRank):

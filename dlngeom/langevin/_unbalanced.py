@@ -95,7 +95,7 @@ def _span(columns: Array) -> Array:
     """Orthonormal basis, padded by zeros, of the span of columns that may be dependent."""
     if columns.shape[-1] == 0:
         return columns
-    linalg: Any = namespace(columns).linalg
+    linalg = namespace(columns).linalg
     u, s, _ = linalg.svd(columns, full_matrices=False)
     kept = s > _RANK * s[..., :1]
     return u * namespace(s).astype(kept, s.dtype)[..., None, :]
@@ -127,7 +127,7 @@ def _rows(layers: Layers) -> Array:
     """Gradients of the entries of the end-to-end matrix, as columns."""
     m, n, xp = layers[-1].shape[-2], layers[0].shape[-1], namespace(*layers)
     entries = constant(np.eye(m * n).reshape(m * n, 1, m, n), layers[0])
-    parts = [_layers.lift(layers, entry) for entry in entries]
+    parts = [_layers.lift(layers, entries[i, ...]) for i in range(m * n)]
     return xp.stack([coordinates(part, 1) for part in parts], axis=-1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
@@ -14,8 +14,11 @@ from dlngeom.points._checks import check_factors
 
 __all__ = ["effective_rank", "end_to_end", "invariants", "singular_values"]
 
+# A list of any, since one of numpy's arrays would be no list of arrays at large.
+AnyPoint: TypeAlias = Array | SVD | Frames | tuple[Array, ...] | list[Any]
 
-def end_to_end(point: Any, *, check_finite: bool = True) -> Array:
+
+def end_to_end(point: AnyPoint, *, check_finite: bool = True) -> Array:
     r"""Dense end-to-end matrix of a network, or of a point of any other kind.
 
     .. math:: \phi(W_1, \dots, W_N) = W_N \cdots W_1
@@ -54,15 +57,15 @@ def end_to_end(point: Any, *, check_finite: bool = True) -> Array:
     >>> network.end_to_end([W_1, W_2]).shape
     (4, 2)
     """
+    if not isinstance(point, (tuple, list)):
+        checks.matrix("point", point)
+        return point
     if isinstance(point, (SVD, Frames)):
         return dense(point)
-    if isinstance(point, (tuple, list)):
-        return product(check_factors(point, check_finite=check_finite))
-    checks.matrix("point", point)
-    return point
+    return product(check_factors(point, check_finite=check_finite))
 
 
-def singular_values(point: Any) -> Array:
+def singular_values(point: AnyPoint) -> Array:
     r"""Singular values of the end-to-end matrix, descending.
 
     .. math:: \sigma_k(W), \qquad k = 1, \dots, r
@@ -95,11 +98,11 @@ def singular_values(point: Any) -> Array:
     if isinstance(point, Frames):
         return point.lam ** (len(point.q) - 1)
     W = end_to_end(point)
-    linalg: Any = namespace(W).linalg
+    linalg = namespace(W).linalg
     return linalg.svd(W, full_matrices=False)[1]
 
 
-def effective_rank(point: Any) -> Array:
+def effective_rank(point: AnyPoint) -> Array:
     r"""Exponential of the entropy of the normalised singular values.
 
     .. math:: \exp\Bigl(-\sum_k p_k \log p_k\Bigr), \qquad p_k = \sigma_k / \sum_l \sigma_l

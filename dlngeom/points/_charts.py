@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, eps, namespace, norm, symmetric
@@ -214,7 +214,7 @@ def _coordinates(factors: Sequence[Array]) -> Coordinates:
 
 def _turn(W: Array) -> Array:
     """Polar factor that is zero on the null space, so that a chart adds no rounding there."""
-    linalg: Any = namespace(W).linalg
+    linalg = namespace(W).linalg
     u, s, vt = linalg.svd(W, full_matrices=False)
     kept = s > max(W.shape[-2:]) * eps(s) * s[..., :1]
     return (u * namespace(s).astype(kept, s.dtype)[..., None, :]) @ vt
@@ -263,7 +263,7 @@ def _check_step(step: _Step, W: Array, Q: Array, G: Array | None) -> None:
 def _root(W: Array, G: Array | None, square: str) -> tuple[Array, Array, Array]:
     """Spectrum and eigenvectors of ``sqrt(W W^T - G)``, and the bound below which roots vanish."""
     xp = namespace(W)
-    linalg: Any = xp.linalg
+    linalg = xp.linalg
     tolerance = checks.relative_tolerance(W)
     if G is None:
         # An SVD gives the root of W W^T without squaring the condition number.

@@ -7,7 +7,7 @@ passes one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 from scipy import sparse
@@ -37,7 +37,8 @@ __all__ = [
 ]
 
 
-Covector: TypeAlias = Any
+# SciPy gives its classes no types.
+Covector: TypeAlias = Array | LowRank | Any
 
 
 def as_covector(
@@ -60,7 +61,7 @@ def as_covector(
     """
     if isinstance(value, LowRank):
         _check_low_rank(name, value, rows, columns, check_finite)
-    elif sparse.issparse(value) or isinstance(value, LinearOperator):
+    elif is_operator(value):
         _check_operator(name, value, rows, columns, check_finite)
     else:
         checks.matrix(name, value)
@@ -80,7 +81,7 @@ def check_batch(name: str, value: Covector, batch: tuple[int, ...]) -> None:
     ValueError
         If they do not, or if a batch of points comes with a sparse matrix or an operator.
     """
-    if sparse.issparse(value) or isinstance(value, LinearOperator):
+    if is_operator(value):
         if batch:
             raise ValueError(f"{name} is one operator and the point a batch {batch}: make it dense")
         return
@@ -91,9 +92,7 @@ def check_batch(name: str, value: Covector, batch: tuple[int, ...]) -> None:
         raise ValueError(f"{name} has batch {own} and the point {batch}: they must agree") from None
 
 
-def _check_operator(
-    name: str, value: Covector, rows: int, columns: int, check_finite: bool
-) -> None:
+def _check_operator(name: str, value: Any, rows: int, columns: int, check_finite: bool) -> None:
     if tuple(value.shape) != (rows, columns):
         raise ValueError(f"{name} has shape {tuple(value.shape)}: it must be ({rows}, {columns})")
     if value.dtype is not None and np.dtype(value.dtype).kind == "c":
@@ -103,7 +102,7 @@ def _check_operator(
 
 
 def _check_library(name: str, value: Covector, like: Array) -> None:
-    if sparse.issparse(value) or isinstance(value, LinearOperator):
+    if is_operator(value):
         # SciPy's operators multiply numpy arrays only.
         namespace(like, np.empty(0))
         return
@@ -126,8 +125,9 @@ def apply(covector: Covector, x: Array) -> Array:
     """Product ``G x`` with a thin matrix ``x`` of shape ``(..., n, k)``."""
     if isinstance(covector, LowRank):
         return covector.U @ (covector.S @ (covector.V.mT @ x))
-    if isinstance(covector, LinearOperator) or sparse.issparse(covector):
-        return (covector @ x).astype(x.dtype, copy=False)
+    if is_operator(covector):
+        product: Array = (covector @ x).astype(x.dtype, copy=False)
+        return product
     return covector @ x
 
 
@@ -137,19 +137,21 @@ def apply_transpose(covector: Covector, x: Array) -> Array:
         return covector.V @ (covector.S.mT @ (covector.U.mT @ x))
     if isinstance(covector, LinearOperator):
         return _adjoint_product(covector, x)
-    if sparse.issparse(covector):
-        return (covector.T @ x).astype(x.dtype, copy=False)
+    if is_operator(covector):
+        product: Array = (covector.T @ x).astype(x.dtype, copy=False)
+        return product
     return covector.mT @ x
 
 
 def _adjoint_product(operator: LinearOperator, x: Array) -> Array:
     try:
-        return operator.rmatmat(x).astype(x.dtype, copy=False)
+        product: Array = operator.rmatmat(x).astype(x.dtype, copy=False)
     except (TypeError, NotImplementedError):
         raise ValueError("a LinearOperator covector must define rmatvec or rmatmat") from None
+    return product
 
 
-def is_operator(covector: Covector) -> bool:
+def is_operator(covector: Covector) -> TypeGuard[Any]:
     """Whether a covector is a sparse matrix or an operator, which have no batch axes."""
     return bool(sparse.issparse(covector)) or isinstance(covector, LinearOperator)
 
@@ -158,10 +160,10 @@ def to_dense(covector: Covector) -> Array:
     """Dense matrix of a covector, only for results of that size."""
     if isinstance(covector, LowRank):
         return dense(covector)
-    if sparse.issparse(covector):
-        return covector.toarray()
-    if isinstance(covector, LinearOperator):
-        return covector @ np.eye(covector.shape[1], dtype=covector.dtype)
+    if is_operator(covector):
+        if isinstance(covector, LinearOperator):
+            return np.asarray(covector @ np.eye(covector.shape[1], dtype=covector.dtype))
+        return np.asarray(covector.toarray())
     return covector
 
 
@@ -202,7 +204,11 @@ def energy_at(energy_gradient: Callable[[Any], Any], single: bool) -> EnergyGrad
 def _first(value: Covector) -> Covector:
     """Drop a chain axis of length one, where there is one."""
     if isinstance(value, LowRank):
-        return LowRank(*(_first(x) for x in value))
+        return LowRank(*(_without_chain(x) for x in value))
+    return _without_chain(value)
+
+
+def _without_chain(value: Any) -> Any:
     extra = getattr(value, "ndim", 2) == 3 and value.shape[0] == 1
     return value[0, ...] if extra else value
 

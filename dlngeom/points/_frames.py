@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
@@ -80,7 +79,7 @@ def svd(W: Array, rank: int | None = None) -> SVD:
     checks.matrix("W", W)
     kept = checks.rank(rank, *W.shape[-2:])
     checks.finite("W", W)
-    linalg: Any = namespace(W).linalg
+    linalg = namespace(W).linalg
     u, s, vt = linalg.svd(W, full_matrices=False)
     return SVD(u[..., :kept], s[..., :kept], vt[..., :kept, :])
 
@@ -175,7 +174,7 @@ def frames(factors: Sequence[Array], rank: int | None = None) -> Frames:
 def _next_frame(factor: Array, frame: Array) -> Array:
     """Orthonormalise ``W Q``, large singular values first so that small ones inherit no error."""
     xp = namespace(factor)
-    linalg: Any = xp.linalg
+    linalg = xp.linalg
     image = factor @ frame
     q, _ = linalg.qr(image)
     overlap = xp.sum(q * image, axis=-2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, eps, identity, inner, namespace, polar, symmetric
@@ -65,7 +64,7 @@ def nearest_balanced(
     """
     factors = check_factors(factors)
     kept = checks.rank(rank, factors[0].shape[-1], *(W.shape[-2] for W in factors))
-    linalg: Any = namespace(*factors).linalg
+    linalg = namespace(*factors).linalg
     product, root = _scaled_product(factors)
     u, s, vt = linalg.svd(product, full_matrices=False)
     require_rank("the product", s[..., :kept] if truncate else s, kept, max(product.shape[-2:]))
@@ -159,7 +158,7 @@ def _best(factors: Sequence[Array], q: Sequence[Array], lam: Array) -> tuple[Arr
 
 def _polar(x: Array) -> Array:
     """Orthonormal polar factor of tall matrices that may be rank-deficient, hence by one SVD."""
-    linalg: Any = namespace(x).linalg
+    linalg = namespace(x).linalg
     u, _, vt = linalg.svd(x, full_matrices=False)
     return u @ vt
 
@@ -171,7 +170,7 @@ def nearby_frames(factors: Sequence[Array], rank: int) -> Frames:
     network is a smooth function of the layers even at repeated singular values.
     """
     xp = namespace(*factors)
-    linalg: Any = xp.linalg
+    linalg = xp.linalg
     u, _, vt = linalg.svd(factors[0], full_matrices=False)
     q = [vt[..., :rank, :].mT, u[..., :rank]]
     for factor in factors[1:]:
@@ -189,7 +188,7 @@ def carried_frames(factors: Sequence[Array], rank: int) -> Frames:
     For balanced layers the network is that of :func:`nearby_frames`.  Near them it depends smoothly
     on the layers, and the frames are orthonormal to second order.
     """
-    linalg: Any = namespace(*factors).linalg
+    linalg = namespace(*factors).linalg
     u, s, vt = linalg.svd(factors[0], full_matrices=False)
     lam = s[..., :rank]
     q = [vt[..., :rank, :].mT, u[..., :rank]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from dlngeom._lib.arrays import Array
 
@@ -156,7 +156,9 @@ def dense(value: SVD | LowRank | Frames | tuple[SVD, Tangent]) -> Array:
     if isinstance(value, Frames):
         depth = len(value.q) - 1
         return (value.q[-1] * (value.lam**depth)[..., None, :]) @ value.q[0].mT
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], SVD):
-        (u, _, vt), (Up, M, Vp) = value
-        return (u @ M + Up) @ vt + u @ Vp.mT
+    pair: Any = value  # Callers may pass what the annotation forbids.
+    if isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], SVD):
+        (u, _, vt), (Up, M, Vp) = pair
+        matrix: Array = (u @ M + Up) @ vt + u @ Vp.mT
+        return matrix
     raise TypeError(f"dense takes an SVD, LowRank, Frames or (SVD, Tangent), got {type(value)}")

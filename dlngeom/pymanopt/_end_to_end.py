@@ -298,7 +298,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
             u, s, vt = _kernels.truncated_svd(x, Z)
         else:
             u, s, vt = _lifts.second_order_retraction(x, Z, self._depth)
-        return _keep_rank(u, s, vt, x.s[-1])
+        return _keep_rank(u, s, vt, float(x.s[-1]))
 
     def transport(
         self, point_a: Sequence[Array], point_b: Sequence[Array], tangent_vector_a: Any
@@ -314,7 +314,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
         Not the Riemannian logarithm; it serves derivative-free optimizers.
         """
         a, b = SVD(*point_a), SVD(*point_b)
-        low_rank = LowRank(b.u * b.s, np.eye(len(b.s), dtype=b.s.dtype), b.vt.T)
+        low_rank = LowRank(b.u * b.s, np.eye(b.s.shape[0], dtype=b.s.dtype), b.vt.T)
         Up, M, Vp = _covectors.components(a, low_rank)
         return TangentVector(Up, M - np.diag(a.s), Vp)
 
@@ -325,7 +325,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
     def pair_mean(self, point_a: Sequence[Array], point_b: Sequence[Array]) -> Point:
         """Best approximation of rank ``r`` of ``a`` plus half of :meth:`log`."""
         half = Tangent(*(self.log(point_a, point_b) / 2))
-        return _keep_rank(*_kernels.truncated_svd(SVD(*point_a), half), point_a[1][-1])
+        return _keep_rank(*_kernels.truncated_svd(SVD(*point_a), half), float(point_a[1][-1]))
 
     def random_point(self) -> Point:
         """Uniform singular vectors, singular values uniform in (0, 1) and sorted."""

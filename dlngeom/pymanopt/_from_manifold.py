@@ -146,11 +146,12 @@ class _EmbeddedManifold(RiemannianSubmersion):
         step = _STEP * np.where(size > 0, size, 1) / np.where(length > 0, length, 1)
         ahead, behind = (self._each("retraction", point, s * vector) for s in (step, -step))
         bend = self._each("projection", point, ahead + behind - 2 * point)
-        return vector - bend / (2 * step**2)
+        corrected: Array = vector - bend / (2 * step**2)
+        return corrected
 
     def _length(self, vector: Array) -> Array:
         axes = tuple(range(-len(self.shape), 0))
-        return np.sqrt(np.sum(np.abs(vector) ** 2, axis=axes, keepdims=True))
+        return np.asarray(np.sqrt(np.sum(np.abs(vector) ** 2, axis=axes, keepdims=True)))
 
     def _each(self, method: str, point: Array, vector: Array) -> Array:
         """Call a method for each chain, or for all at once where that gives the same."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from dlngeom._lib.arrays import Array
 from dlngeom._lib.vectors import Point, Vector
@@ -94,9 +96,9 @@ class Shooting(NamedTuple):
         Tangent vectors from coefficients ``(pair, dim)``.
     """
 
-    guesses: list[Array]
-    separated: Array
-    geodesic: Callable[[Array], Geodesic]
-    residual: Callable[[Point], Array]
-    miss: Callable[[Point], Array]
-    vector: Callable[[Array], Vector]
+    guesses: Sequence[np.ndarray]
+    separated: np.ndarray
+    geodesic: Callable[[np.ndarray], Geodesic]
+    residual: Callable[[Point], np.ndarray]
+    miss: Callable[[Point], np.ndarray]
+    vector: Callable[[np.ndarray], Vector]

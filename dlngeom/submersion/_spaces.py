@@ -331,7 +331,7 @@ def inverse_cometric(base: Base, point: Point, vector: Vector) -> Vector:
         return base.inverse_cometric(point, vector)
     batch = batch_axes(point, base.random_point(0))
     flat = coordinates(vector, batch)
-    xp: Any = namespace(flat)
+    xp = namespace(flat)
     columns = [
         coordinates(base.cometric(point, unit_vector(i, vector, batch)), batch)
         for i in range(flat.shape[-1])

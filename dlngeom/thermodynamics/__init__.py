@@ -6,6 +6,8 @@ minima and saddles, :mod:`~dlngeom.thermodynamics.equilibrium` the laws of many 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dlngeom._lib.lazy import lazy_face as _lazy_face
 from dlngeom.thermodynamics._entropy import entropy, entropy_of_singular_values
 from dlngeom.thermodynamics._entropy_derivatives import (
@@ -24,6 +26,10 @@ from dlngeom.thermodynamics._volume_forms import (
     log_svd_density,
 )
 
+# For type checkers alone, which do not see what loads on first use.
+if TYPE_CHECKING:
+    from dlngeom.thermodynamics import equilibrium, landscape
+
 __all__ = [
     "entropy",
     "entropy_egrad",
@@ -40,4 +46,7 @@ __all__ = [
     "log_svd_density",
 ]
 
-__getattr__, __dir__ = _lazy_face(__name__, dict.fromkeys(["equilibrium", "landscape"]), __all__)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = _lazy_face(
+        __name__, dict.fromkeys(["equilibrium", "landscape"]), __all__
+    )

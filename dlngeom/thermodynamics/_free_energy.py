@@ -189,7 +189,8 @@ def free_energy_hessian(
     return _minus(pull, force, beta)
 
 
-def _minus(pull: Any, force: Any, beta: float) -> Array | Tangent:
+def _minus(pull: Array | Tangent, force: Any, beta: float) -> Array | Tangent:
     if isinstance(pull, Tangent):
         return _kernels.combine_tangents(1.0, pull, -1 / beta, force)
-    return pull - force / beta
+    dense_part: Array = pull - force / beta
+    return dense_part

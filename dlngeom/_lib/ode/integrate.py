@@ -16,7 +16,7 @@ import scipy.integrate
 from scipy.integrate import RK23, OdeSolver, solve_ivp
 
 from dlngeom._lib import checks
-from dlngeom._lib.arrays import eps
+from dlngeom._lib.arrays import Numbers, eps
 from dlngeom._lib.ode.interpolant import StepInterpolant
 from dlngeom._lib.ode.smooth_rk45 import SmoothRK45
 from dlngeom._lib.ode.system import Event, HaltError, Monitor, SolverState, System
@@ -90,7 +90,7 @@ class Solution(NamedTuple):
     failure: str | None
 
 
-def checked_times(t: Any) -> np.ndarray:
+def checked_times(t: Numbers) -> np.ndarray:
     """Return saved times as an increasing vector of doubles.
 
     Raises
@@ -181,7 +181,7 @@ def _guarded(method: Any, system: System, kept: bool) -> Any:
         return method  # SciPy's error lists the methods.
 
     def step(self: Any) -> str | None:
-        earlier, system.trouble = system.trouble, None
+        earlier = system.forget_trouble()
         try:
             message: str | None = solver.step(self)
         except (np.linalg.LinAlgError, ValueError):

@@ -45,6 +45,11 @@ class System:
         self.trouble: str | None = None
         self.raised = False
 
+    def forget_trouble(self) -> str | None:
+        """Return what went wrong so far, and forget it."""
+        trouble, self.trouble = self.trouble, None
+        return trouble
+
     def flat(self, state: SolverState) -> np.ndarray:
         """One vector of doubles from a tuple of arrays."""
         flat: np.ndarray = np.concatenate(self.parts(state)).astype(np.float64, copy=False)

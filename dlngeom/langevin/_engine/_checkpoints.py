@@ -35,7 +35,7 @@ _CHUNK = 2**24
 
 
 def open_checkpoint(
-    path: Any,
+    path: str | os.PathLike[str],
     call: Mapping[str, Any],
     draw: Sequence[Array],
     n_draws: int,
@@ -68,19 +68,20 @@ def open_checkpoint(
     """
     # Workers of a pool may run in other folders.
     folder = Path(path).expanduser().resolve()
-    if not all(isinstance(x, np.ndarray) for x in draw):
+    arrays = [x for x in draw if isinstance(x, np.ndarray)]
+    if len(arrays) < len(draw):
         kinds = sorted({type(x).__module__ for x in draw})
         raise ValueError(f"checkpoint={folder}: it needs numpy arrays, not those of {kinds}")
-    chains = draw[0].shape[0]
-    size = sum(x.nbytes for x in draw) * min(together, chains) // chains
+    chains = arrays[0].shape[0]
+    size = sum(x.nbytes for x in arrays) * min(together, chains) // chains
     length = max(1, min(n_draws, _CHUNK // max(size, 1)))
     call = {"format": _FORMAT, **call, "draws": n_draws, "chunk": [together, length]}
-    _open(folder, json.loads(json.dumps(call)), draw, n_draws)
+    _open(folder, json.loads(json.dumps(call)), arrays, n_draws)
     held.enter_context(_lock(folder))
     return lambda first: DiskSink(folder, first, length)
 
 
-def digest(arrays: Sequence[np.ndarray]) -> str:
+def digest(arrays: Sequence[Array]) -> str:
     """Fingerprint of the values of arrays."""
     total = hashlib.sha256()
     for x in arrays:
@@ -175,7 +176,7 @@ class DiskSink:
 
     def __init__(self, folder: Path, first: int, length: int) -> None:
         self.folder, self.first, self.length = folder, first, length
-        self._buffer: list[list[np.ndarray]] = []
+        self._buffer: list[list[Array]] = []
         self._digests: list[str] = []
         self._written = 0.0
 
@@ -274,7 +275,7 @@ class DiskSink:
         generators = [g.bit_generator.state for g in snapshot.streams.generators]
         about = {"step": snapshot.step, "digests": self._digests, "generators": generators}
         buffered = _stacked(self._buffer) if self._buffer else []
-        arrays = {f"state_{i}": x for i, x in enumerate(parts(snapshot.state))}
+        arrays: dict[str, Any] = {f"state_{i}": x for i, x in enumerate(parts(snapshot.state))}
         arrays |= {f"draws_{i}": x for i, x in enumerate(buffered)}
         stream = io.BytesIO()
         text = json.dumps(about, default=lambda x: x.tolist())
@@ -302,5 +303,5 @@ class DiskSink:
         return Snapshot(about["step"], rebuild(start.state, state), start.streams)
 
 
-def _stacked(draws: list[list[np.ndarray]]) -> list[np.ndarray]:
+def _stacked(draws: list[list[Array]]) -> list[np.ndarray]:
     return list(stack([tuple(draw) for draw in draws]))

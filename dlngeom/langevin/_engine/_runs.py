@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -58,7 +59,7 @@ class RunOptions:
     observe: Observe | None
     pool: Any
     progress: bool
-    checkpoint: Any
+    checkpoint: str | os.PathLike[str] | None
     rng: Seed
 
     def check(self) -> None:
@@ -72,7 +73,7 @@ class RunOptions:
             If ``observe`` or ``pool`` is of the wrong type.
         """
         checks.positive("duration", self.duration)
-        counts = {"n_steps": self.n_steps, "save_every": self.save_every}
+        counts: dict[str, Any] = {"n_steps": self.n_steps, "save_every": self.save_every}
         counts |= {} if self.n_chains is None else {"n_chains": self.n_chains}
         for name, value in counts.items():
             checks.integer(name, value, 1)

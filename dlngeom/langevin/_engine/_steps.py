@@ -88,14 +88,15 @@ def advance(plan: Plan, state: WalkState, streams: Streams, step: int) -> WalkSt
     # A single number leaves the device of the state, unless some chain needs substeps.
     if reach is None or _limit(plan, float(namespace(reach).min(reach))) >= whole:
         return _part(plan, state, streams, step, whole)
-    remaining = np.full(len(reach), whole)
+    remaining = np.full(reach.shape[0], whole)
     while True:
         active = np.flatnonzero(remaining > 0)
         if len(active) == 0:
             return state
         active = _padded(active, parts(state)[0])
         chosen = _take(state, active)
-        limit = _limit(plan, to_numpy(plan.walk.reach(chosen)).astype(np.float64))
+        near = plan.walk.reach(chosen)
+        limit = math.inf if near is None else _limit(plan, to_numpy(near).astype(np.float64))
         time = np.minimum(remaining[active], np.maximum(limit, _FINEST * whole))
         moved = _part(plan, chosen, streams, step, time, active)
         remaining[active] -= time
@@ -256,10 +257,11 @@ def _take(state: WalkState, chains: np.ndarray) -> WalkState:
 
 def _put(state: WalkState, chains: np.ndarray, moved: WalkState) -> WalkState:
     """State in which some chains have moved."""
-    count = len(parts(state)[0])
+    count = parts(state)[0].shape[0]
     if array_api_compat.is_jax_array(parts(state)[0]):
         # Padding repeats one chain, and so its result.
-        pairs = zip(parts(state), parts(moved), strict=True)
+        arrays: tuple[Any, ...] = parts(state)
+        pairs = zip(arrays, parts(moved), strict=True)
         return rebuild(state, [x.at[chains].set(y) for x, y in pairs])
     if len(chains) == count:
         return moved

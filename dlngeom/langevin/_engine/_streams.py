@@ -34,7 +34,7 @@ class Streams:
 
     def __init__(self, generators: list[np.random.Generator]) -> None:
         self.generators = generators
-        self._native: Any = None
+        self._native: _TorchNormals | _JaxNormals | None = None
 
     def normal(self, shape: tuple[int, ...], chains: np.ndarray | None, like: Array) -> Array:
         """Gaussian numbers for some chains, or all, each from the stream of its block.
@@ -82,10 +82,9 @@ class _TorchNormals:
         import torch
 
         self._torch: Any = torch
-        seeds = [int(x.integers(2**63)) for x in generators]
-        self._generators = [torch.Generator(like.device).manual_seed(x) for x in seeds]
-        shape = (len(seeds), _CHUNK)
-        self._buffer = torch.empty(shape, dtype=like.dtype, device=like.device)
+        seeds, device = [int(x.integers(2**63)) for x in generators], array_api_compat.device(like)
+        self._generators = [torch.Generator(device).manual_seed(x) for x in seeds]
+        self._buffer: Any = torch.empty((len(seeds), _CHUNK), dtype=like.dtype, device=device)
         self._used = np.full(len(seeds), _CHUNK)
 
     def normal(self, shape: tuple[int, ...], chains: np.ndarray | None) -> Array:
@@ -98,13 +97,13 @@ class _TorchNormals:
             drawn = self._torch.cat(
                 [self._take(blocks[i : i + 1], size) for i in range(len(blocks))]
             )
-        rows = drawn.reshape(len(blocks) * BLOCK, *shape[1:])
+        rows: Array = drawn.reshape(len(blocks) * BLOCK, *shape[1:])
         if chains is None:
             return rows[: shape[0]]
         places = np.searchsorted(blocks, chains // BLOCK) * BLOCK + chains % BLOCK
-        return rows[self._torch.as_tensor(places, device=rows.device)]
+        return rows[self._torch.as_tensor(places, device=self._buffer.device)]
 
-    def _take(self, blocks: np.ndarray, size: int) -> Array:
+    def _take(self, blocks: np.ndarray, size: int) -> Any:
         """Next numbers of blocks that are in step, ``(block, size)``."""
         whole, taken = len(blocks) == len(self._used), []
         while size > 0:
@@ -122,7 +121,7 @@ class _TorchNormals:
             self._used[blocks], size = used + count, size - count
         return taken[0] if len(taken) == 1 else self._torch.cat(taken, 1)
 
-    def _index(self, blocks: np.ndarray) -> Array:
+    def _index(self, blocks: np.ndarray) -> Any:
         return self._torch.as_tensor(blocks, device=self._buffer.device)
 
 
@@ -141,7 +140,7 @@ class _JaxNormals:
         import jax
 
         words, count = jax.device_put((self._words, self._draws), device)
-        rows = draw(words, count).reshape(-1, *shape[1:])
+        rows: Array = draw(words, count).reshape(-1, *shape[1:])
         # A new array, since jax may still read the old one in place.
         self._draws = self._draws.copy()
         self._draws[blocks] += 1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from dlngeom._lib import checks
-from dlngeom._lib.arrays import Seed, as_generator
+from dlngeom._lib.arrays import Array, Seed, as_generator
 from dlngeom.thermodynamics.equilibrium import _gas
 from dlngeom.thermodynamics.equilibrium._gas import Gas, Potential, quadratic
 from dlngeom.thermodynamics.equilibrium._gas_sampler import effective_size, walk
@@ -66,7 +66,7 @@ class Sample(NamedTuple):
 
 
 def log_density(
-    lam: Any,
+    lam: Array | Sequence[float],
     depth: float,
     beta: float,
     kappa: float = 1.0,
@@ -119,7 +119,7 @@ def log_density(
 
 
 def log_density_gradient(
-    lam: Any,
+    lam: Array | Sequence[float],
     depth: float,
     beta: float,
     kappa: float = 1.0,
@@ -272,7 +272,7 @@ def sample(
 
 
 def _at(
-    lam: Any,
+    lam: Array | Sequence[float],
     depth: float,
     beta: float,
     kappa: float,

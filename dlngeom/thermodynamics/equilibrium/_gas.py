@@ -133,7 +133,7 @@ def minimiser(gas: Gas, x: np.ndarray) -> np.ndarray:
         # A step takes at most half of any gap, and moves no particle far to the right.
         far = step / np.maximum(2.0, -x / 2)
         most = float(np.max(np.r_[-2 * np.diff(step) / np.diff(x), far, 1.0]))
-        size, found = 1 / most, False
+        size, found, trial, new = 1 / most, False, x, value
         while not found and size > 1e-10:
             trial = x + size * step
             new = float(log_density(gas, trial))

@@ -17,6 +17,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq
 
 from dlngeom._lib import checks
+from dlngeom._lib.arrays import Numbers
 from dlngeom.thermodynamics.equilibrium._gas import Gas, Potential, minimiser, quadratic
 
 __all__ = ["ClosedLaw", "MinimiserLaw", "exponents", "hard_edge_exponent", "limit_law"]
@@ -62,7 +63,7 @@ class ClosedLaw:
         self._p = 0.0 if self.depth == math.inf else 1 / self.depth
         self.edge = math.exp(0.5 if self._p == 0 else (self.depth + 1) / 2 * math.log1p(self._p))
 
-    def cdf(self, s: Any) -> np.ndarray:
+    def cdf(self, s: Numbers) -> np.ndarray:
         """Probability of ``sigma <= s``, elementwise."""
         s = np.asarray(s, dtype=np.float64)
         inside = (s > 0) & (s < self.edge)
@@ -70,16 +71,16 @@ class ClosedLaw:
         angle = self._bisect(lambda phi: self._log_s(phi) > target, s.shape)
         return np.asarray(np.where(inside, 1 - self._tail(angle), s >= self.edge))
 
-    def log_quantile(self, u: Any) -> np.ndarray:
+    def log_quantile(self, u: Numbers) -> np.ndarray:
         """Logarithm of the quantile; at infinite depth the quantile itself may underflow."""
         u = np.asarray(u, dtype=np.float64)
         return self._log_s(self._bisect(lambda phi: self._tail(phi) < 1 - u, u.shape))
 
-    def quantile(self, u: Any) -> np.ndarray:
+    def quantile(self, u: Numbers) -> np.ndarray:
         """Singular value below which a share ``u`` lies, elementwise."""
         return np.asarray(np.exp(self.log_quantile(u)))
 
-    def density(self, s: Any) -> np.ndarray:
+    def density(self, s: Numbers) -> np.ndarray:
         """Density, elementwise; at zero it is infinite for more than one layer."""
         s = np.asarray(s, dtype=np.float64)
         h = 1e-5 * np.maximum(s, 1e-300)
@@ -145,7 +146,7 @@ class MinimiserLaw:
         self.edge = float((last[1] * root[0] - last[0] * root[1]) / (root[0] - root[1]))
         self._power = float(np.diff(np.log(levels[:2]))[0] / np.diff(log_s[:2])[0])
 
-    def cdf(self, s: Any) -> np.ndarray:
+    def cdf(self, s: Numbers) -> np.ndarray:
         """Probability of ``sigma <= s``, elementwise."""
         s = np.asarray(s, dtype=np.float64)
         x = np.log(np.maximum(s, 1e-300))
@@ -156,7 +157,7 @@ class MinimiserLaw:
         value = np.where(x < self.log_s[0], below, np.where(x > self.log_s[-1], above, inner))
         return np.where(s > 0, value, 0.0)
 
-    def quantile(self, u: Any) -> np.ndarray:
+    def quantile(self, u: Numbers) -> np.ndarray:
         """Singular value below which a share ``u`` lies, elementwise."""
         u = np.asarray(u, dtype=np.float64)
         low = np.minimum(u / self.levels[0], 1.0) ** (1 / self._power)
@@ -166,7 +167,7 @@ class MinimiserLaw:
         below = low * math.exp(self.log_s[0])
         return np.where(u < self.levels[0], below, np.where(u > self.levels[-1], high, inner))
 
-    def density(self, s: Any) -> np.ndarray:
+    def density(self, s: Numbers) -> np.ndarray:
         """Density between the outermost charges and zero beyond, elementwise."""
         s = np.asarray(s, dtype=np.float64)
         x = np.log(np.maximum(s, 1e-300))
