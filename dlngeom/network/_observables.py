@@ -11,6 +11,7 @@ from dlngeom._lib.arrays import Array, namespace
 from dlngeom.network._layers import product
 from dlngeom.points import SVD, Frames, dense, factors
 from dlngeom.points._checks import check_factors
+from dlngeom.points._products import singular_value_decomposition
 
 __all__ = ["effective_rank", "end_to_end", "invariants", "singular_values"]
 
@@ -93,13 +94,18 @@ def singular_values(point: AnyPoint) -> Array:
     -----
     The diagonal of (5.17) of Menon, *The geometry of the deep linear network*.
     """
+    if not isinstance(point, (tuple, list)):
+        W = end_to_end(point)
+        return namespace(W).linalg.svd(W, full_matrices=False)[1]
     if isinstance(point, SVD):
         return point.s
     if isinstance(point, Frames):
         return point.lam ** (len(point.q) - 1)
-    W = end_to_end(point)
-    linalg = namespace(W).linalg
-    return linalg.svd(W, full_matrices=False)[1]
+    layers = check_factors(point, check_finite=False)
+    s = singular_value_decomposition(layers).s
+    missing = min(layers[-1].shape[-2], layers[0].shape[-1]) - s.shape[-1]
+    # Narrow layers leave the other singular values zero.
+    return namespace(s).concat([s, *[0 * s[..., :1]] * missing], axis=-1) if missing else s
 
 
 def effective_rank(point: AnyPoint) -> Array:

@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 
-def require_positive(name: str, s: Array, limit: float = 0.0) -> None:
+def require_positive(name: str, s: Array, limit: float | Array = 0.0) -> None:
     """Require the smallest singular value to exceed ``limit`` times the largest."""
     xp = namespace(s)
     largest, smallest = xp.max(s, axis=-1), xp.min(s, axis=-1)

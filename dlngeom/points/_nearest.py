@@ -7,7 +7,8 @@ from itertools import pairwise
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, eps, identity, inner, namespace, polar, symmetric
-from dlngeom.points._checks import check_factors, require_rank
+from dlngeom.points._checks import check_factors, require_positive, require_rank
+from dlngeom.points._products import ScaledProduct
 from dlngeom.points._tuples import Frames
 
 __all__ = ["carried_frames", "closest_frames", "nearby_frames", "nearest_balanced"]
@@ -64,26 +65,13 @@ def nearest_balanced(
     """
     factors = check_factors(factors)
     kept = checks.rank(rank, factors[0].shape[-1], *(W.shape[-2] for W in factors))
-    linalg = namespace(*factors).linalg
-    product, root = _scaled_product(factors)
-    u, s, vt = linalg.svd(product, full_matrices=False)
-    require_rank("the product", s[..., :kept] if truncate else s, kept, max(product.shape[-2:]))
+    product = ScaledProduct(factors)
+    u, s, vt = product.svd()
+    require_rank("the product", s[..., :kept] if truncate else s, kept, 0)
+    require_positive("the product", s[..., :kept], product.rounding(kept))
     lam = s[..., :kept] ** (1 / len(factors))
     q = closest_frames(factors, lam, (vt[..., :kept, :].mT, u[..., :kept]))
-    return Frames(lam * root[..., 0], q)
-
-
-def _scaled_product(factors: Sequence[Array]) -> tuple[Array, Array]:
-    """Product divided by its size, and the N-th root of that size, without overflow."""
-    xp = namespace(*factors)
-    product = identity(factors[0].shape[-1], factors[0])
-    root = xp.ones_like(factors[0][..., :1, :1])
-    for factor in factors:
-        product = factor @ product
-        size = xp.max(xp.abs(product), axis=(-2, -1), keepdims=True)
-        size = xp.where(size == 0, xp.ones_like(size), size)
-        product, root = product / size, root * size ** (1 / len(factors))
-    return product, root
+    return Frames(lam * product.root, q)
 
 
 def closest_frames(

@@ -27,7 +27,7 @@ def kinds(frames):
 
 
 @pytest.mark.parametrize("kind", ["dense", "svd", "frames", "layers"])
-def testnetwork_of_every_kind_of_point(kind, frames):
+def test_observables_of_every_kind_of_point(kind, frames):
     point = kinds(frames)[kind]
     for index in np.ndindex(2, 3):
         layers = [x[index] for x in dlngeom.factors(frames)]
@@ -71,7 +71,7 @@ def test_effective_rank_at_the_edges():
     assert network.effective_rank(np.diag([1.0, 1e-300])) == pytest.approx(1)
 
 
-def testnetwork_keep_library_and_dtype(xp, rng):
+def test_observables_keep_library_and_dtype(xp, rng):
     plain = ref.random_frames((3, 3, 3), 2, rng)
     for dtype in ("float64", "float32"):
         if xp.name == "jax" and dtype == "float32":

@@ -101,7 +101,7 @@ def test_sweeps_gain_on_every_start(rng):
     assert distance(layers, point) < 0.999 * min(starts)
 
 
-@pytest.mark.parametrize(("seed", "winner"), [(20, 1), (53, 2)])
+@pytest.mark.parametrize(("seed", "winner"), [(20, 1), (132, 2)])
 def test_the_best_of_several_starts_wins(seed, winner):
     """Networks where the starts from below, above and along the axes end at different minima."""
     layers = ref.random_layers((3, 3, 3, 3, 3, 3), np.random.default_rng(seed))
