@@ -2,7 +2,7 @@ r"""The weights :math:`w_N` of the depth-N metric, their limits, and sums over l
 
 The geometry downstairs is a function of one kernel of two singular values.  It is computed from
 the logarithm of their ratio, never from a difference of powers, so it is accurate at ties, zeros
-and extreme ratios.
+and extreme ratios.  For a few layers the kernels of ``endtoend`` sum its terms one by one.
 """
 
 from __future__ import annotations

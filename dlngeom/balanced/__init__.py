@@ -7,7 +7,12 @@ Points are :class:`~dlngeom.Frames`, vectors are tuples of layers.  Begin with
 
 from __future__ import annotations
 
-from dlngeom.balanced._curvature import curvature, integrability_tensor, second_fundamental_form
+from dlngeom.balanced._curvature import (
+    curvature,
+    integrability_tensor,
+    second_fundamental_form,
+    weingarten,
+)
 from dlngeom.balanced._geometry import (
     dimension,
     horizontal_projection,
@@ -15,7 +20,6 @@ from dlngeom.balanced._geometry import (
     retraction,
     tangent_projection,
     vertical_projection,
-    weingarten,
 )
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Second fundamental form, integrability tensor and curvature of the balanced networks.
+"""Weingarten map, second fundamental form, integrability tensor, curvature, upstairs.
 
 The curvature follows from the equation of Gauss for submanifolds.  Points are
 :class:`~dlngeom.Frames`, vectors are tuples of ``N`` arrays, input layer first.
@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dlngeom._lib.arrays import Array, antisymmetric, constant, namespace
+from dlngeom._lib.arrays import Array, antisymmetric, constant, namespace, symmetric
 from dlngeom._lib.vectors import combine
-from dlngeom.balanced import _geometry
 from dlngeom.balanced._balance import balance, balance_defect, correct, multipliers
 from dlngeom.balanced._curves import acceleration
-from dlngeom.balanced._geometry import horizontal_part, tangent_part, vertical_part
+from dlngeom.balanced._geometry import (
+    balance_at,
+    checked,
+    checked_vector,
+    horizontal_part,
+    tangent_part,
+    vertical_part,
+)
 from dlngeom.balanced._in_frames import AmbientInFrames, TangentInFrames, assemble, resolve
 from dlngeom.points import Frames
 from dlngeom.points._checks import check_frames
@@ -26,6 +32,7 @@ __all__ = [
     "normal_acceleration",
     "second_form",
     "second_fundamental_form",
+    "weingarten",
 ]
 
 
@@ -200,7 +207,83 @@ def curvature(frames: Frames, X: Sequence[Array], Y: Sequence[Array], Z: Sequenc
     """
     frames = check_frames(frames)
     X, Y, Z = tuple(X), tuple(Y), tuple(Z)
-    first = _geometry.weingarten(frames, X, second_form(frames, Y, Z))
-    second = _geometry.weingarten(frames, Y, second_form(frames, X, Z))
+    first = weingarten(frames, X, second_form(frames, Y, Z))
+    second = weingarten(frames, Y, second_form(frames, X, Z))
     curved: Layers = combine(1.0, first, -1.0, second)
     return curved
+
+
+def weingarten(
+    frames: Frames, V: Sequence[Array], normal: Sequence[Array], *, check_finite: bool = True
+) -> tuple[Array, ...]:
+    r"""Weingarten map of the balanced manifold in the ambient space.
+
+    .. math:: \langle \mathcal{W}(V, \nu), U \rangle = \langle \nu, \mathrm{II}(V, U) \rangle
+
+    A normal vector is :math:`\nu_p = W_p S_{p-1} - S_p W_p + R_p` with symmetric multipliers
+    ``S_p`` and, below full rank, a map ``R_p`` from the complement of ``Q_{p-1}`` to that of
+    ``Q_p``.
+
+    Parameters
+    ----------
+    frames : Frames
+    V : sequence of N arrays (..., d_p, d_{p-1})
+        Tangent vector.
+    normal : sequence of N arrays (..., d_p, d_{p-1})
+        Normal vector; a tangent component is ignored.
+    check_finite : bool
+        Whether to check the values of the input.
+
+    Returns
+    -------
+    tuple of N arrays (..., d_p, d_{p-1})
+        A tangent vector.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, frames are not orthonormal or an entry is not finite.
+
+    See Also
+    --------
+    dlngeom.balanced.second_fundamental_form : The adjoint map.
+    dlngeom.pymanopt.Balanced : The manifold for pymanopt.
+
+    Notes
+    -----
+    P.-A. Absil, R. Mahony and J. Trumpf, *An extrinsic look at the Riemannian Hessian* (GSI 2013).
+    """
+    frames, V = checked(frames, "V", V, check_finite)
+    normal = checked_vector(frames, "normal", normal, check_finite)
+    vector = tangent_part(frames, resolve(frames, V))
+    change = _normal_change(frames, vector, normal)
+    return assemble(frames, tangent_part(frames, change))
+
+
+def _normal_change(frames: Frames, V: TangentInFrames, normal: Sequence[Array]) -> AmbientInFrames:
+    """``-(V_p S_{p-1} - S_p V_p)`` and the part of ``R_p``, in frames."""
+    S, s = _normal_multipliers(frames, resolve(frames, normal))
+    lam = frames.lam[..., None, :]
+    core, left, right = [], [], []
+    for p, nu in enumerate(normal):
+        C, low, high = V.core[..., p, :, :], V.perp[p], V.perp[p + 1]
+        core.append(S[p + 1] @ C - C @ S[p] + s[p + 1].mT @ high - low.mT @ s[p])
+        up, down = nu @ (low / lam), nu.mT @ (high / lam)
+        q_low, q_high = frames.q[p], frames.q[p + 1]
+        left.append(s[p + 1] @ C - high @ S[p] + up - q_high @ (q_high.mT @ up))
+        right.append(low @ S[p + 1] - s[p] @ C.mT + down - q_low @ (q_low.mT @ down))
+    return AmbientInFrames(namespace(frames.lam).stack(core, axis=-3), tuple(left), tuple(right))
+
+
+def _normal_multipliers(frames: Frames, normal: AmbientInFrames) -> tuple[list[Array], list[Array]]:
+    """Multipliers of a normal vector: cores ``S_p`` and parts ``s_p`` across the frames."""
+    xp = namespace(frames.lam)
+    row, column = frames.lam[..., :, None], frames.lam[..., None, :]
+    at = balance_at(frames)
+    scaled = multipliers(at, symmetric(balance_defect(at, normal.core)))
+    inner = scaled / xp.maximum(row, column)[..., None, :, :]
+    zero = row * column * 0
+    S = [zero, *(inner[..., p, :, :] for p in range(inner.shape[-3])), zero]
+    pairs = zip(normal.left[:-1], normal.right[1:], strict=True)
+    s = [(hi - lo) / (2 * column) for lo, hi in pairs]
+    return S, [normal.right[0] * 0, *s, normal.left[-1] * 0]

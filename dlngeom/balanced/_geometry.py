@@ -25,13 +25,15 @@ from dlngeom.points import Frames
 from dlngeom.points._checks import check_frames
 
 __all__ = [
+    "balance_at",
+    "checked",
+    "checked_vector",
     "dimension",
     "horizontal_projection",
     "orthonormal_frame",
     "retraction",
     "tangent_projection",
     "vertical_projection",
-    "weingarten",
 ]
 
 
@@ -117,7 +119,7 @@ def tangent_projection(
            [0. , 0.5]]), array([[0.5, 0. ],
            [0. , 0.5]]))
     """
-    frames, X = _checked(frames, "X", X, check_finite)
+    frames, X = checked(frames, "X", X, check_finite)
     return assemble(frames, tangent_part(frames, resolve(frames, X)))
 
 
@@ -157,7 +159,7 @@ def vertical_projection(
     Projection on the span of (8.21), ``1 <= p <= N-1``, of Menon, *The geometry of the deep linear
     network*, with the sign corrected; ``C_p`` is as in :func:`tangent_projection`.
     """
-    frames, X = _checked(frames, "X", X, check_finite)
+    frames, X = checked(frames, "X", X, check_finite)
     return assemble(frames, vertical_part(frames, resolve(frames, X)))
 
 
@@ -196,18 +198,18 @@ def horizontal_projection(
     Projection on the span of (8.20), (8.23) and (8.24) of Menon, *The geometry of the deep linear
     network*.
     """
-    frames, X = _checked(frames, "X", X, check_finite)
+    frames, X = checked(frames, "X", X, check_finite)
     return assemble(frames, horizontal_part(frames, resolve(frames, X)))
 
 
-def _checked(
+def checked(
     frames: Frames, name: str, X: Sequence[Array], check_finite: bool
 ) -> tuple[Frames, tuple[Array, ...]]:
     frames = check_frames(frames, check_finite=check_finite)
-    return frames, _checked_vector(frames, name, X, check_finite)
+    return frames, checked_vector(frames, name, X, check_finite)
 
 
-def _checked_vector(
+def checked_vector(
     frames: Frames, name: str, X: Sequence[Array], check_finite: bool
 ) -> tuple[Array, ...]:
     X = tuple(X)
@@ -226,14 +228,14 @@ def _checked_vector(
 
 def tangent_part(frames: Frames, X: AmbientInFrames) -> TangentInFrames:
     """Unchecked :func:`tangent_projection` in frames."""
-    at = _balance(frames)
+    at = balance_at(frames)
     S = multipliers(at, symmetric(balance_defect(at, X.core)))
     return TangentInFrames(X.core - correct(at, S), tangent_perpendicular(X))
 
 
 def vertical_part(frames: Frames, X: AmbientInFrames) -> TangentInFrames:
     """Unchecked :func:`vertical_projection` in frames."""
-    at = _balance(frames)
+    at = balance_at(frames)
     omega = multipliers(at, antisymmetric(balance_defect(at, X.core)))
     perp = tangent_perpendicular(X)
     return TangentInFrames(correct(at, omega), (perp[0] * 0, *perp[1:-1], perp[-1] * 0))
@@ -241,14 +243,14 @@ def vertical_part(frames: Frames, X: AmbientInFrames) -> TangentInFrames:
 
 def horizontal_part(frames: Frames, X: AmbientInFrames) -> TangentInFrames:
     """Unchecked :func:`horizontal_projection` in frames: a solve with general multipliers."""
-    at = _balance(frames)
+    at = balance_at(frames)
     S = multipliers(at, balance_defect(at, X.core))
     perp = tangent_perpendicular(X)
     inner = tuple(part * 0 for part in perp[1:-1])
     return TangentInFrames(X.core - correct(at, S), (perp[0], *inner, perp[-1]))
 
 
-def _balance(frames: Frames) -> Balance:
+def balance_at(frames: Frames) -> Balance:
     return balance(frames.lam, len(frames.q) - 1)
 
 
@@ -303,85 +305,9 @@ def retraction(
     array([2., 2.])
     """
     order = checks.integer("order", order, 1, 2)
-    frames, V = _checked(frames, "V", V, check_finite)
+    frames, V = checked(frames, "V", V, check_finite)
     vector = tangent_part(frames, resolve(frames, V))
     return turned(frames, *corrected(frames, vector)) if order == 2 else retract(frames, vector)
-
-
-def weingarten(
-    frames: Frames, V: Sequence[Array], normal: Sequence[Array], *, check_finite: bool = True
-) -> tuple[Array, ...]:
-    r"""Weingarten map of the balanced manifold in the ambient space.
-
-    .. math:: \langle \mathcal{W}(V, \nu), U \rangle = \langle \nu, \mathrm{II}(V, U) \rangle
-
-    A normal vector is :math:`\nu_p = W_p S_{p-1} - S_p W_p + R_p` with symmetric multipliers
-    ``S_p`` and, below full rank, a map ``R_p`` from the complement of ``Q_{p-1}`` to that of
-    ``Q_p``.
-
-    Parameters
-    ----------
-    frames : Frames
-    V : sequence of N arrays (..., d_p, d_{p-1})
-        Tangent vector.
-    normal : sequence of N arrays (..., d_p, d_{p-1})
-        Normal vector; a tangent component is ignored.
-    check_finite : bool
-        Whether to check the values of the input.
-
-    Returns
-    -------
-    tuple of N arrays (..., d_p, d_{p-1})
-        A tangent vector.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, frames are not orthonormal or an entry is not finite.
-
-    See Also
-    --------
-    dlngeom.balanced.second_fundamental_form : The adjoint map.
-    dlngeom.pymanopt.Balanced : The manifold for pymanopt.
-
-    Notes
-    -----
-    P.-A. Absil, R. Mahony and J. Trumpf, *An extrinsic look at the Riemannian Hessian* (GSI 2013).
-    """
-    frames, V = _checked(frames, "V", V, check_finite)
-    normal = _checked_vector(frames, "normal", normal, check_finite)
-    vector = tangent_part(frames, resolve(frames, V))
-    change = _normal_change(frames, vector, normal)
-    return assemble(frames, tangent_part(frames, change))
-
-
-def _normal_change(frames: Frames, V: TangentInFrames, normal: Sequence[Array]) -> AmbientInFrames:
-    """``-(V_p S_{p-1} - S_p V_p)`` and the part of ``R_p``, in frames."""
-    S, s = _normal_multipliers(frames, resolve(frames, normal))
-    lam = frames.lam[..., None, :]
-    core, left, right = [], [], []
-    for p, nu in enumerate(normal):
-        C, low, high = V.core[..., p, :, :], V.perp[p], V.perp[p + 1]
-        core.append(S[p + 1] @ C - C @ S[p] + s[p + 1].mT @ high - low.mT @ s[p])
-        up, down = nu @ (low / lam), nu.mT @ (high / lam)
-        q_low, q_high = frames.q[p], frames.q[p + 1]
-        left.append(s[p + 1] @ C - high @ S[p] + up - q_high @ (q_high.mT @ up))
-        right.append(low @ S[p + 1] - s[p] @ C.mT + down - q_low @ (q_low.mT @ down))
-    return AmbientInFrames(namespace(frames.lam).stack(core, axis=-3), tuple(left), tuple(right))
-
-
-def _normal_multipliers(frames: Frames, normal: AmbientInFrames) -> tuple[list[Array], list[Array]]:
-    """Multipliers of a normal vector: cores ``S_p`` and parts ``s_p`` across the frames."""
-    xp = namespace(frames.lam)
-    row, column = frames.lam[..., :, None], frames.lam[..., None, :]
-    at = _balance(frames)
-    scaled = multipliers(at, symmetric(balance_defect(at, normal.core)))
-    inner = scaled / xp.maximum(row, column)[..., None, :, :]
-    zero = row * column * 0
-    S = [zero, *(inner[..., p, :, :] for p in range(inner.shape[-3])), zero]
-    pairs = zip(normal.left[:-1], normal.right[1:], strict=True)
-    s = [(hi - lo) / (2 * column) for lo, hi in pairs]
-    return S, [normal.right[0] * 0, *s, normal.left[-1] * 0]
 
 
 def orthonormal_frame(frames: Frames, *, check_finite: bool = True) -> tuple[Array, ...]:

@@ -6,8 +6,8 @@ Begin with :func:`exp` and :func:`log`; where there is no geodesic they raise
 
 from __future__ import annotations
 
+from dlngeom.geodesics._integration import GeodesicError
 from dlngeom.geodesics._maps import dist, energy, exp, geodesic, length, log, parallel_transport
-from dlngeom.geodesics._paths import GeodesicError
 
 __all__ = [
     "GeodesicError",

@@ -14,8 +14,8 @@ import numpy as np
 from dlngeom._lib.arrays import Array, Numbers, constant, namespace
 from dlngeom._lib.ode.integrate import checked_times
 from dlngeom._lib.vectors import Point, Vector, concatenate, first_array, parts, rebuild, stack
-from dlngeom.geodesics._boundary_values import shoot
-from dlngeom.geodesics._paths import GeodesicError, states_at
+from dlngeom.geodesics._integration import GeodesicError, states_at
+from dlngeom.geodesics._shooting import shoot
 from dlngeom.submersion import Base, RiemannianSubmersion
 from dlngeom.submersion._offers import HasGeodesics
 from dlngeom.submersion._spaces import geometry_on

@@ -62,7 +62,7 @@ class ScaledProduct:
         return SVD(self.frame @ left, values, right @ self.first.vt)
 
     def rounding(self, rank: int) -> Array:
-        """Ratio of singular values that may be rounding errors, zero if all layers have the rank."""
+        """Ratio of singular values that may be rounding; zero if all layers have the rank."""
         xp = namespace(self.frame)
         limit = eps(self.frame) * max(self.frame.shape[-2], self.first.vt.shape[-1])
         regular = self.first.s[..., rank - 1] > limit

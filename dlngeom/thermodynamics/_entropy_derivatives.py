@@ -1,5 +1,6 @@
 r"""Derivatives of the entropy of a deep linear network: the force that gauge noise exerts.
 
+They are sums over pairs of singular values; what happens at ties is in ``_pair_entropy``.
 References are to Menon, *The geometry of the deep linear network*.
 """
 

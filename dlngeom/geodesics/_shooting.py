@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import least_squares
 
-from dlngeom.geodesics._paths import PRECISE, GeodesicError, states_at
+from dlngeom.geodesics._integration import PRECISE, GeodesicError, states_at
 from dlngeom.submersion._equations import Shooting
 
 __all__ = ["shoot"]
