@@ -10,6 +10,7 @@ from dlngeom import Frames, LowRank, balanced, endtoend, network, spectral
 from dlngeom._lib.arrays import namespace
 from tests.helpers import reference as ref
 from tests.helpers.namespaces import NAMESPACES, Namespace
+from tests.helpers.trees import leaves, pick
 
 # One shape for all, since jax compiles every operation anew for each shape it meets.
 WIDTHS, RANK = (3, 3, 3), 2
@@ -123,20 +124,6 @@ def gram(frame):
 def _flat(x):
     xp = namespace(x)
     return xp.reshape(x, (*x.shape[:-2], x.shape[-2] * x.shape[-1]))
-
-
-def leaves(value):
-    if isinstance(value, tuple):
-        return [leaf for x in value for leaf in leaves(x)]
-    return [value]
-
-
-def pick(value, index):
-    """One element of a batch."""
-    if isinstance(value, tuple):
-        items = [pick(x, index) for x in value]
-        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-    return value[index]
 
 
 def compare(actual, expected, tolerance):

@@ -27,7 +27,7 @@ def run(*arguments):
     return main(["sample", *map(str, arguments)])
 
 
-def low_rank(seed, shape=(30, 20), noise=0.1):
+def noisy_product(seed, shape=(30, 20), noise=0.1):
     rng = np.random.default_rng(seed)
     W = rng.normal(size=(shape[0], 2)) @ rng.normal(size=(2, shape[1]))
     return W, W + noise * rng.normal(size=shape), rng.random(shape) < 0.5
@@ -35,7 +35,7 @@ def low_rank(seed, shape=(30, 20), noise=0.1):
 
 @pytest.fixture
 def data(tmp_path):
-    _, values, hidden = low_rank(0, (14, 12))
+    _, values, hidden = noisy_product(0, (14, 12))
     values = np.where(hidden, np.nan, values)
     np.save(tmp_path / "data.npy", values)
     return tmp_path / "data.npy"
@@ -49,7 +49,7 @@ def test_intervals_hold_what_they_promise(tmp_path, capsys, monkeypatch):
     from dlngeom.cli import _sample as sample
 
     monkeypatch.setattr(sample, "MAX_ITERATIONS", 60)
-    W, values, _ = low_rank(2)
+    W, values, _ = noisy_product(2)
     np.save(tmp_path / "data.npy", values)
     arguments = ("--missing", 0.5, "--chains", 32, "--steps", 1600)
     assert run(tmp_path / "data.npy", *arguments, "--output", tmp_path / "out") == 0
@@ -90,7 +90,7 @@ def test_without_arviz_there_is_no_rhat(data, tmp_path, monkeypatch, capsys):
 
 
 def test_csv_and_picture_come_back_in_their_format(tmp_path):
-    _, values, hidden = low_rank(3, (12, 10))
+    _, values, hidden = noisy_product(3, (12, 10))
     rows = [
         ["" if h else repr(float(x)) for x, h in zip(*pair, strict=True)]
         for pair in zip(values, hidden, strict=True)
@@ -126,7 +126,7 @@ def test_same_seed_same_draws_and_units_do_not_matter(data, tmp_path):
 
 
 def test_rows_with_few_entries_are_mentioned(tmp_path, capsys):
-    _, values, hidden = low_rank(4, (14, 12))
+    _, values, hidden = noisy_product(4, (14, 12))
     values = np.where(hidden, np.nan, values)
     values[3] = np.nan
     np.save(tmp_path / "a.npy", values)
@@ -240,7 +240,7 @@ def test_help_is_quick_to_load_and_names_every_option():
 def test_coverage_over_many_data_sets(tmp_path, capsys):
     shares = []
     for seed in range(6):
-        np.save(tmp_path / "data.npy", low_rank(seed)[1])
+        np.save(tmp_path / "data.npy", noisy_product(seed)[1])
         arguments = ("--missing", 0.5, "--seed", seed, "--output", tmp_path / "out")
         assert run(tmp_path / "data.npy", *arguments) == 0
         shares.append(number(capsys.readouterr().out, "in the 90% predictive interval"))

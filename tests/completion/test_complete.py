@@ -4,17 +4,7 @@ import pytest
 from dlngeom import completion
 from dlngeom.completion import _complete
 from dlngeom.completion._descent import SOLVERS, rmse
-
-
-def low_rank(shape=(60, 45), rank=3, noise=0.0, seed=0):
-    rng = np.random.default_rng(seed)
-    matrix = rng.normal(size=(shape[0], rank)) @ rng.normal(size=(rank, shape[1])) + 5
-    return matrix + noise * rng.normal(size=shape)
-
-
-def hide(matrix, fraction, seed=0):
-    hidden = np.random.default_rng(seed).random(matrix.shape) < fraction
-    return np.where(hidden, np.nan, matrix), hidden
+from tests.helpers.completion_cases import hide, low_rank
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -131,7 +121,7 @@ def test_tiny_matrix_and_full_rank_cap():
         ({"rng": "seed"}, "seed"),
     ],
 )
-def test_bad_options_are_named(change, message):
+def test_complete_names_bad_options(change, message):
     values, _ = hide(low_rank(), 0.3)
     with pytest.raises(ValueError, match=message):
         completion.complete(values, **change)
@@ -146,6 +136,6 @@ def test_bad_options_are_named(change, message):
         (np.ones((4, 4), dtype=int), "no matrix"),
     ],
 )
-def test_bad_data_are_named(values, message):
+def test_complete_names_bad_data(values, message):
     with pytest.raises(ValueError, match=message):
         completion.complete(values)

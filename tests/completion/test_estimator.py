@@ -10,17 +10,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from dlngeom.completion import DLNCompletion, _descent, _observed, _path
 from dlngeom.completion._observed import Observed
-
-
-def low_rank(shape=(60, 45), rank=3, noise=0.0, seed=0):
-    rng = np.random.default_rng(seed)
-    matrix = rng.normal(size=(shape[0], rank)) @ rng.normal(size=(rank, shape[1])) + 5
-    return matrix + noise * rng.normal(size=shape)
-
-
-def hide(matrix, fraction, seed=0):
-    hidden = np.random.default_rng(seed).random(matrix.shape) < fraction
-    return np.where(hidden, np.nan, matrix), hidden
+from tests.helpers.completion_cases import hide, low_rank
 
 
 def as_sparse(values):
@@ -351,13 +341,13 @@ def test_float32_in_float32_out_and_progress(capsys):
         ({"memory_limit": 1e-3}, r"a fit to \d+ entries at rank 45 needs 0.\d+ GiB"),
     ],
 )
-def test_bad_parameters_are_named(change, message):
+def test_the_estimator_names_bad_parameters(change, message):
     values, _ = hide(low_rank(), 0.3)
     with pytest.raises(ValueError, match=message):
         DLNCompletion(**change).fit(values)
 
 
-def test_bad_data_are_named():
+def test_the_estimator_names_bad_data():
     values, _ = hide(low_rank(), 0.3)
     values[2, 3] = np.inf
     with pytest.raises(ValueError, match=r"\[2, 3\] is inf"):

@@ -223,7 +223,7 @@ def test_parallel_transport_upstairs_is_isometric_and_of_velocities(widths, rank
         np.testing.assert_allclose(x, y, atol=1e-10)
 
 
-def test_errors():
+def test_curvature_refuses_bad_input():
     W = np.eye(3)
     with pytest.raises(ValueError, match="depth=inf: curvature"):
         curvature(W, W, W, W, math.inf)

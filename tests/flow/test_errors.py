@@ -11,6 +11,7 @@ from dlngeom.flow import FlowError, gradient_flow, network_flow
 from dlngeom.submersion import Base
 from tests.helpers import reference as ref
 from tests.helpers.flows import Quadratic, matrix
+from tests.helpers.trees import leaves
 
 WIDTHS, RANK = (3, 4, 2, 3), 2
 METHODS = ["DOP853", "RK45", "Radau", "BDF", "LSODA"]
@@ -42,7 +43,7 @@ def follow(kind, space, start, gradient, t, **options):
     return gradient_flow(space, point, gradient, t, **options)
 
 
-def test_points_upstairs(space, start, rng):
+def test_flows_upstairs_refuse_bad_points(space, start, rng):
     def flow(point, where=space):
         gradient_flow(where, point, zero, [0, 1], upstairs=True)
 
@@ -67,7 +68,7 @@ def test_points_upstairs(space, start, rng):
         flow(ref.random_frames(WIDTHS, 2, rng, batch=(2, 2)))
 
 
-def test_points_downstairs(space, start, rng):
+def test_flows_downstairs_refuse_bad_points(space, start, rng):
     def flow(point, where=space):
         gradient_flow(where, point, zero, [0, 1])
 
@@ -109,7 +110,7 @@ def test_points_downstairs(space, start, rng):
         flow(W, 3)
 
 
-def test_layers(start):
+def test_network_flow_refuses_bad_layers(start):
     layers = dlngeom.factors(start)
     with pytest.raises(ValueError, match="factors is of type Frames: it must be layers"):
         network_flow(start, zero, [0, 1])
@@ -119,7 +120,7 @@ def test_layers(start):
         network_flow([np.full((3, 3), np.inf)], zero, [0, 1])
 
 
-def test_spaces():
+def test_spaces_refuse_bad_widths_and_ranks():
     with pytest.raises(ValueError, match="rank=3: it must be an integer from 1 to 2"):
         DeepLinearNetwork(WIDTHS, 3)
     with pytest.raises(ValueError, match=r"rank=0: it must be an integer from 1 to 2"):
@@ -140,7 +141,7 @@ def test_a_base_without_a_flow_of_its_own():
         gradient_flow(Line(), np.ones(1), zero, [0, 1])
 
 
-def test_times_and_tolerances(space, start):
+def test_flows_refuse_bad_times_and_tolerances(space, start):
     def flow(t=(0, 1), **options):
         gradient_flow(space, start, zero, t, upstairs=True, **options)
 
@@ -171,7 +172,7 @@ def test_times_and_tolerances(space, start):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_energy_gradients(kind, space, start):
+def test_flows_refuse_bad_energy_gradients(kind, space, start):
     def flow(value):
         follow(kind, space, start, lambda point: value, [0, 1])
 
@@ -215,10 +216,6 @@ def test_a_batch_names_its_chain(rng):
 def dlngeom_operator():
     sparse = pytest.importorskip("scipy.sparse")
     return sparse.eye_array(3, format="csr")
-
-
-def leaves(value):
-    return [x for part in value for x in leaves(part)] if isinstance(value, tuple) else [value]
 
 
 def fence(target, limit=6.0):

@@ -14,6 +14,7 @@ from dlngeom._lib.ode.system import HaltError
 from dlngeom.flow import gradient_flow, network_flow
 from tests.helpers import reference as ref
 from tests.helpers.flows import LogCosh, Quadratic
+from tests.helpers.trees import leaves, pick
 
 WIDTHS, RANK = (3, 4, 2, 4), 2
 T = np.linspace(0, 1, 4)
@@ -133,14 +134,7 @@ def scaled(kind, start, size):
     return tuple(x * root[:, None, None] for x in start)
 
 
-def pick(value, k):
-    if isinstance(value, tuple):
-        items = [pick(x, k) for x in value]
-        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-    return value[k]
-
-
-def low_rank(G):
+def factored(G):
     U, s, Vt = np.linalg.svd(G, full_matrices=False)
     return LowRank(U, np.diag(s), Vt.T)
 
@@ -149,7 +143,7 @@ COVECTORS = {
     "csr": sparse.csr_array,
     "matrix": sparse.coo_matrix,
     "operator": aslinearoperator,
-    "low rank": low_rank,
+    "low rank": factored,
 }
 
 
@@ -225,10 +219,6 @@ def test_array_libraries_and_dtypes(xp, kind, dtype, rng):
     ref.close(W, X, tolerance)
     for x, y in zip(leaves(xp.numpy(start)), leaves(kept), strict=True):
         assert np.array_equal(x, y)
-
-
-def leaves(value):
-    return [x for part in value for x in leaves(part)] if isinstance(value, tuple) else [value]
 
 
 @pytest.mark.parametrize("method", ["DOP853", "RK45", "RK23", "Radau", "BDF", "LSODA"])

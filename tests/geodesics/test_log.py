@@ -348,7 +348,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_bad_input_is_refused(name):
+def test_log_refuses_bad_input(name):
     call, message = REFUSED[name]
     with pytest.raises(ValueError, match=message):
         call()

@@ -284,7 +284,7 @@ def test_quotient_is_equipped_by_default():
         (lambda: spd_space().metric.inner_product(*3 * [-np.eye(2)]), "smallest singular value"),
     ],
 )  # fmt: skip
-def test_errors(call, message):
+def test_metrics_and_spaces_refuse_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 

@@ -17,6 +17,7 @@ from dlngeom import DeepLinearNetwork
 from dlngeom.langevin import LangevinError, brownian_motion, network_langevin, riemannian_langevin
 from dlngeom.langevin._engine import _checkpoints
 from tests.helpers import langevin_cases as cases
+from tests.helpers.trees import same
 
 pytest.importorskip("zarr")
 
@@ -26,26 +27,23 @@ RUN = {"energy_gradient": cases.quadratic, "beta": 2.0, "kappa": 0.5, "duration"
 RUN |= {"n_steps": 40, "save_every": 3, "n_chains": 130, "rng": 3}
 
 
-def same(first, second):
-    values = [
-        (*dlngeom._lib.vectors.parts(run.points), *run.observed.values()) for run in (first, second)
-    ]
-    return all(np.array_equal(x, y) for x, y in zip(*values, strict=True))
+def same_run(one, two):
+    return same(*((run.points, *run.observed.values()) for run in (one, two)))
 
 
 def test_a_checkpoint_changes_nothing(tmp_path):
     plain = riemannian_langevin(SPACE, POINT, **RUN)
     folder = tmp_path / "deep" / "run"
     kept = riemannian_langevin(SPACE, POINT, checkpoint=folder, **RUN)
-    assert same(plain, kept)
+    assert same_run(plain, kept)
     names = {"run.json", "lock", "draws.zarr", "chains-00000000.state", "chains-00000064.state"}
     assert {x.name for x in folder.iterdir()} == names | {"chains-00000128.state"}
     # The same call again computes nothing.
     options = {**RUN, "energy_gradient": cases.quadratic}
-    assert same(plain, riemannian_langevin(SPACE, POINT, checkpoint=str(folder), **options))
+    assert same_run(plain, riemannian_langevin(SPACE, POINT, checkpoint=str(folder), **options))
     with ThreadPoolExecutor(2) as pool:
         run = riemannian_langevin(SPACE, POINT, checkpoint=tmp_path / "pool", pool=pool, **RUN)
-    assert same(plain, run)
+    assert same_run(plain, run)
 
 
 def test_other_samplers_have_checkpoints_too(tmp_path):
@@ -61,7 +59,7 @@ def test_other_samplers_have_checkpoints_too(tmp_path):
     ]  # fmt: skip
     for i, call in enumerate(calls):
         for _ in range(2):
-            assert same(call(), call(checkpoint=tmp_path / str(i)))
+            assert same_run(call(), call(checkpoint=tmp_path / str(i)))
 
 
 def stop_after(count):
@@ -88,7 +86,7 @@ def test_interrupted_runs_resume_to_the_bit(interval, chunk, tmp_path, monkeypat
         with pytest.raises(KeyboardInterrupt):
             riemannian_langevin(SPACE, POINT, **options)
     run = riemannian_langevin(SPACE, POINT, checkpoint=tmp_path / "run", **RUN)
-    assert same(run, riemannian_langevin(SPACE, POINT, **RUN))
+    assert same_run(run, riemannian_langevin(SPACE, POINT, **RUN))
 
 
 SCRIPT = """
@@ -176,7 +174,7 @@ def test_functions_of_one_name_are_told_apart(adjust, tmp_path):
         )
 
     first = run(scaled(1.0), scaled(1.0))
-    assert same(first, run(scaled(1.0), scaled(1.0)))
+    assert same_run(first, run(scaled(1.0), scaled(1.0)))
     with pytest.raises(ValueError, match="trial step="):
         run(scaled(3.0), scaled(1.0))
     with pytest.raises(ValueError, match="first draw="):

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from dlngeom import DeepLinearNetwork
-from dlngeom._lib.vectors import parts
 from dlngeom.langevin import LangevinError, brownian_motion, network_langevin, riemannian_langevin
 from dlngeom.langevin._engine._groups import run as run_group
 from tests.helpers import langevin_cases as cases
+from tests.helpers.trees import same
 
 SPACE = DeepLinearNetwork((2, 3, 2))
 START = SPACE.random_point(20240213)
@@ -33,10 +33,6 @@ OPTIONS = {
 
 def simulate(**options):
     return riemannian_langevin(SPACE, START, **{**OPTIONS, **options})
-
-
-def same(one, two):
-    return all(np.array_equal(x, y) for x, y in zip(parts(one), parts(two), strict=True))
 
 
 def start_cluster(workers):

@@ -19,16 +19,12 @@ from dlngeom.langevin import (
 from dlngeom.quotients import BuresWasserstein, Grassmann, HermitianSpectrum, Sphere
 from tests.helpers import langevin_cases as cases
 from tests.helpers import reference as ref
+from tests.helpers.trees import same
 
 SPACE = DeepLinearNetwork((2, 3, 2))
 # A fork would copy the threads of other libraries that tests have loaded.
 FRESH = multiprocessing.get_context("spawn")
 RUN = {"duration": 0.2, "n_steps": 10, "rng": 4}
-
-
-def same(first, second):
-    one, two = (dlngeom._lib.vectors.parts(x) for x in (first, second))
-    return all(np.array_equal(x, y) for x, y in zip(one, two, strict=True))
 
 
 def test_a_trajectory_of_networks(rng):
@@ -250,7 +246,7 @@ class _Careless:
         return W[:, :1]
 
 
-def test_bad_input(rng):
+def test_processes_refuse_bad_input(rng):
     x = SPACE.random_point(rng)
     ok = {"beta": 1.0, **RUN}
     errors = {

@@ -10,6 +10,7 @@ from dlngeom import DeepLinearNetwork, network
 from dlngeom.flow import gradient_flow, network_flow
 from tests.helpers import reference as ref
 from tests.helpers.flows import Quadratic
+from tests.helpers.trees import leaves
 
 WIDTHS, RANK = (3, 4, 2, 4), 2
 
@@ -71,7 +72,7 @@ def test_effective_rank_at_the_edges():
     assert network.effective_rank(np.diag([1.0, 1e-300])) == pytest.approx(1)
 
 
-def testnetwork_keep_library_and_dtype(xp, rng):
+def test_observables_keep_library_and_dtype(xp, rng):
     plain = ref.random_frames((3, 3, 3), 2, rng)
     for dtype in ("float64", "float32"):
         if xp.name == "jax" and dtype == "float32":
@@ -83,10 +84,6 @@ def testnetwork_keep_library_and_dtype(xp, rng):
             expected = getattr(network, name)(plain)
             for x, y in zip(leaves(xp.numpy(value)), leaves(expected), strict=True):
                 assert np.max(np.abs(x - y)) < (1e-13 if dtype == "float64" else 1e-5)
-
-
-def leaves(value):
-    return list(value) if isinstance(value, tuple) else [value]
 
 
 @pytest.fixture

@@ -185,7 +185,7 @@ def test_nearest_at_any_size(size, rng):
     ref.close_layers(rescaled, dlngeom.factors(point), 1e-11)
 
 
-def test_errors_of_nearest(rng):
+def test_nearest_balanced_refuses_bad_input(rng):
     layers = with_rank((3, 3, 4, 3), 2, rng)
     with pytest.raises(ValueError, match=r"the product has a smallest .* its rank is below 3"):
         points.nearest_balanced(layers)

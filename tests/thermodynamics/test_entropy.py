@@ -175,7 +175,7 @@ NETWORKS = [
 
 @pytest.mark.parametrize(("widths", "depth"), NETWORKS)
 @pytest.mark.parametrize("scale", [1.0, 1e-100])
-def test_near_ties(widths, depth, scale):
+def test_entropy_near_ties(widths, depth, scale):
     """Gaps from none over 1e-116 to 1: neither a jump nor a loss of digits."""
     infinite = {"depth": np.inf} if depth == np.inf else {}
     for gap in (0.0, 1e-16, 1e-14, 1e-12, 1e-8, 1e-4, 1.0):
@@ -246,7 +246,7 @@ def test_forces_of_tiny_and_equal_values():
     assert force[2, 2] == pytest.approx(2e-200 * 0.5 * 2, rel=1e-10)
 
 
-def test_batches_and_libraries(xp, rng):
+def test_entropy_of_batches_in_every_library(xp, rng):
     s = xp.array(ref.spectrum(2, rng, batch=(3,)))
     values = xp.numpy(entropy(s, (2, 3, 2)))
     ref.close(values, [entropy(np.asarray(x), (2, 3, 2)) for x in xp.numpy(s)], 1e-14)
@@ -257,7 +257,7 @@ def test_batches_and_libraries(xp, rng):
         ref.close(xp.numpy(force.M)[k], alone.M, 1e-14)
 
 
-def test_bad_input(rng):
+def test_entropy_refuses_bad_input(rng):
     W = ref.random_svd(3, 2, 2, rng)
     errors = {
         r"s has shape \(2,\): it must be \(..., 3\)": lambda: entropy(W.s, (3, 3, 3), 3),

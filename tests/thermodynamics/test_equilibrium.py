@@ -406,7 +406,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("change", "message"), BAD)
-def test_bad_input_of_the_sampler(change, message):
+def test_the_sampler_refuses_bad_input(change, message):
     options = {"d": 3, "depth": 2, "beta": 1.0, "rng": 0, **change}
     with pytest.raises(ValueError, match=re.escape(message)):
         sample(options.pop("d"), options.pop("depth"), **options)
@@ -425,6 +425,6 @@ def test_bad_input_of_the_sampler(change, message):
         (lambda: ClosedLaw(-1), "depth=-1"),
     ],
 )
-def test_bad_input(call, message):
+def test_equilibrium_laws_refuse_bad_input(call, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         call()

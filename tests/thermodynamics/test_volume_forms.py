@@ -223,7 +223,7 @@ def exact_density(s, shape, depth):
 @pytest.mark.parametrize("depth", [1, 2, 7, np.inf])
 @pytest.mark.parametrize("gap", [1e-16, 1e-12, 1e-8, 1e-4, 1.0])
 @pytest.mark.parametrize("scale", [1.0, 1e-150])
-def test_near_ties(depth, gap, scale):
+def test_volume_forms_near_ties(depth, gap, scale):
     s = scale * np.array([1.7 * (1 + 3 * gap), 1.7, 0.4])
     density = log_svd_density(s, (3, 3), depth)
     ref.close(density, exact_density(s, (3, 3), depth), 1e-13)
@@ -239,7 +239,7 @@ def test_the_density_vanishes_at_ties(depth, xp):
         assert np.isfinite(density[1])
 
 
-def test_batches_and_libraries(xp, rng):
+def test_volume_forms_of_batches_in_every_library(xp, rng):
     s = ref.spectrum(2, rng, batch=(3, 2))
     for function, shape in (
         (lambda x: log_svd_density(x, (3, 2), 3), (3, 2)),
@@ -265,7 +265,7 @@ def test_jax_traces_densities(rng):
         ref.close(jax.jit(function)(s), function(s), 1e-6)
 
 
-def test_bad_input():
+def test_volume_forms_refuse_bad_input():
     s = np.array([2.0, 1.0])
     errors = {
         r"shape=\(2,\): it must be \(m, n\)": lambda: log_svd_density(s, (2,), 2),
