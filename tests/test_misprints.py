@@ -411,7 +411,7 @@ def test_section_3_2_order_of_the_composition(rng):
     """Printed: ``phi`` after ``E``, of which ``phi`` has no layers.  Right: ``E`` after ``phi``."""
     layers = reference.random_layers((3, 3, 3), rng)
     with pytest.raises((ValueError, TypeError)):
-        network.end_to_end(squared_distance(np.stack(layers)))
+        network.end_to_end(list(squared_distance(np.stack(layers))))
     egrad = network.end_to_end(layers) - np.eye(3)
     found = np.stack(network.lifted_gradient(layers, egrad))
     stacked, change = np.stack(layers), np.zeros((2, 3, 3))
@@ -429,7 +429,7 @@ def test_12_5_energy_downstairs(rng):
     W, beta = reference.dense_svd(reference.random_svd(3, 3, 3, rng)), 2.0
 
     def loss(layers):
-        return squared_distance(network.end_to_end(layers))
+        return squared_distance(network.end_to_end(list(layers)))
 
     with pytest.raises(ValueError, match="W_1 has shape"):
         loss(W)
