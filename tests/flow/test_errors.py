@@ -11,11 +11,14 @@ from dlngeom.flow import FlowError, gradient_flow, network_flow
 from dlngeom.submersion import Base
 from tests.helpers import reference as ref
 from tests.helpers.flows import Quadratic, matrix
+from tests.helpers.parameters import crossed, slow
 from tests.helpers.trees import leaves
 
 WIDTHS, RANK = (3, 4, 2, 3), 2
 METHODS = ["DOP853", "RK45", "Radau", "BDF", "LSODA"]
 KINDS = ["dense", "svd", "upstairs", "layers"]
+OPTIONS = [*({"method": x} for x in METHODS), {"rtol": 1e-3}]
+EXPLICIT_AND_IMPLICIT = ["DOP853", "RK45", "BDF", "LSODA"]
 
 
 @pytest.fixture
@@ -228,8 +231,7 @@ def fence(target, limit=6.0):
     return gradient
 
 
-@pytest.mark.parametrize("options", [*({"method": x} for x in METHODS), {"rtol": 1e-3}], ids=str)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "options"), crossed(KINDS, OPTIONS), ids=str)
 def test_a_gradient_that_ends_on_the_way(kind, options, rng):
     space = DeepLinearNetwork((3, 3, 3))
     start = ref.random_frames(space.widths, 3, rng)
@@ -319,8 +321,7 @@ def test_evaluations_run_out(kind, space, start, rng):
     assert residuals[0] < residuals[1]
 
 
-@pytest.mark.parametrize("method", ["DOP853", "RK45", "BDF", "LSODA"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "method"), crossed(KINDS, EXPLICIT_AND_IMPLICIT))
 def test_finite_time_blow_up(kind, method, rng):
     """``E' = -W^3`` entry by entry, three layers: the solution ends at a finite time."""
     space = DeepLinearNetwork((2, 2, 2, 2))
@@ -364,8 +365,7 @@ def test_growth_alone_is_no_blow_up(start, rng):
         follow("upstairs", space, small, fence(target), [0, 1e4])
 
 
-@pytest.mark.parametrize("method", ["DOP853", "RK45", "BDF", "LSODA"])
-@pytest.mark.parametrize("kind", ["dense", "svd", "upstairs"])
+@pytest.mark.parametrize(("kind", "method"), crossed(KINDS[:3], EXPLICIT_AND_IMPLICIT))
 def test_one_layer_reaches_lower_rank(kind, method):
     """In exact coordinates the second singular value falls straight to zero."""
     space = DeepLinearNetwork((3, 4), 2)
@@ -387,10 +387,12 @@ def test_one_layer_of_full_rank_goes_straight_on():
         ref.close(run.observed["end_to_end"][0], exact, 1e-7)
 
 
+# A step and its interpolation take fifteen evaluations.
+@pytest.mark.parametrize("counts", [range(2, 20), slow(range(20, 50))], ids=str)
 @pytest.mark.parametrize("start", [np.diag([0.6, 0.5]), dlngeom.svd(np.diag([0.6, 0.5]))])
-def test_whichever_evaluation_is_the_first_that_is_not_finite(start):
+def test_whichever_evaluation_is_the_first_that_is_not_finite(start, counts):
     """Some evaluations serve the interpolation of saved states alone."""
-    for allowed in range(2, 50):
+    for allowed in counts:
         calls = []
 
         def gradient(W, calls=calls, allowed=allowed):
