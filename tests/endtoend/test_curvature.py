@@ -20,6 +20,7 @@ from dlngeom.endtoend._curvature import christoffel_table
 from dlngeom.geodesics import exp, geodesic, log, parallel_transport
 from dlngeom.points._covectors import components
 from dlngeom.submersion import lift
+from tests.helpers.parameters import slow
 
 CASES = [
     (3, 3, 3, 1), (3, 3, 3, 2), (3, 3, 3, 3), (4, 3, 3, 3), (2, 3, 2, 5), (4, 3, 2, 1),
@@ -182,7 +183,7 @@ def test_parallel_transport_keeps_products_and_follows_velocities(case, rng):
     np.testing.assert_allclose(dense(along), dense((arrived, velocity)), atol=1e-10)
 
 
-@pytest.mark.parametrize("case", [(3, 3, 3, 3), (4, 3, 2, 2), (3, 3, 3, math.inf)])
+@pytest.mark.parametrize("case", [slow((3, 3, 3, 3)), (4, 3, 2, 2), slow((3, 3, 3, math.inf))])
 def test_parallel_transport_is_the_limit_of_a_ladder(case, rng):
     """Pole ladders of second order in their rungs, from exp and log alone."""
     m, n, r, depth = case
