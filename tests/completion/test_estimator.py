@@ -11,6 +11,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from dlngeom.completion import DLNCompletion, _descent, _observed, _path
 from dlngeom.completion._observed import Observed
 from tests.helpers.completion_cases import hide, low_rank
+from tests.helpers.parameters import slow
 
 
 def as_sparse(values):
@@ -56,6 +57,11 @@ CALL_PREDICT = [
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.EstimatorCheckFailedWarning")
 def test_scikit_learn_s_checks():
     check_estimator(WithoutPredict(), on_skip=None)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.EstimatorCheckFailedWarning")
+def test_scikit_learn_s_checks_fail_with_predict_alone():
     expected = dict.fromkeys(CALL_PREDICT, "predict(rows, columns) takes places, not rows")
     check_estimator(DLNCompletion(), expected_failed_checks=expected, on_skip=None)
 
@@ -155,7 +161,9 @@ def test_recovers_an_exact_matrix_and_its_rank(depth):
     np.testing.assert_array_equal(completed[~hidden], values[~hidden])
 
 
-@pytest.mark.parametrize("solver", ["conjugate-gradient", "trust-regions", "steepest-descent"])
+@pytest.mark.parametrize(
+    "solver", ["conjugate-gradient", slow("trust-regions"), slow("steepest-descent")]
+)
 def test_descents_complete_by_stopping_early(solver):
     matrix = low_rank()
     values, hidden = hide(matrix + 0.1 * np.random.default_rng(3).normal(size=matrix.shape), 0.3)
@@ -300,7 +308,7 @@ def test_warm_start_goes_on_with_more_entries_and_the_same_held_out_ones():
 @pytest.mark.parametrize("solver", ["alternating", "conjugate-gradient"])
 def test_warm_start_keeps_to_a_cap_that_has_fallen(solver):
     values, _ = hide(low_rank(), 0.4)
-    model = DLNCompletion(solver=solver, warm_start=True, random_state=0)
+    model = DLNCompletion(solver=solver, rank=20, max_iter=20, warm_start=True, random_state=0)
     assert model.fit(values).rank_ > 2
     assert model.set_params(rank=2).fit(values).rank_ == 2
 
