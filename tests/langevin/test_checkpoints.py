@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,14 +18,15 @@ from dlngeom import DeepLinearNetwork
 from dlngeom.langevin import LangevinError, brownian_motion, network_langevin, riemannian_langevin
 from dlngeom.langevin._engine import _checkpoints
 from tests.helpers import langevin_cases as cases
+from tests.helpers.parameters import crossed
 from tests.helpers.trees import same
 
 pytest.importorskip("zarr")
 
 SPACE = DeepLinearNetwork((2, 3, 2))
 POINT = SPACE.random_point(1)
-RUN = {"energy_gradient": cases.quadratic, "beta": 2.0, "kappa": 0.5, "duration": 0.4}
-RUN |= {"n_steps": 40, "save_every": 3, "n_chains": 130, "rng": 3}
+RUN = {"energy_gradient": cases.quadratic, "beta": 2.0, "kappa": 0.5, "duration": 0.2}
+RUN |= {"n_steps": 20, "save_every": 3, "n_chains": 130, "rng": 3}
 
 
 def same_run(one, two):
@@ -76,12 +78,11 @@ def stop_after(count):
     return quadratic
 
 
-@pytest.mark.parametrize("interval", [0.0, 100.0])
-@pytest.mark.parametrize("chunk", [1, 2**24])
+@pytest.mark.parametrize(("interval", "chunk"), crossed([0.0, 100.0], [2**24, 1]))
 def test_interrupted_runs_resume_to_the_bit(interval, chunk, tmp_path, monkeypatch):
     monkeypatch.setattr(_checkpoints, "_INTERVAL", interval)
     monkeypatch.setattr(_checkpoints, "_CHUNK", chunk)
-    for count in (0, 7, 33, 60):
+    for count in (0, 4, 16, 30):
         options = {**RUN, "energy_gradient": stop_after(count), "checkpoint": tmp_path / "run"}
         with pytest.raises(KeyboardInterrupt):
             riemannian_langevin(SPACE, POINT, **options)
@@ -126,10 +127,16 @@ def test_a_process_killed_twenty_times_loses_nothing(tmp_path):
     assert np.array_equal(np.fromfile(result), plain.points.lam.ravel())
 
 
+@pytest.fixture(scope="module")
+def kept_folder(tmp_path_factory):
+    kept = tmp_path_factory.mktemp("checkpoint") / "run"
+    riemannian_langevin(SPACE, POINT, checkpoint=kept, **RUN)
+    return kept
+
+
 @pytest.fixture
-def folder(tmp_path):
-    riemannian_langevin(SPACE, POINT, checkpoint=tmp_path / "run", **RUN)
-    return tmp_path / "run"
+def folder(kept_folder, tmp_path):
+    return shutil.copytree(kept_folder, tmp_path / "run")
 
 
 def resume(folder, **changes):
@@ -139,7 +146,7 @@ def resume(folder, **changes):
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({"n_steps": 41}, "n_steps=40, this one has 41"),
+        ({"n_steps": 21}, "n_steps=20, this one has 21"),
         ({"rng": 4}, "rng="),
         ({"beta": 3.0}, "beta=2.0, this one has 3.0"),
         ({"kappa": 1.0}, "kappa=0.5"),
