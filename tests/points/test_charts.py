@@ -7,6 +7,7 @@ import dlngeom
 from dlngeom import network, points
 from dlngeom.points import _charts
 from tests.helpers import reference as ref
+from tests.helpers.namespaces import with_every_library
 from tests.helpers.trees import leaves, pick
 
 WIDTHS = [
@@ -301,7 +302,7 @@ def inputs(rng, batch=()):
     }
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(("xp", "name"), with_every_library(FUNCTIONS), indirect=["xp"])
 def test_charts_keep_the_library(name, xp, rng):
     given = inputs(rng)
     expected = FUNCTIONS[name](given)
