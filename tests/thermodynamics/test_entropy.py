@@ -10,6 +10,7 @@ from dlngeom import SVD, Frames, endtoend, network, submersion
 from dlngeom._lib.stiefel import log_orthogonal_volume, log_sphere_volume, log_stiefel_volume
 from dlngeom.thermodynamics import entropy, entropy_gradient
 from tests.helpers import reference as ref
+from tests.helpers.namespaces import JAX_IS_SLOW
 
 CASES = [
     ((3, 3), 3),
@@ -246,6 +247,7 @@ def test_forces_of_tiny_and_equal_values():
     assert force[2, 2] == pytest.approx(2e-200 * 0.5 * 2, rel=1e-10)
 
 
+@pytest.mark.parametrize("xp", JAX_IS_SLOW, indirect=True)
 def test_entropy_of_batches_in_every_library(xp, rng):
     s = xp.array(ref.spectrum(2, rng, batch=(3,)))
     values = xp.numpy(entropy(s, (2, 3, 2)))

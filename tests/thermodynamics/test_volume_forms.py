@@ -15,6 +15,7 @@ from dlngeom.thermodynamics import (
     log_svd_density,
 )
 from tests.helpers import reference as ref
+from tests.helpers.namespaces import JAX_IS_SLOW, with_every_library
 
 # A statistical test of a right formula fails once in 100,000 seeds.
 LIMIT = stats.norm.isf(1e-5 / 2)
@@ -230,7 +231,7 @@ def test_volume_forms_near_ties(depth, gap, scale):
     assert density == pytest.approx(log_svd_density(s[::-1], (3, 3), depth), rel=1e-15)
 
 
-@pytest.mark.parametrize("depth", [1, 2, 7, np.inf])
+@pytest.mark.parametrize(("xp", "depth"), with_every_library([2, 1, 7, np.inf]), indirect=["xp"])
 def test_the_density_vanishes_at_ties(depth, xp):
     s = xp.array([[1.0, 1.0, 0.3], [2.0, 1.0, 0.3]])
     for coordinate in ("s", "log_s"):
@@ -239,6 +240,7 @@ def test_the_density_vanishes_at_ties(depth, xp):
         assert np.isfinite(density[1])
 
 
+@pytest.mark.parametrize("xp", JAX_IS_SLOW, indirect=True)
 def test_volume_forms_of_batches_in_every_library(xp, rng):
     s = ref.spectrum(2, rng, batch=(3, 2))
     for function, shape in (
@@ -256,13 +258,13 @@ def test_volume_forms_of_batches_in_every_library(xp, rng):
 
 def test_jax_traces_densities(rng):
     jax = pytest.importorskip("jax")
-    s = jax.numpy.asarray(ref.spectrum(2, rng))
+    s = ref.spectrum(2, rng)
     for function in (
         lambda x: log_singular_value_density(x, (2, 2), 3, check_finite=False),
         lambda x: log_network_density(x, (2, 3, 2), check_finite=False),
         lambda x: entropy(x, (2, 3, 2), check_finite=False),
     ):
-        ref.close(jax.jit(function)(s), function(s), 1e-6)
+        ref.close(jax.jit(function)(jax.numpy.asarray(s)), function(s), 1e-6)
 
 
 def test_volume_forms_refuse_bad_input():
