@@ -10,6 +10,7 @@ from dlngeom import Frames, LowRank, balanced, endtoend, network, spectral
 from dlngeom._lib.arrays import namespace
 from tests.helpers import reference as ref
 from tests.helpers.namespaces import NAMESPACES, Namespace
+from tests.helpers.parameters import slow
 from tests.helpers.trees import leaves, pick
 
 # One shape for all, since jax compiles every operation anew for each shape it meets.
@@ -114,6 +115,11 @@ COMPILED = {
     "float64": set(FUNCTIONS) - NOT_COMPILED,
     "float32": {"weights", "end_to_end", "vertical", "cometric", "inner"},
 }
+# In the fast suite one function or two of each kind.
+COMPILED_FAST = {
+    "float64": {"weights", "frames", "invariants", "cometric", "inner", "weingarten", "volume"},
+    "float32": {"end_to_end"},
+}
 
 
 def gram(frame):
@@ -132,7 +138,9 @@ def compare(actual, expected, tolerance):
 
 
 PARAMETERS = [
-    (library, name, dtype, tolerance)
+    (slow if library == "jax" and name not in COMPILED_FAST[dtype] else pytest.param)(
+        library, name, dtype, tolerance
+    )
     for library in NAMESPACES
     for dtype, tolerance in [("float64", 1e-12), ("float32", 1e-4)]
     for name in FUNCTIONS
