@@ -167,7 +167,7 @@ def test_curvature_below_full_rank_is_that_of_the_base_of_any_network(widths, rn
     np.testing.assert_allclose(ours, top + 3 * sum(np.sum(x * x) for x in twist), rtol=1e-9)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [slow(x) if x in CASES[2:5] else x for x in CASES])
 def test_parallel_transport_keeps_products_and_follows_velocities(case, rng):
     m, n, r, depth = case
     space, point = space_of(*case), matrix(m, n, r, rng)

@@ -19,6 +19,7 @@ from tests.helpers.geodesic_cases import (
     space_of,
     vector,
 )
+from tests.helpers.namespaces import JAX_IS_SLOW
 from tests.helpers.parameters import slow
 
 LIBRARIES = [("dense", "float64"), ("svd", "float64"), ("dense", "float32"), ("svd", "float32")]
@@ -205,7 +206,7 @@ def test_infinite_depth_is_the_limit_of_finite_depth(rng):
     assert ref.slope(depths, gaps) == pytest.approx(-1, abs=0.05)
 
 
-@pytest.mark.parametrize(("rank", "size"), [(3, 1.0), (2, 0.6)])
+@pytest.mark.parametrize(("rank", "size"), [slow(3, 1.0), (2, 0.6)])
 def test_layers_and_frames_give_the_same_geodesic(rank, size, monkeypatch, rng):
     W = ref.random_svd(4, 3, rank, rng)
     for depth in (2, 3, 8):
@@ -218,7 +219,9 @@ def test_layers_and_frames_give_the_same_geodesic(rank, size, monkeypatch, rng):
         ref.close(dlngeom.dense((X, V)), dlngeom.dense((Y, U)), 1e-9)
 
 
-@pytest.fixture(params=NETWORKS, ids=lambda case: f"{case[0]} rank {case[1]}")
+@pytest.fixture(
+    params=[*NETWORKS[:5], *map(slow, NETWORKS[5:])], ids=lambda case: f"{case[0]} rank {case[1]}"
+)
 def above(request, rng):
     return network_and_vector(request.param, rng)
 
@@ -298,7 +301,7 @@ def test_horizontal_geodesics_lie_over_those_downstairs(above, rng):
         assert gap > 1e-3
 
 
-@pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.parametrize("dense", [False, slow(True)])
 def test_times(dense, rng):
     W = ref.random_svd(4, 3, 2, rng)
     space, Z = space_of(W, 3), vector(W, 3, rng)
@@ -380,6 +383,7 @@ def test_energy_of_uneven_speed_exceeds_what_its_length_needs(rng):
     assert energy(space, curve, t) == pytest.approx(float(space.norm(W, Z)) ** 2 * 2 / 3, rel=1e-3)
 
 
+@pytest.mark.parametrize("xp", JAX_IS_SLOW, indirect=True)
 def test_libraries_and_dtypes_are_kept(xp, rng):
     space = DeepLinearNetwork((3, 3, 3), 2)
     W = ref.random_svd(3, 3, 2, rng)

@@ -221,6 +221,7 @@ def test_other_backends_are_refused(monkeypatch):
         from_bundle(kendall(4, 2))
 
 
+@pytest.mark.slow
 def test_nothing_else_imports_geomstats():
     script = "import sys, dlngeom, dlngeom.pymanopt; print('geomstats' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

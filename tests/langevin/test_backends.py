@@ -137,6 +137,7 @@ def test_drivers_keep_the_library_and_the_streams_of_blocks(running):
     assert len(np.unique(W[:, 0, 0])) == 150
 
 
+@pytest.mark.slow
 def test_a_pool_changes_nothing_on_torch():
     pytest.importorskip("torch")
     xp = Namespace("torch")
@@ -171,7 +172,8 @@ def test_other_drivers_run_on_torch(rng):
     assert type(run.points[0]) is type(W)
 
 
-def test_flows_run_in_every_library(xp, rng):
+def test_flows_run_in_every_library(running, rng):
+    xp = running
     x, options = SPACE.random_point(rng), {"rtol": 1e-6, "observe": {}}
     target, t = xp.array(cases.TARGET), [0.0, 0.5]
     for start, upstairs in ((x, True), (SPACE.project(x), False)):
@@ -191,7 +193,8 @@ def test_streams_of_numpy_are_those_of_their_generators():
     assert np.array_equal(drawn, expected)
 
 
-def test_streams_of_a_device_belong_to_blocks_alone(xp):
+def test_streams_of_a_device_belong_to_blocks_alone(running):
+    xp = running
     like = xp.array(np.ones(1))
 
     def draws(blocks, subset):

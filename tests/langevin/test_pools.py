@@ -84,6 +84,7 @@ def test_a_killed_worker_costs_a_retry_and_no_result(client, tmp_path):
     assert same(run.points, simulate().points)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_goes_on_from_a_checkpoint(client, tmp_path):
     pytest.importorskip("zarr")
     mark = tmp_path / "killed"

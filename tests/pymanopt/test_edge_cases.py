@@ -11,7 +11,7 @@ from scipy.sparse.linalg import LinearOperator
 import dlngeom
 from dlngeom import endtoend
 from dlngeom.pymanopt import EndToEnd, Point
-from tests.helpers.parameters import slow
+from tests.helpers.parameters import crossed, slow
 
 
 def orthogonal(rng, size):
@@ -49,9 +49,11 @@ def test_optimizers_reach_a_minimiser_whose_singular_values_are_tied(optimizer, 
         assert result.cost == pytest.approx(1.0, abs=1e-9)
 
 
-@pytest.mark.parametrize("optimizer", [ParticleSwarm, NelderMead])
-@pytest.mark.parametrize("depth", [1, 3, 1000, np.inf])
-@pytest.mark.parametrize("size", [2, slow(4)])
+@pytest.mark.parametrize(
+    ("size", "optimizer", "depth"),
+    crossed([2, 4], [ParticleSwarm, NelderMead], [3, 1, 1000, np.inf])[:8]
+    + [slow(4, x, depth) for x in (ParticleSwarm, NelderMead) for depth in (1, 3, 1000, np.inf)],
+)
 def test_absurd_steps_end_at_finite_points(optimizer, depth, size):
     manifold = EndToEnd(size, size, size, depth, rng=0)
     result = optimizer(verbosity=0, max_iterations=20).run(
