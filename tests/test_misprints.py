@@ -412,7 +412,7 @@ def test_section_3_2_order_of_the_composition(rng):
     """Printed: ``phi`` after ``E``, of which ``phi`` has no layers.  Right: ``E`` after ``phi``."""
     layers = reference.random_layers((3, 3, 3), rng)
     with pytest.raises((ValueError, TypeError)):
-        network.end_to_end(squared_distance(np.stack(layers)))
+        network.end_to_end(list(squared_distance(np.stack(layers))))
     egrad = network.end_to_end(layers) - np.eye(3)
     found = np.stack(network.lifted_gradient(layers, egrad))
     stacked, change = np.stack(layers), np.zeros((2, 3, 3))

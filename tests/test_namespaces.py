@@ -10,6 +10,8 @@ from dlngeom import Frames, LowRank, balanced, endtoend, network, spectral
 from dlngeom._lib.arrays import namespace
 from tests.helpers import reference as ref
 from tests.helpers.namespaces import NAMESPACES, Namespace
+from tests.helpers.parameters import slow
+from tests.helpers.trees import leaves, pick
 
 # One shape for all, since jax compiles every operation anew for each shape it meets.
 WIDTHS, RANK = (3, 3, 3), 2
@@ -113,6 +115,11 @@ COMPILED = {
     "float64": set(FUNCTIONS) - NOT_COMPILED,
     "float32": {"weights", "end_to_end", "vertical", "cometric", "inner"},
 }
+# In the fast suite one function or two of each kind.
+COMPILED_FAST = {
+    "float64": {"weights", "frames", "invariants", "cometric", "inner", "volume"},
+    "float32": {"end_to_end"},
+}
 
 
 def gram(frame):
@@ -125,27 +132,15 @@ def _flat(x):
     return xp.reshape(x, (*x.shape[:-2], x.shape[-2] * x.shape[-1]))
 
 
-def leaves(value):
-    if isinstance(value, tuple):
-        return [leaf for x in value for leaf in leaves(x)]
-    return [value]
-
-
-def pick(value, index):
-    """One element of a batch."""
-    if isinstance(value, tuple):
-        items = [pick(x, index) for x in value]
-        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-    return value[index]
-
-
 def compare(actual, expected, tolerance):
     for x, y in zip(leaves(actual), leaves(expected), strict=True):
         ref.close(x, y, tolerance)
 
 
 PARAMETERS = [
-    (library, name, dtype, tolerance)
+    (slow if library == "jax" and name not in COMPILED_FAST[dtype] else pytest.param)(
+        library, name, dtype, tolerance
+    )
     for library in NAMESPACES
     for dtype, tolerance in [("float64", 1e-12), ("float32", 1e-4)]
     for name in FUNCTIONS

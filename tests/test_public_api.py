@@ -84,7 +84,11 @@ def _own_names(face):
     """Names without an underscore that a face shows, and that are not its rooms."""
     if hasattr(face, "__path__"):
         rooms = {x.rpartition(".")[2] for x in MODULES if x.rpartition(".")[0] == face.__name__}
-        return {x for x in vars(face) if not x.startswith("_")} - rooms - {"TYPE_CHECKING", "annotations"}
+        return (
+            {x for x in vars(face) if not x.startswith("_")}
+            - rooms
+            - {"TYPE_CHECKING", "annotations"}
+        )
     # A single file also has imports, which nobody takes for its names.
     body = ast.parse(Path(face.__file__).read_text()).body
     named = [x.name for x in body if isinstance(x, (ast.FunctionDef, ast.ClassDef))]

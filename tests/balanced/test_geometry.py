@@ -281,7 +281,7 @@ def test_rotations_reproduce_the_core(point, rng):
     np.testing.assert_allclose(h, h.T, atol=1e-14)
 
 
-def test_errors(rng):
+def test_geometry_upstairs_refuses_bad_input(rng):
     point = ref.random_frames((4, 3, 5), 2, rng)
     X = ref.random_layers((4, 3, 5), rng)
     bad = {

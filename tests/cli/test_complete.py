@@ -14,7 +14,7 @@ from dlngeom.cli import main
 def quick(monkeypatch):
     from dlngeom.cli import _complete
 
-    monkeypatch.setattr(_complete, "MAX_ITERATIONS", 30)
+    monkeypatch.setattr(_complete, "MAX_ITERATIONS", 8)
 
 
 @pytest.fixture
@@ -52,25 +52,27 @@ def test_csv_in_csv_out(quick, ratings, tmp_path, capsys):
     assert "depth 3" in printed.err  # the progress bar
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_npy_and_picture(quick, ratings, tmp_path):
     _, values = ratings
     np.save(tmp_path / "data.npy", values.astype(np.float32))
-    assert run(tmp_path / "data.npy", "--output", tmp_path / "a", "--depth", 2) == 0
+    assert run(tmp_path / "data.npy", "--output", tmp_path / "a", "--rank", 4) == 0
     rng = np.random.default_rng(1)
     picture = np.add.outer(np.linspace(0, 150, 40), np.linspace(0, 80, 30)) + 10 * rng.random(
         (40, 30)
     )
     Image.fromarray(picture.astype(np.uint8)).convert("RGB").save(tmp_path / "p.jpg")
-    arguments = (tmp_path / "p.jpg", "--missing", 0.4, "--output", tmp_path / "b", "--rank", 10)
+    arguments = (tmp_path / "p.jpg", "--missing", 0.4, "--output", tmp_path / "b", "--depth", 2)
     assert run(*arguments) == 0
     with Image.open(tmp_path / "b" / "completed.png") as image:
         assert image.size == (30, 40)
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_same_seed_same_output(quick, ratings, tmp_path):
     path, _ = ratings
     for name in ("one", "two"):
-        assert run(path, "--output", tmp_path / name, "--seed", 5, "--rank", 4) == 0
+        assert run(path, "--output", tmp_path / name, "--seed", 5, "--rank", 2) == 0
     one, two = (np.load(tmp_path / name / "completed.npy") for name in ("one", "two"))
     np.testing.assert_array_equal(one, two)
 
@@ -186,6 +188,7 @@ def test_folder_without_permission_to_write(ratings, tmp_path, monkeypatch, caps
     assert "cannot write there (Permission denied)" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_failure_while_writing_leaves_nothing_behind(quick, ratings, tmp_path, monkeypatch, capsys):
     from dlngeom.cli import _files as files
 
@@ -199,6 +202,7 @@ def test_failure_while_writing_leaves_nothing_behind(quick, ratings, tmp_path, m
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_failure_keeps_a_folder_that_was_there(quick, ratings, tmp_path, monkeypatch, capsys):
     from dlngeom.cli import _files as files
 
@@ -213,7 +217,8 @@ def test_failure_keeps_a_folder_that_was_there(quick, ratings, tmp_path, monkeyp
 
 
 @pytest.mark.filterwarnings("error")
-def test_constant_matrix_is_completed_although_fixed_ranks_fail(quick, tmp_path, capsys):
+def test_constant_matrix_is_completed_although_fixed_ranks_fail(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("dlngeom.cli._complete.MAX_ITERATIONS", 30)
     rows = [["" if (i + j) % 3 == 0 else "7" for j in range(8)] for i in range(9)]
     write(tmp_path / "a.csv", "\n".join(",".join(row) for row in rows))
     assert run(tmp_path / "a.csv", "--output", tmp_path / "out") == 0

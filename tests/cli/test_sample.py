@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from dlngeom.cli import main
+from tests.helpers.parameters import slow
 
 FILES = ["draws.npz", "figure.png", "mean.npy", "quantile-05.npy", "quantile-95.npy"]
 QUICK = ("--rank", 2, "--chains", 8, "--steps", 80)
@@ -27,7 +28,7 @@ def run(*arguments):
     return main(["sample", *map(str, arguments)])
 
 
-def low_rank(seed, shape=(30, 20), noise=0.1):
+def noisy_product(seed, shape=(30, 20), noise=0.1):
     rng = np.random.default_rng(seed)
     W = rng.normal(size=(shape[0], 2)) @ rng.normal(size=(2, shape[1]))
     return W, W + noise * rng.normal(size=shape), rng.random(shape) < 0.5
@@ -35,7 +36,7 @@ def low_rank(seed, shape=(30, 20), noise=0.1):
 
 @pytest.fixture
 def data(tmp_path):
-    _, values, hidden = low_rank(0, (14, 12))
+    _, values, hidden = noisy_product(0, (14, 12))
     values = np.where(hidden, np.nan, values)
     np.save(tmp_path / "data.npy", values)
     return tmp_path / "data.npy"
@@ -45,13 +46,14 @@ def number(text, label):
     return float(re.search(rf"^{re.escape(label)}\s+([\d.]+)", text, re.M)[1])
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_intervals_hold_what_they_promise(tmp_path, capsys, monkeypatch):
     from dlngeom.cli import _sample as sample
 
     monkeypatch.setattr(sample, "MAX_ITERATIONS", 60)
-    W, values, _ = low_rank(2)
+    W, values, _ = noisy_product(2)
     np.save(tmp_path / "data.npy", values)
-    arguments = ("--missing", 0.5, "--chains", 32, "--steps", 1600)
+    arguments = ("--missing", 0.5, "--chains", 16, "--steps", 1000)
     assert run(tmp_path / "data.npy", *arguments, "--output", tmp_path / "out") == 0
     text = capsys.readouterr().out
     assert 85 <= number(text, "in the 90% predictive interval") <= 95
@@ -83,14 +85,16 @@ def test_files_agree_with_each_other(data, tmp_path, capsys):
     assert "chains" in printed.err  # the progress bar
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_without_arviz_there_is_no_rhat(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "arviz_stats.base", None)
     assert run(data, *QUICK, "--output", tmp_path / "out") == 0
     assert "need arviz-stats" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_csv_and_picture_come_back_in_their_format(tmp_path):
-    _, values, hidden = low_rank(3, (12, 10))
+    _, values, hidden = noisy_product(3, (12, 10))
     rows = [
         ["" if h else repr(float(x)) for x, h in zip(*pair, strict=True)]
         for pair in zip(values, hidden, strict=True)
@@ -107,13 +111,15 @@ def test_csv_and_picture_come_back_in_their_format(tmp_path):
         assert image.size == (16, 20)
 
 
-@pytest.mark.parametrize("depth", [1, 2, 5])
+@pytest.mark.usefixtures("blank_figures")
+@pytest.mark.parametrize("depth", [1, slow(2), 5])
 def test_depths_kappa_and_beta(data, tmp_path, capsys, depth):
     arguments = (*QUICK, "--depth", depth, "--kappa", 0.5, "--beta", 50)
     assert run(data, *arguments, "--output", tmp_path / "out") == 0
     assert "noise 0.1, beta 50, kappa 0.5" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_same_seed_same_draws_and_units_do_not_matter(data, tmp_path):
     np.save(tmp_path / "large.npy", 2.0**20 * np.load(data))
     found = []
@@ -125,8 +131,9 @@ def test_same_seed_same_draws_and_units_do_not_matter(data, tmp_path):
     np.testing.assert_allclose(found[2] / 2.0**20, found[0], rtol=1e-6)
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_rows_with_few_entries_are_mentioned(tmp_path, capsys):
-    _, values, hidden = low_rank(4, (14, 12))
+    _, values, hidden = noisy_product(4, (14, 12))
     values = np.where(hidden, np.nan, values)
     values[3] = np.nan
     np.save(tmp_path / "a.npy", values)
@@ -135,6 +142,7 @@ def test_rows_with_few_entries_are_mentioned(tmp_path, capsys):
     assert np.isfinite(np.load(tmp_path / "out" / "quantile-95.npy")).all()
 
 
+@pytest.mark.usefixtures("blank_figures")
 @pytest.mark.skipif(not importlib.util.find_spec("xarray"), reason="needs xarray")
 def test_checkpoint_is_passed_through(data, tmp_path):
     arguments = (*QUICK, "--checkpoint", tmp_path / "saved")
@@ -200,6 +208,7 @@ def test_matrices_without_noise_or_missing_entries_are_refused(tmp_path, capsys)
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_interruption_and_failure_leave_nothing_behind(data, tmp_path, monkeypatch, capsys):
     from dlngeom.cli import _files, _posterior
 
@@ -240,13 +249,14 @@ def test_help_is_quick_to_load_and_names_every_option():
 def test_coverage_over_many_data_sets(tmp_path, capsys):
     shares = []
     for seed in range(6):
-        np.save(tmp_path / "data.npy", low_rank(seed)[1])
+        np.save(tmp_path / "data.npy", noisy_product(seed)[1])
         arguments = ("--missing", 0.5, "--seed", seed, "--output", tmp_path / "out")
         assert run(tmp_path / "data.npy", *arguments) == 0
         shares.append(number(capsys.readouterr().out, "in the 90% predictive interval"))
     assert 87 <= np.mean(shares) <= 93
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_chains_that_disagree_are_said_to(data, capsys, tmp_path, monkeypatch):
     from dlngeom.cli import _sample as sample
 

@@ -4,29 +4,23 @@ import pytest
 from dlngeom import completion
 from dlngeom.completion import _complete
 from dlngeom.completion._descent import SOLVERS, rmse
+from tests.helpers.completion_cases import hide, low_rank
+from tests.helpers.parameters import slow
 
 
-def low_rank(shape=(60, 45), rank=3, noise=0.0, seed=0):
-    rng = np.random.default_rng(seed)
-    matrix = rng.normal(size=(shape[0], rank)) @ rng.normal(size=(rank, shape[1])) + 5
-    return matrix + noise * rng.normal(size=shape)
-
-
-def hide(matrix, fraction, seed=0):
-    hidden = np.random.default_rng(seed).random(matrix.shape) < fraction
-    return np.where(hidden, np.nan, matrix), hidden
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_every_solver_predicts_far_better_than_the_biases(solver):
+@pytest.mark.parametrize(
+    ("solver", "max_iterations"), [(x, 25) for x in SOLVERS] + [slow(x, 500) for x in SOLVERS]
+)
+def test_every_solver_predicts_far_better_than_the_biases(solver, max_iterations):
     matrix = low_rank(noise=0.05)
     values, hidden = hide(matrix, 0.4)
-    result = completion.complete(values, rank=10, solver=solver, depth=2, rng=1)
+    options = {"solver": solver, "max_iterations": max_iterations, "rng": 1}
+    result = completion.complete(values, rank=10, depth=2, **options)
     biases = rmse(result.biases.matrix() - matrix, hidden)
     assert rmse(result.predicted - matrix, hidden) < 0.2 * biases
 
 
-@pytest.mark.parametrize("noise", [0.05, 0.1])
+@pytest.mark.parametrize("noise", [slow(0.05), 0.1])
 def test_depth_three_finds_the_rank_and_reaches_the_noise(noise):
     matrix = low_rank(noise=noise)
     values, hidden = hide(matrix, 0.4)
@@ -36,6 +30,7 @@ def test_depth_three_finds_the_rank_and_reaches_the_noise(noise):
     assert np.sum(result.point.s > 0.05 * result.point.s[0]) == 5
 
 
+@pytest.mark.slow
 def test_depth_one_with_the_same_cap_is_no_match_for_depth_three():
     matrix = low_rank(noise=0.05)
     values, hidden = hide(matrix, 0.4)
@@ -49,7 +44,7 @@ def test_depth_one_with_the_same_cap_is_no_match_for_depth_three():
 def test_keeps_observed_entries_and_does_not_change_its_input():
     values, hidden = hide(low_rank(), 0.3)
     before = values.copy()
-    result = completion.complete(values, rank=5, rng=0)
+    result = completion.complete(values, rank=5, rng=0, max_iterations=20)
     np.testing.assert_array_equal(values, before)
     np.testing.assert_array_equal(result.completed[~hidden], values[~hidden])
     np.testing.assert_array_equal(result.completed[hidden], result.predicted[hidden])
@@ -59,10 +54,10 @@ def test_same_seed_same_result_whatever_numpy_s_global_state():
     values, _ = hide(low_rank(), 0.3)
     np.random.seed(1)  # noqa: NPY002
     state = np.random.get_state()[1].copy()  # noqa: NPY002
-    one = completion.complete(values, rank=5, depth=2, rng=3)
+    one = completion.complete(values, rank=5, depth=2, rng=3, max_iterations=40)
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
     np.random.seed(2)  # noqa: NPY002
-    two = completion.complete(values, rank=5, depth=2, rng=3)
+    two = completion.complete(values, rank=5, depth=2, rng=3, max_iterations=40)
     np.testing.assert_array_equal(one.predicted, two.predicted)
 
 
@@ -70,7 +65,8 @@ def test_hidden_values_have_no_influence():
     matrix = low_rank()
     values, hidden = hide(matrix, 0.3)
     other, _ = hide(np.where(hidden, 1e6, matrix), 0.3)
-    one, two = (completion.complete(v, rank=5, depth=2, rng=3) for v in (values, other))
+    options = {"rank": 5, "depth": 2, "rng": 3, "max_iterations": 40}
+    one, two = (completion.complete(v, **options) for v in (values, other))
     np.testing.assert_array_equal(one.predicted, two.predicted)
 
 
@@ -131,7 +127,7 @@ def test_tiny_matrix_and_full_rank_cap():
         ({"rng": "seed"}, "seed"),
     ],
 )
-def test_bad_options_are_named(change, message):
+def test_complete_names_bad_options(change, message):
     values, _ = hide(low_rank(), 0.3)
     with pytest.raises(ValueError, match=message):
         completion.complete(values, **change)
@@ -146,6 +142,6 @@ def test_bad_options_are_named(change, message):
         (np.ones((4, 4), dtype=int), "no matrix"),
     ],
 )
-def test_bad_data_are_named(values, message):
+def test_complete_names_bad_data(values, message):
     with pytest.raises(ValueError, match=message):
         completion.complete(values)

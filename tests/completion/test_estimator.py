@@ -10,17 +10,8 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from dlngeom.completion import DLNCompletion, _descent, _observed, _path
 from dlngeom.completion._observed import Observed
-
-
-def low_rank(shape=(60, 45), rank=3, noise=0.0, seed=0):
-    rng = np.random.default_rng(seed)
-    matrix = rng.normal(size=(shape[0], rank)) @ rng.normal(size=(rank, shape[1])) + 5
-    return matrix + noise * rng.normal(size=shape)
-
-
-def hide(matrix, fraction, seed=0):
-    hidden = np.random.default_rng(seed).random(matrix.shape) < fraction
-    return np.where(hidden, np.nan, matrix), hidden
+from tests.helpers.completion_cases import hide, low_rank
+from tests.helpers.parameters import slow
 
 
 def as_sparse(values):
@@ -66,6 +57,11 @@ CALL_PREDICT = [
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.EstimatorCheckFailedWarning")
 def test_scikit_learn_s_checks():
     check_estimator(WithoutPredict(), on_skip=None)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.EstimatorCheckFailedWarning")
+def test_scikit_learn_s_checks_fail_with_predict_alone():
     expected = dict.fromkeys(CALL_PREDICT, "predict(rows, columns) takes places, not rows")
     check_estimator(DLNCompletion(), expected_failed_checks=expected, on_skip=None)
 
@@ -165,7 +161,9 @@ def test_recovers_an_exact_matrix_and_its_rank(depth):
     np.testing.assert_array_equal(completed[~hidden], values[~hidden])
 
 
-@pytest.mark.parametrize("solver", ["conjugate-gradient", "trust-regions", "steepest-descent"])
+@pytest.mark.parametrize(
+    "solver", ["conjugate-gradient", slow("trust-regions"), slow("steepest-descent")]
+)
 def test_descents_complete_by_stopping_early(solver):
     matrix = low_rank()
     values, hidden = hide(matrix + 0.1 * np.random.default_rng(3).normal(size=matrix.shape), 0.3)
@@ -310,7 +308,7 @@ def test_warm_start_goes_on_with_more_entries_and_the_same_held_out_ones():
 @pytest.mark.parametrize("solver", ["alternating", "conjugate-gradient"])
 def test_warm_start_keeps_to_a_cap_that_has_fallen(solver):
     values, _ = hide(low_rank(), 0.4)
-    model = DLNCompletion(solver=solver, warm_start=True, random_state=0)
+    model = DLNCompletion(solver=solver, rank=20, max_iter=20, warm_start=True, random_state=0)
     assert model.fit(values).rank_ > 2
     assert model.set_params(rank=2).fit(values).rank_ == 2
 
@@ -351,13 +349,13 @@ def test_float32_in_float32_out_and_progress(capsys):
         ({"memory_limit": 1e-3}, r"a fit to \d+ entries at rank 45 needs 0.\d+ GiB"),
     ],
 )
-def test_bad_parameters_are_named(change, message):
+def test_the_estimator_names_bad_parameters(change, message):
     values, _ = hide(low_rank(), 0.3)
     with pytest.raises(ValueError, match=message):
         DLNCompletion(**change).fit(values)
 
 
-def test_bad_data_are_named():
+def test_the_estimator_names_bad_data():
     values, _ = hide(low_rank(), 0.3)
     values[2, 3] = np.inf
     with pytest.raises(ValueError, match=r"\[2, 3\] is inf"):

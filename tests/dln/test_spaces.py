@@ -219,7 +219,7 @@ def test_random_networks_lie_over_random_matrices():
         assert np.mean(up[:, k]) == pytest.approx(np.mean(down[:, k]), abs=0.03)
 
 
-def test_errors_of_points():
+def test_spaces_refuse_points_of_others():
     space = DeepLinearNetwork((3, 4, 3), 2)
     x = space.random_point(0)
     with pytest.raises(

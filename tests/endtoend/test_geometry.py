@@ -206,7 +206,7 @@ def test_everything_is_invariant_under_rotations(at, rng):
     ref.close(ref.dense_svd(turned), P @ ref.dense_svd(straight) @ Q.T)
 
 
-def test_errors(rng):
+def test_geometry_downstairs_refuses_bad_input(rng):
     W = ref.random_svd(4, 3, 2, rng)
     Z, G = ref.random_tangent(W, rng), rng.standard_normal((4, 3))
     off = Tangent(Z.Up + W.u, Z.M, Z.Vp)

@@ -11,10 +11,14 @@ from dlngeom.flow import FlowError, gradient_flow, network_flow
 from dlngeom.submersion import Base
 from tests.helpers import reference as ref
 from tests.helpers.flows import Quadratic, matrix
+from tests.helpers.parameters import crossed, slow
+from tests.helpers.trees import leaves
 
 WIDTHS, RANK = (3, 4, 2, 3), 2
 METHODS = ["DOP853", "RK45", "Radau", "BDF", "LSODA"]
 KINDS = ["dense", "svd", "upstairs", "layers"]
+OPTIONS = [*({"method": x} for x in METHODS), {"rtol": 1e-3}]
+EXPLICIT_AND_IMPLICIT = ["DOP853", "RK45", "BDF", "LSODA"]
 
 
 @pytest.fixture
@@ -42,7 +46,7 @@ def follow(kind, space, start, gradient, t, **options):
     return gradient_flow(space, point, gradient, t, **options)
 
 
-def test_points_upstairs(space, start, rng):
+def test_flows_upstairs_refuse_bad_points(space, start, rng):
     def flow(point, where=space):
         gradient_flow(where, point, zero, [0, 1], upstairs=True)
 
@@ -67,7 +71,7 @@ def test_points_upstairs(space, start, rng):
         flow(ref.random_frames(WIDTHS, 2, rng, batch=(2, 2)))
 
 
-def test_points_downstairs(space, start, rng):
+def test_flows_downstairs_refuse_bad_points(space, start, rng):
     def flow(point, where=space):
         gradient_flow(where, point, zero, [0, 1])
 
@@ -109,7 +113,7 @@ def test_points_downstairs(space, start, rng):
         flow(W, 3)
 
 
-def test_layers(start):
+def test_network_flow_refuses_bad_layers(start):
     layers = dlngeom.factors(start)
     with pytest.raises(ValueError, match="factors is of type Frames: it must be layers"):
         network_flow(start, zero, [0, 1])
@@ -119,7 +123,7 @@ def test_layers(start):
         network_flow([np.full((3, 3), np.inf)], zero, [0, 1])
 
 
-def test_spaces():
+def test_spaces_refuse_bad_widths_and_ranks():
     with pytest.raises(ValueError, match="rank=3: it must be an integer from 1 to 2"):
         DeepLinearNetwork(WIDTHS, 3)
     with pytest.raises(ValueError, match=r"rank=0: it must be an integer from 1 to 2"):
@@ -140,7 +144,7 @@ def test_a_base_without_a_flow_of_its_own():
         gradient_flow(Line(), np.ones(1), zero, [0, 1])
 
 
-def test_times_and_tolerances(space, start):
+def test_flows_refuse_bad_times_and_tolerances(space, start):
     def flow(t=(0, 1), **options):
         gradient_flow(space, start, zero, t, upstairs=True, **options)
 
@@ -171,7 +175,7 @@ def test_times_and_tolerances(space, start):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_energy_gradients(kind, space, start):
+def test_flows_refuse_bad_energy_gradients(kind, space, start):
     def flow(value):
         follow(kind, space, start, lambda point: value, [0, 1])
 
@@ -217,10 +221,6 @@ def dlngeom_operator():
     return sparse.eye_array(3, format="csr")
 
 
-def leaves(value):
-    return [x for part in value for x in leaves(part)] if isinstance(value, tuple) else [value]
-
-
 def fence(target, limit=6.0):
     """Gradient that does not exist beyond a norm of the matrix."""
 
@@ -231,8 +231,7 @@ def fence(target, limit=6.0):
     return gradient
 
 
-@pytest.mark.parametrize("options", [*({"method": x} for x in METHODS), {"rtol": 1e-3}], ids=str)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "options"), crossed(KINDS, OPTIONS), ids=str)
 def test_a_gradient_that_ends_on_the_way(kind, options, rng):
     space = DeepLinearNetwork((3, 3, 3))
     start = ref.random_frames(space.widths, 3, rng)
@@ -322,8 +321,7 @@ def test_evaluations_run_out(kind, space, start, rng):
     assert residuals[0] < residuals[1]
 
 
-@pytest.mark.parametrize("method", ["DOP853", "RK45", "BDF", "LSODA"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "method"), crossed(KINDS, EXPLICIT_AND_IMPLICIT))
 def test_finite_time_blow_up(kind, method, rng):
     """``E' = -W^3`` entry by entry, three layers: the solution ends at a finite time."""
     space = DeepLinearNetwork((2, 2, 2, 2))
@@ -367,8 +365,7 @@ def test_growth_alone_is_no_blow_up(start, rng):
         follow("upstairs", space, small, fence(target), [0, 1e4])
 
 
-@pytest.mark.parametrize("method", ["DOP853", "RK45", "BDF", "LSODA"])
-@pytest.mark.parametrize("kind", ["dense", "svd", "upstairs"])
+@pytest.mark.parametrize(("kind", "method"), crossed(KINDS[:3], EXPLICIT_AND_IMPLICIT))
 def test_one_layer_reaches_lower_rank(kind, method):
     """In exact coordinates the second singular value falls straight to zero."""
     space = DeepLinearNetwork((3, 4), 2)
@@ -390,10 +387,18 @@ def test_one_layer_of_full_rank_goes_straight_on():
         ref.close(run.observed["end_to_end"][0], exact, 1e-7)
 
 
-@pytest.mark.parametrize("start", [np.diag([0.6, 0.5]), dlngeom.svd(np.diag([0.6, 0.5]))])
-def test_whichever_evaluation_is_the_first_that_is_not_finite(start):
+LATER_COUNTS = [slow(svd, range(20, 50)) for svd in (False, True)]
+
+
+# A step and its interpolation take fifteen evaluations.
+@pytest.mark.parametrize(
+    ("svd", "counts"), [(False, range(2, 20)), slow(True, range(2, 20)), *LATER_COUNTS], ids=str
+)
+def test_whichever_evaluation_is_the_first_that_is_not_finite(svd, counts):
     """Some evaluations serve the interpolation of saved states alone."""
-    for allowed in range(2, 50):
+    W = np.diag([0.6, 0.5])
+    start = dlngeom.svd(W) if svd else W
+    for allowed in counts:
         calls = []
 
         def gradient(W, calls=calls, allowed=allowed):

@@ -10,8 +10,12 @@ from dlngeom.dln import EndToEndGeometry
 from dlngeom.flow import gradient_flow, network_flow
 from tests.helpers import reference as ref
 from tests.helpers.flows import LogCosh, Quadratic, distance, random_case
+from tests.helpers.parameters import crossed, slow
 
 DEPTHS = range(1, 7)
+RANDOM_CASES = [(depth, 4 if depth < 4 else 2) for depth in DEPTHS] + [
+    slow((depth, 17)) for depth in DEPTHS
+]
 
 
 def flows(space, start, energy, t, **options):
@@ -29,14 +33,15 @@ def flows(space, start, energy, t, **options):
     return trajectories
 
 
-@pytest.fixture(scope="module", params=DEPTHS)
+@pytest.fixture(scope="module", params=RANDOM_CASES, ids=str)
 def runs(request):
-    """All flows of 17 random cases of one depth."""
-    rng = np.random.default_rng(request.param)
+    """All flows of some random cases of one depth."""
+    depth, count = request.param
+    rng = np.random.default_rng(depth)
     t = np.linspace(0, 0.5, 4)
     out = []
-    for index in range(17):
-        case = random_case(request.param - 1 + 6 * index, rng)
+    for index in range(count):
+        case = random_case(depth - 1 + 6 * index, rng)
         out.append((*case, flows(*case, t, rtol=1e-10)))
     return out
 
@@ -86,7 +91,9 @@ def test_the_flow_upstairs_is_that_of_the_layers_not_only_of_their_product(runs)
             ref.close_layers(by_kind["layers"].points, layers, 1e-8)
 
 
-@pytest.mark.parametrize("widths", [(3, 4), (3, 3, 3), (4, 2, 5), (2, 5, 1, 3), (3, 3, 4, 2, 3)])
+@pytest.mark.parametrize(
+    "widths", [(3, 4), (3, 3, 3), (4, 2, 5), (2, 5, 1, 3), slow((3, 3, 4, 2, 3))]
+)
 def test_invariants_of_any_network_are_conserved(widths, rng):
     layers = ref.random_layers(widths, rng)
     energy = LogCosh(rng.standard_normal((widths[-1], widths[0])))
@@ -99,7 +106,7 @@ def test_invariants_of_any_network_are_conserved(widths, rng):
     assert np.max(np.abs(moved)) > 0.1
 
 
-@pytest.mark.parametrize("widths", [(3, 3, 3), (4, 2, 5), (2, 5, 4, 3), (3, 3, 4, 2, 3)])
+@pytest.mark.parametrize("widths", [(3, 3, 3), (4, 2, 5), (2, 5, 4, 3), slow((3, 3, 4, 2, 3))])
 def test_the_product_of_unbalanced_layers_follows_its_own_equation(widths, rng):
     layers = ref.random_layers(widths, rng)
     energy = LogCosh(rng.standard_normal((widths[-1], widths[0])))
@@ -154,7 +161,7 @@ def test_two_layers_learn_each_singular_value_by_a_logistic_curve(rng):
         ref.close(trajectory.observed["singular_values"][0], largest, 1e-8)
 
 
-@pytest.mark.parametrize("depth", [1, 3, 4, 5, 8])
+@pytest.mark.parametrize("depth", [1, 3, 4, slow(5), slow(8)])
 def test_each_singular_value_takes_the_time_that_its_weight_says(depth, rng):
     start, directions, energy = aligned_case(depth, rng)
     widths = (3, *[5] * (depth - 1), 4)
@@ -223,8 +230,9 @@ def test_singular_values_may_nearly_cross(gap, rng):
         assert distance(by_kind["layers"], trajectory) < 1e-9
 
 
-@pytest.mark.parametrize("depth", DEPTHS)
-@pytest.mark.parametrize("spectrum", [(1, 1, 1), (2, 1, 1), (1, 1e-6, 1e-12)])
+@pytest.mark.parametrize(
+    ("spectrum", "depth"), crossed([(1, 1e-6, 1e-12), (2, 1, 1), (1, 1, 1)], [2, 1, 3, 4, 5, 6])
+)
 def test_ties_and_small_singular_values(depth, spectrum, rng):
     space = DeepLinearNetwork((3,) * (depth + 1))
     start = ref.random_frames(space.widths, 3, rng)

@@ -17,6 +17,7 @@ from tests.helpers.geodesic_cases import (
     space_of,
     vector,
 )
+from tests.helpers.parameters import crossed, slow
 
 # Shape, rank, depth: within half the distance to lower rank the logarithm always is found.
 LOGARITHMS = [
@@ -48,7 +49,9 @@ def assert_round_trip(case, rng, share=0.5):
     return space, W, X, Z
 
 
-@pytest.mark.parametrize("case", LOGARITHMS)
+@pytest.mark.parametrize(
+    "case", LOGARITHMS[:3] + [slow(x) for x in LOGARITHMS[3:5]] + LOGARITHMS[5:]
+)
 def test_logarithm_inverts_the_exponential_map(case, rng):
     space, W, X, Z = assert_round_trip(case, rng)
     if case[1] == 2 and case[2] > 1:
@@ -64,7 +67,9 @@ def test_logarithm_inverts_the_exponential_map_everywhere(seed, case):
     assert_round_trip(case, np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize("case", [NETWORKS[i] for i in (0, 1, 2, 3, 5)])
+@pytest.mark.parametrize(
+    "case", [*(NETWORKS[i] for i in (0, 1, 3)), slow(NETWORKS[2]), slow(NETWORKS[5])]
+)
 def test_logarithm_upstairs(case, rng):
     space, point, V = network_and_vector(case, rng)
     X = exp(space, point, V, upstairs=True)
@@ -76,7 +81,7 @@ def test_logarithm_upstairs(case, rng):
         assert backwards == pytest.approx(np.sqrt(ref.dot(V, V)), rel=1e-11)
 
 
-@pytest.mark.parametrize("depth", [2, 3, pytest.param(ref.INF, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("depth", [2, slow(3), slow(ref.INF)])
 def test_distance_is_a_metric_with_the_symmetries_of_the_space(depth, rng):
     A, B, C = (np.eye(2) + 0.3 * x for x in rng.standard_normal((3, 2, 2)))
     space = space_of(dlngeom.svd(A), depth)
@@ -132,7 +137,7 @@ def test_large_matrices_cost_what_their_rank_costs(rng):
         ref.close(actual, desired, 1e-10)
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("depth", [1, slow(2), slow(3)])
 def test_logarithms_far_beyond_the_radius(depth, rng):
     A, B = np.eye(2), np.array([[-0.9, -0.3], [0.2, -1.1]])
     space = EndToEndGeometry(2, 2, 2, depth)
@@ -154,7 +159,7 @@ def test_libraries_and_dtypes_are_kept(rng):
     ref.close(Z.numpy(), log(space, A.numpy(), B.numpy()), 1e-5)
 
 
-BOUNDARIES = [((3, 3), 1), ((3, 3), 2), ((3, 3), 3), ((3, 3), 20), ((5, 3), 2), ((4, 5), 3)]
+BOUNDARIES = [((3, 3), 2), ((3, 3), 1), ((3, 3), 3), ((5, 3), 2), ((4, 5), 3)]
 
 
 def towards_lower_rank(dims, depth):
@@ -165,9 +170,16 @@ def towards_lower_rank(dims, depth):
     return space_of(W, depth), W, Tangent(0 * W.u, M, 0 * W.vt.T)
 
 
-@pytest.mark.parametrize(("dims", "depth"), BOUNDARIES)
-@pytest.mark.parametrize("dense", [False, True])
-def test_geodesics_end_at_lower_rank(dims, depth, dense):
+@pytest.mark.parametrize(
+    ("case", "dense"),
+    [
+        *crossed(BOUNDARIES, [False, True]),
+        slow(((3, 3), 20), False),
+        slow(((3, 3), 20), True),
+    ],
+)
+def test_geodesics_end_at_lower_rank(case, dense):
+    dims, depth = case
     space, W, Z = towards_lower_rank(dims, depth)
     assert space.norm(W, Z) == pytest.approx(np.sqrt(depth) * W.s[-1] ** (1 / depth))
     if dense:
@@ -205,7 +217,7 @@ def test_lines_may_pass_lower_rank_closely(gap):
         ref.close(exp(space, W, Z), W + Z, 1e-11)
 
 
-@pytest.mark.parametrize("gap", [0.3, 3e-2])
+@pytest.mark.parametrize("gap", [0.3, slow(3e-2)])
 def test_geodesics_may_pass_lower_rank_closely(gap):
     space = EndToEndGeometry(3, 2, 2, 2)
     W, Z = np.array([[1, 0], [0, 1], [gap, 0]]), np.array([[-2.0, 0], [0, 0], [0, 0]])
@@ -249,7 +261,7 @@ def test_one_chain_of_a_batch_may_end_the_geodesic():
         exp(EndToEndGeometry(2, 2, 2, 1), W, Z)
 
 
-@pytest.mark.parametrize("depth", [65, 200, ref.INF])
+@pytest.mark.parametrize("depth", [slow(65), slow(200), ref.INF])
 def test_deep_geodesics_end_where_precision_does(depth):
     space = space_of(dlngeom.svd(np.eye(2)), depth)
 
@@ -348,7 +360,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_bad_input_is_refused(name):
+def test_log_refuses_bad_input(name):
     call, message = REFUSED[name]
     with pytest.raises(ValueError, match=message):
         call()

@@ -27,6 +27,7 @@ import dlngeom
 from dlngeom.geomstats import from_bundle
 from dlngeom.langevin import brownian_motion
 from dlngeom.quotients import BuresWasserstein
+from tests.helpers.parameters import slow
 
 
 def kendall(landmarks, dimension):
@@ -142,11 +143,12 @@ def test_brownian_motion_stays_and_repeats(space):
     np.testing.assert_allclose(space.project(space.orbit_point(below, 1)), below, atol=1e-13)
 
 
-def test_long_runs_stay_among_the_pre_shapes():
+@pytest.mark.parametrize("n_steps", [400, slow(2000)])
+def test_long_runs_stay_among_the_pre_shapes(n_steps):
     shapes = from_bundle(kendall(4, 2))
     x = shapes.random_point(3)
     run = brownian_motion(
-        shapes, x, upstairs=True, duration=50, n_steps=2000, rng=0, save_every=2000
+        shapes, x, upstairs=True, duration=n_steps / 40, n_steps=n_steps, rng=0, save_every=n_steps
     )
     end = run.points[0, -1]
     np.testing.assert_allclose(end.mean(axis=0), 0, atol=1e-14)
@@ -219,6 +221,7 @@ def test_other_backends_are_refused(monkeypatch):
         from_bundle(kendall(4, 2))
 
 
+@pytest.mark.slow
 def test_nothing_else_imports_geomstats():
     script = "import sys, dlngeom, dlngeom.pymanopt; print('geomstats' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -19,6 +19,7 @@ from geomstats.learning.pca import TangentPCA
 from numpy.testing import assert_allclose, assert_array_equal
 
 from dlngeom.geomstats import DeepLinearCoordinates, DeepLinearMetric, EndToEndMatrices
+from tests.helpers.parameters import slow
 
 CENTRES = np.array([np.eye(2), [[1.0, 1.0], [-0.4, 1.6]]])
 LABELS = np.repeat([0, 1], 4)
@@ -48,7 +49,7 @@ def square_root(S):
 
 
 # Each method has its own measure of convergence.
-@pytest.mark.parametrize(("method", "epsilon"), [("default", 1e-16), ("adaptive", 1e-7)])
+@pytest.mark.parametrize(("method", "epsilon"), [("default", 1e-16), slow("adaptive", 1e-7)])
 def test_logarithms_at_the_frechet_mean_sum_to_zero(space, points, method, epsilon):
     estimator = FrechetMean(space, method=method).set(epsilon=epsilon, max_iter=60)
     mean = estimator.fit(points[:4]).estimate_
@@ -73,6 +74,7 @@ def test_mean_of_two_layers_is_the_wasserstein_barycentre():
     assert_allclose(S, np.mean(square_root(root @ covariances @ root), axis=0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_directions_from_the_geometric_median_sum_to_zero(space, points):
     start = np.mean(points[:4], axis=0)
     median = GeometricMedian(space, init_point=start, epsilon=1e-4).fit(points[:4]).estimate_
@@ -81,6 +83,7 @@ def test_directions_from_the_geometric_median_sum_to_zero(space, points):
     assert np.linalg.norm(np.sum(directions, axis=0)) < 1e-2
 
 
+@pytest.mark.slow
 def test_k_means_recover_two_clusters(space, points):
     # One start in each cluster: the random choice may take both from the same.
     k_means = RiemannianKMeans(space, n_clusters=2, init=points[[0, 7]]).fit(points)
@@ -89,6 +92,7 @@ def test_k_means_recover_two_clusters(space, points):
     assert_allclose(k_means.cluster_centers_, CENTRES, atol=0.25)
 
 
+@pytest.mark.slow
 def test_online_k_means_recover_two_clusters(space, points):
     gs.random.seed(0)
     k_means = OnlineKMeans(space, n_clusters=2, n_repetitions=4, max_iter=10).fit(points)
@@ -97,6 +101,7 @@ def test_online_k_means_recover_two_clusters(space, points):
     assert_allclose(k_means.cluster_centers_[[first, 1 - first]], CENTRES, atol=0.35)
 
 
+@pytest.mark.slow
 def test_nearest_mean_classifies(space, points):
     classifier = RiemannianMinimumDistanceToMean(space).fit(points[::2], LABELS[::2])
     assert_array_equal(classifier.predict(points[1::2]), LABELS[1::2])
@@ -130,6 +135,7 @@ def test_geodesic_regression_recovers_a_geodesic(space):
     assert_allclose(regression.coef_, DIRECTION, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "classifier", [KNearestNeighborsClassifier, KernelDensityEstimationClassifier]
 )

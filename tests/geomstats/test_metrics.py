@@ -28,6 +28,7 @@ from dlngeom.geomstats import (
     GaugeGroup,
 )
 from dlngeom.laws import radial_law
+from tests.helpers.parameters import slow
 
 ALPHA = 1e-5
 
@@ -147,6 +148,7 @@ def in_backend(backend, script):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_curvature_of_two_layers_by_automatic_differentiation_of_geomstats():
     """Their curvature of their metric, by nested derivatives, which detach on pytorch."""
     theirs, ours = map(float, in_backend("autograd", SECTIONAL).split())
@@ -173,7 +175,7 @@ print("fine", gs.__name__)
 """
 
 
-@pytest.mark.parametrize("backend", ["numpy", "pytorch", "autograd"])
+@pytest.mark.parametrize("backend", [slow("numpy"), "pytorch", slow("autograd")])
 def test_backends(backend):
     assert in_backend(backend, ROUND_TRIP).strip() == f"fine geomstats.{backend}"
 
@@ -186,7 +188,7 @@ def test_conformance_on_pytorch(part):
     environment = {**os.environ, "GEOMSTATS_BACKEND": "pytorch", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-m", "slow", "-k", selection, "-p",
-         "no:cacheprovider", os.path.join(os.path.dirname(__file__), "conformance")],
+         "no:cacheprovider", os.path.join(os.path.dirname(__file__), "test_conformance.py")],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-5000:]
@@ -284,7 +286,7 @@ def test_quotient_is_equipped_by_default():
         (lambda: spd_space().metric.inner_product(*3 * [-np.eye(2)]), "smallest singular value"),
     ],
 )  # fmt: skip
-def test_errors(call, message):
+def test_metrics_and_spaces_refuse_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 

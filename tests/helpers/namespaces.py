@@ -3,8 +3,20 @@
 import importlib
 
 import numpy as np
+import pytest
 
 NAMESPACES = ("numpy", "array_api_strict", "torch", "jax")
+# For what jax compiles for many seconds, while something like it stays in the fast suite.
+JAX_IS_SLOW = (*NAMESPACES[:-1], pytest.param("jax", marks=pytest.mark.slow))
+
+
+def with_every_library(values):
+    """Pairs of a library and a value; of those with jax, only that of the first value is fast."""
+    return [
+        pytest.param(library, value, marks=[pytest.mark.slow] if library == "jax" and i > 0 else [])
+        for library in NAMESPACES
+        for i, value in enumerate(values)
+    ]
 
 
 class Namespace:

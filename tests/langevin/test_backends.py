@@ -15,14 +15,23 @@ from dlngeom.langevin._engine._streams import BLOCK, Streams
 from tests.helpers import langevin_cases as cases
 from tests.helpers import reference as ref
 from tests.helpers.namespaces import Namespace
+from tests.helpers.parameters import slow
 
 SPACE = DeepLinearNetwork((2, 3, 2))
 LIBRARIES = ("torch", "jax")
+# jax compiles a run for ten seconds.
+RUNS = ["torch", slow("jax")]
 RUN = {"beta": 2.0, "duration": 0.4, "n_steps": 8, "rng": 4, "save_every": 8}
 
 
 @pytest.fixture(params=LIBRARIES)
 def xp(request):
+    pytest.importorskip(request.param)
+    return Namespace(request.param)
+
+
+@pytest.fixture(params=RUNS)
+def running(request):
     pytest.importorskip(request.param)
     return Namespace(request.param)
 
@@ -106,10 +115,11 @@ def simulate(xp, n_chains, space=SPACE, kappa=0.5, **options):
     )  # fmt: skip
 
 
-def test_drivers_keep_the_library_and_the_streams_of_blocks(xp):
+def test_drivers_keep_the_library_and_the_streams_of_blocks(running):
+    xp = running
     # jax compiles every number of chains that take shorter steps: here none does.
     options = {"duration": 0.4 if xp.name == "torch" else 0.004}
-    few, many = simulate(xp, 70, **options), simulate(xp, 300, **options)
+    few, many = simulate(xp, 70, **options), simulate(xp, 150, **options)
     chosen = [
         rebuild(x, [np.asarray(y)[:BLOCK] for y in parts(x)])
         for x in (few.observed["end_to_end"], many.observed["end_to_end"])
@@ -117,27 +127,29 @@ def test_drivers_keep_the_library_and_the_streams_of_blocks(xp):
     # jax compiles anew for another number of chains, and may round in another order.
     np.testing.assert_allclose(*chosen, rtol=0, atol=0 if xp.name == "torch" else 1e-9)
     assert {type(x) for x in parts(many.points)} == {type(xp.array(np.ones(1)))}
-    again = simulate(xp, 300, **options)
+    again = simulate(xp, 150, **options)
     assert all(
         np.array_equal(np.asarray(x), np.asarray(y))
         for x, y in zip(parts(many.points), parts(again.points), strict=True)
     )
     # Blocks and steps have different noise.
     W = np.asarray(many.observed["end_to_end"])[:, -1]
-    assert len(np.unique(W[:, 0, 0])) == 300
+    assert len(np.unique(W[:, 0, 0])) == 150
 
 
+@pytest.mark.slow
 def test_a_pool_changes_nothing_on_torch():
     pytest.importorskip("torch")
     xp = Namespace("torch")
     with ThreadPoolExecutor(2) as pool:
-        one = simulate(xp, 300, pool=pool)
-    two = simulate(xp, 300)
+        one = simulate(xp, 150, pool=pool)
+    two = simulate(xp, 150)
     assert all(
         np.array_equal(x, y) for x, y in zip(parts(one.points), parts(two.points), strict=True)
     )
 
 
+@pytest.mark.slow
 def test_the_law_is_the_same_in_every_library(xp):
     # Short enough for few chains to take shorter steps, each number of which jax compiles.
     options = {"n_steps": 10, "save_every": 10, "duration": 0.1}
@@ -160,7 +172,8 @@ def test_other_drivers_run_on_torch(rng):
     assert type(run.points[0]) is type(W)
 
 
-def test_flows_run_in_every_library(xp, rng):
+def test_flows_run_in_every_library(running, rng):
+    xp = running
     x, options = SPACE.random_point(rng), {"rtol": 1e-6, "observe": {}}
     target, t = xp.array(cases.TARGET), [0.0, 0.5]
     for start, upstairs in ((x, True), (SPACE.project(x), False)):
@@ -180,7 +193,8 @@ def test_streams_of_numpy_are_those_of_their_generators():
     assert np.array_equal(drawn, expected)
 
 
-def test_streams_of_a_device_belong_to_blocks_alone(xp):
+def test_streams_of_a_device_belong_to_blocks_alone(running):
+    xp = running
     like = xp.array(np.ones(1))
 
     def draws(blocks, subset):

@@ -18,11 +18,12 @@ from dlngeom.thermodynamics import entropy
 from tests.helpers import laws_cases as lc
 from tests.helpers import reference as ref
 from tests.helpers.laws_cases import ALPHA, SEED
+from tests.helpers.parameters import slow
 
 MANY = {"chains": 20_000, "steps": 30}
 FEW = {"chains": 2000, "steps": 20}
 
-CORRECTED = "dlngeom.balanced._curves.corrected"
+CORRECTED = "dlngeom.dln._walks.corrected"
 NOISE = "dlngeom.dln._walks.anisotropic"
 INFINITE = "dlngeom.endtoend._lifts.second_order_retraction"
 SIGNED = "dlngeom.balanced._curves.signed_svd"
@@ -49,7 +50,7 @@ def test_singular_values_of_infinite_depth_have_the_law_of_a_symmetric_matrix(mo
     assert lc.radial(*RADIAL[-1], **options) < ALPHA
 
 
-@pytest.mark.parametrize("case", [RADIAL[1], RADIAL[2], RADIAL[4]], ids=str)
+@pytest.mark.parametrize("case", [slow(RADIAL[1]), RADIAL[2], slow(RADIAL[4])], ids=str)
 def test_few_chains_have_the_radial_law_and_first_order_ones_do_not(case, monkeypatch):
     assert lc.radial(*case, **FEW) > ALPHA
     monkeypatch.setattr(CORRECTED, lc.first_order)
@@ -61,7 +62,7 @@ def test_radial_law_knows_beta():
 
 
 @pytest.mark.parametrize("depth", [2, 3])
-@pytest.mark.parametrize(("size", "steps"), [(1, 5), (2, 20)])
+@pytest.mark.parametrize(("size", "steps"), [(1, 5), slow(2, 20)])
 def test_smallest_singular_value_crosses_zero_and_det_by_the_parity_of_depth(
     size, steps, depth, monkeypatch
 ):
@@ -96,7 +97,7 @@ def test_norm_upstairs_is_a_bessel_process(case, monkeypatch):
     assert lc.cone(*case, **FEW) < ALPHA
 
 
-@pytest.mark.parametrize("case", [CONES[0], CONES[2]], ids=str)
+@pytest.mark.parametrize("case", [CONES[0], slow(CONES[2])], ids=str)
 def test_few_norms_upstairs_and_first_order_ones(case, monkeypatch):
     assert lc.cone(*case, **FEW) > ALPHA
     monkeypatch.setattr(CORRECTED, lc.first_order)
@@ -125,7 +126,7 @@ def test_brownian_motion_upstairs_has_equal_noises():
     assert lc.one_sample(lc.last(run), lc.laws.cone_law(space, r0, 0.1, 1.5, 0.8)) < ALPHA
 
 
-@pytest.mark.parametrize(("widths", "rank"), [((2, 3, 3, 2), 2), ((3, 3, 3), 3)])
+@pytest.mark.parametrize(("widths", "rank"), [((2, 3, 3, 2), 2), slow((3, 3, 3), 3)])
 def test_without_horizontal_noise_the_norm_loses_its_spread(widths, rank, monkeypatch):
     space = DeepLinearNetwork(widths, rank)
     exact = lc.squared_norm(lc.frames_start(widths, rank)) + 2 / 1.5 * space.dim_orbit * 0.1
@@ -145,7 +146,7 @@ def test_without_horizontal_noise_the_norm_loses_its_spread(widths, rank, monkey
 
 
 @pytest.mark.parametrize(
-    ("widths", "rank", "kappa", "time"), [((2, 3, 3, 2), 2, 0.5, 0.1), ((4, 4, 4), 2, 0.5, 0.1)]
+    ("widths", "rank", "kappa", "time"), [((2, 3, 3, 2), 2, 0.5, 0.1), slow((4, 4, 4), 2, 0.5, 0.1)]
 )
 def test_mean_of_the_norm_is_of_weak_order_one(widths, rank, kappa, time, monkeypatch):
     space, start = DeepLinearNetwork(widths, rank), lc.frames_start(widths, rank)
@@ -162,7 +163,7 @@ def test_mean_of_the_norm_is_of_weak_order_one(widths, rank, kappa, time, monkey
     assert np.all(np.abs(mutants) > 0.9 * np.max(np.abs(mutants)))
 
 
-SPHERES = [(4, 0.5), (3, 2.0), (5, 1.0)]
+SPHERES = [(4, 0.5), slow(3, 2.0), slow(5, 1.0)]
 
 
 @pytest.mark.parametrize(("size", "kappa"), SPHERES)
@@ -216,6 +217,7 @@ def test_the_shadow_of_brownian_motion_drifts_with_the_entropy(size, depth):
     assert lc.shadows(size, depth, **MANY, force=False) < ALPHA
 
 
+@pytest.mark.slow
 def test_few_shadows_drift_with_the_entropy():
     assert lc.shadows(3, 3, **FEW) > ALPHA
     assert lc.shadows(3, 3, **FEW, force=False) < ALPHA

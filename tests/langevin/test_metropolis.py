@@ -81,6 +81,15 @@ def equilibrium(depth, adjust, steps, chains, duration=8.0, beta=4.0):
     ]
 
 
+def test_few_adjusted_chains_have_the_exact_law_only_with_the_way_back(monkeypatch):
+    run = {"steps": 12, "chains": 3000, "duration": 4.0}
+    assert min(x.pvalue for x in equilibrium(2, True, **run)) > ALPHA
+    # A mutant that accepts whatever is found.
+    monkeypatch.setattr(_metropolis, "_log_ratio", lambda *args: np.inf)
+    assert min(x.pvalue for x in equilibrium(2, True, **run)) < ALPHA
+
+
+@pytest.mark.slow
 def test_adjusted_chains_have_the_exact_law_at_a_long_step():
     assert min(x.pvalue for x in equilibrium(2, True, 32, 12_000)) > ALPHA
     assert min(x.pvalue for x in equilibrium(2, False, 32, 12_000)) < ALPHA
@@ -92,6 +101,7 @@ def test_adjusted_chains_show_no_bias(depth, steps):
     assert min(x.pvalue for x in equilibrium(depth, True, steps, 8_000)) > ALPHA
 
 
+@pytest.mark.slow
 def test_without_the_way_back_the_law_is_wrong(monkeypatch):
     # A mutant that accepts whatever is found.
     monkeypatch.setattr(_metropolis, "_log_ratio", lambda *args: np.inf)

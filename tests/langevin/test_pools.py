@@ -16,27 +16,24 @@ import numpy as np
 import pytest
 
 from dlngeom import DeepLinearNetwork
-from dlngeom._lib.vectors import parts
 from dlngeom.langevin import LangevinError, brownian_motion, network_langevin, riemannian_langevin
 from dlngeom.langevin._engine._groups import run as run_group
 from tests.helpers import langevin_cases as cases
+from tests.helpers.parameters import slow
+from tests.helpers.trees import same
 
 SPACE = DeepLinearNetwork((2, 3, 2))
 START = SPACE.random_point(20240213)
 FRESH = multiprocessing.get_context("spawn")
 # Eight blocks with streams of their own, in four tasks.
 OPTIONS = {
-    "energy_gradient": cases.quadratic, "beta": 2.0, "kappa": 0.5, "duration": 0.4,
-    "n_steps": 20, "save_every": 5, "rng": 11, "n_chains": 512,
+    "energy_gradient": cases.quadratic, "beta": 2.0, "kappa": 0.5, "duration": 0.2,
+    "n_steps": 10, "save_every": 5, "rng": 11, "n_chains": 512,
 }  # fmt: skip
 
 
 def simulate(**options):
     return riemannian_langevin(SPACE, START, **{**OPTIONS, **options})
-
-
-def same(one, two):
-    return all(np.array_equal(x, y) for x, y in zip(parts(one), parts(two), strict=True))
 
 
 def start_cluster(workers):
@@ -79,6 +76,7 @@ def _alone(run):
     return (run.points, *run.observed.values())
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_a_retry_and_no_result(client, tmp_path):
     mark = tmp_path / "killed"
     run = simulate(pool=client.get_executor(), energy_gradient=cases.DeadlyOnce(mark, after=7))
@@ -86,6 +84,7 @@ def test_a_killed_worker_costs_a_retry_and_no_result(client, tmp_path):
     assert same(run.points, simulate().points)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_goes_on_from_a_checkpoint(client, tmp_path):
     pytest.importorskip("zarr")
     mark = tmp_path / "killed"
@@ -98,6 +97,7 @@ def test_a_killed_worker_goes_on_from_a_checkpoint(client, tmp_path):
     assert same(run.points, simulate().points)
 
 
+@pytest.mark.slow
 def test_chains_that_kill_every_worker_are_named(client):
     with pytest.raises(LangevinError, match="the pool died, DeadPoolError: chains 0 to 127"):
         simulate(pool=client.get_executor(), energy_gradient=cases.deadly)
@@ -139,16 +139,18 @@ def test_a_task_may_run_twice():
             # The first result is lost, as with a worker that dies as it sends it.
             return [(function(task), function(task))[1] for task in tasks]
 
-    assert same(simulate(pool=Pool()).points, simulate().points)
+    options = {"n_steps": 4, "save_every": 2}
+    assert same(simulate(pool=Pool(), **options).points, simulate(**options).points)
     assert len(seen) == 4
 
 
+@pytest.mark.slow
 def test_pools_of_multiprocessing():
     with FRESH.Pool(2) as pool:
         assert same(simulate(pool=pool).points, simulate().points)
 
 
-@pytest.mark.parametrize("kind", ["futures", "multiprocessing"])
+@pytest.mark.parametrize("kind", ["futures", slow("multiprocessing")])
 def test_a_dead_process_is_an_error_and_no_wait(kind):
     pool = ProcessPoolExecutor(2, FRESH) if kind == "futures" else FRESH.Pool(2)
     with pool, pytest.raises(LangevinError, match=r"the pool died, .* would resume, in a new pool"):
@@ -176,6 +178,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_mpi(tmp_path):
     pytest.importorskip("mpi4py.futures")
     mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")

@@ -82,7 +82,7 @@ def test_invariants_vanish_on_balanced_networks_and_along_the_flow(widths, rng):
         assert np.max(np.abs(value)) <= 1e-14
 
 
-def test_errors(rng):
+def test_functions_of_layers_refuse_bad_input(rng):
     layers = ref.random_layers((4, 3, 5), rng)
     with pytest.raises(ValueError, match=r"egrad has shape \(4, 5\): it must be .*5, 4"):
         network.lifted_gradient(layers, np.ones((4, 5)))

@@ -10,6 +10,7 @@ from dlngeom import DeepLinearNetwork, network
 from dlngeom.flow import gradient_flow, network_flow
 from tests.helpers import reference as ref
 from tests.helpers.flows import Quadratic
+from tests.helpers.trees import leaves
 
 WIDTHS, RANK = (3, 4, 2, 4), 2
 
@@ -83,10 +84,6 @@ def test_observables_keep_library_and_dtype(xp, rng):
             expected = getattr(network, name)(plain)
             for x, y in zip(leaves(xp.numpy(value)), leaves(expected), strict=True):
                 assert np.max(np.abs(x - y)) < (1e-13 if dtype == "float64" else 1e-5)
-
-
-def leaves(value):
-    return list(value) if isinstance(value, tuple) else [value]
 
 
 @pytest.fixture

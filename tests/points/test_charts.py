@@ -7,6 +7,8 @@ import dlngeom
 from dlngeom import network, points
 from dlngeom.points import _charts
 from tests.helpers import reference as ref
+from tests.helpers.namespaces import with_every_library
+from tests.helpers.trees import leaves, pick
 
 WIDTHS = [
     (4, 3),
@@ -243,13 +245,13 @@ SQUARE = {
         ({"W_1": np.diag([1, np.inf, 1])}, r"W_1\[1, 1\] is inf"),
     ],
 )
-def test_errors_of_the_chart(changed, words):
+def test_the_chart_refuses_bad_input(changed, words):
     points.polar_chart(**SQUARE)
     with pytest.raises(ValueError, match=words):
         points.polar_chart(**(SQUARE | changed))
 
 
-def test_errors_of_the_left_chart():
+def test_the_left_chart_refuses_bad_input():
     eye, zero = np.eye(2), np.zeros((2, 2))
     with pytest.raises(ValueError, match=r"W_3\^T W_3 \+ G_2 has the eigenvalue -0\.5"):
         points.left_polar_chart(eye, [eye, eye], [zero, np.diag([-1.5, 0])])
@@ -300,14 +302,8 @@ def inputs(rng, batch=()):
     }
 
 
-def leaves(value):
-    if isinstance(value, tuple):
-        return [x for item in value for x in leaves(item)]
-    return [value]
-
-
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_namespaces(name, xp, rng):
+@pytest.mark.parametrize(("xp", "name"), with_every_library(FUNCTIONS), indirect=["xp"])
+def test_charts_keep_the_library(name, xp, rng):
     given = inputs(rng)
     expected = FUNCTIONS[name](given)
     got = FUNCTIONS[name]({key: xp.array(value) for key, value in given.items()})
@@ -320,18 +316,14 @@ def test_namespaces(name, xp, rng):
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_batched_equals_looped(name, rng):
+def test_batched_charts_equal_looped_ones(name, rng):
     given = inputs(rng, (2, 3))
     got = leaves(FUNCTIONS[name](given))
     for i in np.ndindex(2, 3):
-        one = {key: at(value, i) for key, value in given.items()}
+        one = {key: pick(value, i) for key, value in given.items()}
         ref.close_layers([x[i] for x in got], leaves(FUNCTIONS[name](one)), 1e-12)
 
 
-def at(value, index):
-    return tuple(at(x, index) for x in value) if isinstance(value, tuple) else value[index]
-
-
-def test_public_names():
+def test_public_names_of_the_charts():
     assert set(_charts.__all__) <= set(dir(_charts))
     assert all(getattr(_charts, name).__doc__ for name in _charts.__all__)

@@ -78,7 +78,7 @@ def test_a_linear_operator_is_only_multiplied(rng):
     assert sorted(seen) == [(4, 2), (5, 2)]
 
 
-def test_errors(rng):
+def test_covectors_of_no_use_are_refused(rng):
     W = ref.random_svd(5, 4, 2, rng)
     U, S, V = (rng.standard_normal(shape) for shape in [(5, 3), (3, 2), (4, 2)])
     spoiled = sparse.csr_array(np.diag([1.0, np.nan, 2.0, 0.0]))

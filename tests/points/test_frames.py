@@ -191,7 +191,7 @@ def test_libraries_do_not_mix():
         dlngeom.svd([[1.0, 0.0], [0.0, 1.0]])
 
 
-def test_public_names():
+def test_public_names_of_the_frames():
     assert set(_frames.__all__) <= set(dir(_frames))
     for name in dlngeom.__all__:
         if name in _frames.__all__:

@@ -11,6 +11,7 @@ from scipy.sparse.linalg import LinearOperator
 import dlngeom
 from dlngeom import endtoend
 from dlngeom.pymanopt import EndToEnd, Point
+from tests.helpers.parameters import crossed, slow
 
 
 def orthogonal(rng, size):
@@ -39,20 +40,24 @@ def test_gradient_vanishes_at_the_best_approximation_with_tied_values(gap, depth
 
 @pytest.mark.parametrize("optimizer", [TrustRegions, ConjugateGradient])
 @pytest.mark.parametrize("depth", [1, 2, 3])
-def test_optimizers_reach_a_minimiser_whose_singular_values_are_tied(optimizer, depth):
-    for seed in range(5):
+@pytest.mark.parametrize("seeds", [range(1), slow(range(1, 5))], ids=str)
+def test_optimizers_reach_a_minimiser_whose_singular_values_are_tied(optimizer, depth, seeds):
+    for seed in seeds:
         manifold = EndToEnd(5, 5, 3, depth, rng=seed)
         problem = least_squares(manifold, np.eye(5))
         result = optimizer(verbosity=0, max_iterations=300, min_gradient_norm=1e-13).run(problem)
         assert result.cost == pytest.approx(1.0, abs=1e-9)
 
 
-@pytest.mark.parametrize("optimizer", [ParticleSwarm, NelderMead])
-@pytest.mark.parametrize("depth", [1, 3, 1000, np.inf])
-def test_absurd_steps_end_at_finite_points(optimizer, depth):
-    manifold = EndToEnd(4, 4, 4, depth, rng=0)
+@pytest.mark.parametrize(
+    ("size", "optimizer", "depth"),
+    crossed([2, 4], [ParticleSwarm, NelderMead], [3, 1, 1000, np.inf])[:8]
+    + [slow(4, x, depth) for x in (ParticleSwarm, NelderMead) for depth in (1, 3, 1000, np.inf)],
+)
+def test_absurd_steps_end_at_finite_points(optimizer, depth, size):
+    manifold = EndToEnd(size, size, size, depth, rng=0)
     result = optimizer(verbosity=0, max_iterations=20).run(
-        least_squares(manifold, np.diag([1.0, 2, 3, 4]))
+        least_squares(manifold, np.diag(np.arange(1.0, size + 1)))
     )
     assert np.isfinite(result.cost)
     assert all(np.isfinite(x).all() for x in result.point)

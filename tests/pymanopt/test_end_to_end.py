@@ -282,7 +282,7 @@ def test_the_global_random_state_is_left_alone(manifold, rng):
         ({"rng": np.random.RandomState(0)}, "pass a numpy.random.Generator or a seed"),
     ],
 )
-def test_bad_parameters_are_named(change, message):
+def test_end_to_end_names_bad_parameters(change, message):
     good = {"m": 5, "n": 4, "rank": 2, "depth": 2}
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         EndToEnd(**good | change)

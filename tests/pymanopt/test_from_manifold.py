@@ -174,6 +174,7 @@ def cosine_gap(space, beta=1.5, duration=0.3):
     return abs(cosines.mean() - np.exp(-2 * duration / beta)) / error
 
 
+@pytest.mark.slow
 def test_brownian_motion_on_the_sphere_decays_by_its_first_eigenvalue(monkeypatch):
     space = from_manifold(manifolds.Sphere(3))
     assert cosine_gap(space) < 5

@@ -7,6 +7,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from tests.helpers.parameters import slow
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -32,6 +34,7 @@ def test_your_own_quotient(capsys):
     assert "[-0.75 -0.    0.75]" in printed
 
 
+@pytest.mark.slow
 def test_statistics_with_geomstats(capsys):
     _, scope, printed = run("guide/statistics.md", capsys)
     space, mean, points = scope["space"], scope["mean"], scope["points"]
@@ -57,6 +60,7 @@ def _folder(tmp_path, monkeypatch):
     plt.close("all")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_folder")
 def test_quick_start_prints_what_the_page_shows(capsys):
     _, _, printed = run("quickstart.md", capsys)
@@ -65,6 +69,7 @@ def test_quick_start_prints_what_the_page_shows(capsys):
     assert Path("first.png").is_file()
 
 
+@pytest.mark.slow
 def test_clusters(capsys):
     pytest.importorskip("distributed")
     pytest.importorskip("torch")
@@ -74,7 +79,9 @@ def test_clusters(capsys):
     assert "Tensor (100, 21, 4)" in printed
 
 
-@pytest.mark.parametrize("page", ["optimise", "complete", "flow", "sample", "thermodynamics"])
+@pytest.mark.parametrize(
+    "page", ["optimise", slow("complete"), "flow", slow("sample"), slow("thermodynamics")]
+)
 def test_guide(page, capsys):
     blocks, scope, printed = run(f"guide/{page}.md", capsys)
     assert blocks

@@ -4,11 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.parameters import slow
+
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
-@pytest.mark.parametrize("code", BLOCKS)
+@pytest.mark.parametrize("code", [*BLOCKS[:2], *map(slow, BLOCKS[2:4]), *BLOCKS[4:]])
 def test_examples_run_as_printed(code, capsys):
     scope = {}
     exec(code, scope)

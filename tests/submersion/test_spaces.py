@@ -9,6 +9,7 @@ from dlngeom._lib import vectors
 from dlngeom.quotients import BuresWasserstein, Grassmann, HermitianSpectrum, Sphere
 from dlngeom.submersion import LiftedBase, RiemannianSubmersion
 from tests.helpers import reference as ref
+from tests.helpers.parameters import slow
 
 SPACES = [
     Sphere(1),
@@ -29,11 +30,11 @@ SPACES = [
 ]
 
 
+@pytest.mark.parametrize("seed", [0, slow(1)])
 @pytest.mark.parametrize("space", SPACES, ids=str)
-def test_every_submersion_is_one(space):
-    for seed in range(2):
-        errors = check_submersion(space, space.random_point(seed + 3), seed)
-        assert len(errors) == 14
+def test_every_submersion_is_one(space, seed):
+    errors = check_submersion(space, space.random_point(seed + 3), seed)
+    assert len(errors) == 14
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ def test_the_seed_of_the_point_is_no_seed_of_the_test_vectors():
         check_submersion(space, space.random_point(0), 0)
 
 
+@pytest.mark.slow
 def test_deep_networks_pass_too():
     space = DeepLinearNetwork((3,) * 6)
     for seed in range(4):

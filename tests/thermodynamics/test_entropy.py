@@ -11,6 +11,7 @@ from dlngeom._lib.stiefel import log_orthogonal_volume, log_sphere_volume, log_s
 from dlngeom.thermodynamics import entropy, entropy_gradient
 from dlngeom.thermodynamics import entropy_of_singular_values as entropy_of
 from tests.helpers import reference as ref
+from tests.helpers.namespaces import JAX_IS_SLOW
 
 CASES = [
     ((3, 3), 3),
@@ -176,7 +177,7 @@ NETWORKS = [
 
 @pytest.mark.parametrize(("widths", "depth"), NETWORKS)
 @pytest.mark.parametrize("scale", [1.0, 1e-100])
-def test_near_ties(widths, depth, scale):
+def test_entropy_near_ties(widths, depth, scale):
     """Gaps from none over 1e-116 to 1: neither a jump nor a loss of digits."""
     infinite = {"depth": np.inf} if depth == np.inf else {}
     for gap in (0.0, 1e-16, 1e-14, 1e-12, 1e-8, 1e-4, 1.0):
@@ -247,7 +248,8 @@ def test_forces_of_tiny_and_equal_values():
     assert force[2, 2] == pytest.approx(2e-200 * 0.5 * 2, rel=1e-10)
 
 
-def test_batches_and_libraries(xp, rng):
+@pytest.mark.parametrize("xp", JAX_IS_SLOW, indirect=True)
+def test_entropy_of_batches_in_every_library(xp, rng):
     s = xp.array(ref.spectrum(2, rng, batch=(3,)))
     values = xp.numpy(entropy_of(s, (2, 3, 2)))
     ref.close(values, [entropy_of(np.asarray(x), (2, 3, 2)) for x in xp.numpy(s)], 1e-14)
@@ -309,7 +311,7 @@ def automatic(library, function, x):
         return np.asarray(jax.grad(function)(jax.numpy.asarray(x)))
 
 
-def test_bad_input(rng):
+def test_entropy_refuses_bad_input(rng):
     W = ref.random_svd(3, 2, 2, rng)
     errors = {
         r"s has shape \(2,\): it must be \(..., 3\)": lambda: entropy_of(W.s, (3, 3, 3), 3),

@@ -23,6 +23,7 @@ from dlngeom.thermodynamics.equilibrium import (
     sample,
 )
 from tests.helpers.laws_cases import ALPHA, SEED, gibbs_p, two_sample, with_gaps, with_sums
+from tests.helpers.parameters import crossed, slow
 
 INF = math.inf
 QUARTIC = Potential(lambda s: s**4 / 4 + s, lambda s: s**3 + 1)
@@ -114,7 +115,7 @@ def test_extreme_values_are_ordinary(depth):
 # The sampler.
 
 
-@pytest.mark.parametrize(("m", "n"), [(2, 2), (5, 5), (3, 5)])
+@pytest.mark.parametrize(("m", "n"), [slow(2, 2), slow(5, 5), (3, 5)])
 def test_one_layer_is_a_gaussian_matrix(m, n):
     s = independent(m, 1, size=4000, beta=1.7, kappa=0.6, widths=(n, m))
     exact = gaussian(m, n, 0.6 / 1.7, 8000)
@@ -122,6 +123,7 @@ def test_one_layer_is_a_gaussian_matrix(m, n):
     assert two_sample(with_sums(s), with_sums(1.1 * exact)) < ALPHA
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [2, 3])
 def test_three_values_against_quadrature(depth):
     lam = independent(3, depth, size=6000, beta=1.3) ** (1 / depth)
@@ -155,7 +157,7 @@ def worst(values, laws):
     return min(p) * len(p)
 
 
-@pytest.mark.parametrize(("depth", "kappa"), [(2, 0.4), (2, 1.0), (3, 1.0), (3, 2.5)])
+@pytest.mark.parametrize(("depth", "kappa"), [(2, 0.4), slow(2, 1.0), slow(3, 1.0), slow(3, 2.5)])
 def test_two_values_against_quadrature(depth, kappa):
     lam = independent(2, depth, size=6000, beta=1.3, kappa=kappa) ** (1 / depth)
     assert worst(lam, two_values(depth, 1.3, kappa)) > ALPHA
@@ -171,6 +173,7 @@ def test_two_values_at_infinite_depth_are_half_normal_and_zero():
     assert stats.kstest(s[:, 0], stats.halfnorm(scale=1.1 * 0.5**0.5).cdf).pvalue < ALPHA
 
 
+@pytest.mark.slow
 def test_infinite_depth_is_the_limit_of_finite_ones():
     s = independent(4, INF, size=2000, beta=2.0)[:, :3]
     deep = independent(4, 3000, size=2000, beta=2.0, seed=SEED + 1)
@@ -180,6 +183,7 @@ def test_infinite_depth_is_the_limit_of_finite_ones():
     assert two_sample(with_sums(s), with_sums(shallow)) < ALPHA
 
 
+@pytest.mark.slow
 def test_strong_gauge_noise_at_infinite_depth_is_a_gaussian_matrix():
     # At kappa = 1/2 the repulsion of lam vanishes, and a d x (d - 1) matrix is left.
     s = independent(5, INF, size=4000, beta=2.0, kappa=0.5)[:, :4]
@@ -189,9 +193,15 @@ def test_strong_gauge_noise_at_infinite_depth_is_a_gaussian_matrix():
     assert two_sample(with_sums(s), with_sums(square)) < ALPHA
 
 
-@pytest.mark.parametrize("kappa", [0.4, 1.0, 2.0])
-@pytest.mark.parametrize(("d", "depth"), [(1, 2), (3, 1), (3, 2), (8, 3), (30, 2), (8, INF)])
-def test_mean_virial(d, depth, kappa):
+@pytest.mark.parametrize(
+    ("case", "kappa"),
+    [
+        *crossed([(3, 2), (1, 2), (3, 1), (8, INF)], [0.4, 1.0, 2.0]),
+        *(slow(case, kappa) for case in [(8, 3), (30, 2)] for kappa in [0.4, 1.0, 2.0]),
+    ],
+)
+def test_mean_virial(case, kappa):
+    d, depth = case
     size, rounds = (1000, 40) if d < 20 else (150, 30)
     s = independent(d, depth, size=size, beta=1.3, kappa=kappa, rounds=rounds)
     virial = np.sum(s**2, axis=-1)
@@ -202,7 +212,7 @@ def test_mean_virial(d, depth, kappa):
 def test_mean_virial_of_rectangular_layers_and_any_potential():
     widths, options = (4, 7, 5, 6), {"beta": 1.3, "kappa": 0.7}
     exact = mean_virial(3, 3, **options, widths=widths)
-    s = independent(3, 3, size=4000, widths=widths, potential=QUARTIC, **options)
+    s = independent(3, 3, size=2000, widths=widths, potential=QUARTIC, **options)
     virial = np.sum(s * QUARTIC.slope(s), axis=-1)
     limit = stats.norm.isf(ALPHA / 2) * stats.sem(virial)
     assert abs(np.mean(virial) - exact) < limit
@@ -222,8 +232,8 @@ def test_chains_report_how_they_move():
     assert 0.5 < run.acceptance["collective"] < 0.98
     assert 0.3 < run.acceptance["single"] < 0.6
     assert all(200 < size <= 800 for size in run.effective.values())
-    again = sample(20, 2, beta=20.0, n_chains=8, n_draws=100, thin=2, rng=SEED)
-    assert np.array_equal(run.sigma, again.sigma)
+    one, two = (sample(5, 2, beta=5.0, n_chains=8, n_draws=4, rng=SEED) for _ in range(2))
+    assert np.array_equal(one.sigma, two.sigma)
 
 
 def test_effective_size_of_an_autoregression(rng):
@@ -269,7 +279,7 @@ def test_closed_law_of_one_layer_is_the_quarter_circle():
     assert ClosedLaw(1).edge == pytest.approx(2)
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3, 10, INF])
+@pytest.mark.parametrize("depth", [1, slow(2), 3, slow(10), INF])
 def test_minimiser_converges_to_the_closed_law(depth):
     exact = ClosedLaw(depth)
     errors = [gap_of(limit_law(depth, nodes=n), exact) for n in (100, 200, 400)]
@@ -352,6 +362,10 @@ def test_hard_edge_exponents():
 def test_strong_gauge_noise_opens_a_gap():
     assert limit_law(3, 0.3).quantile(1e-4) > 0.05
     assert limit_law(3, 0.6).quantile(1e-4) < 1e-4
+
+
+@pytest.mark.slow
+def test_strong_gauge_noise_opens_a_gap_for_samples():
     s = independent(60, 3, size=20, beta=60.0, kappa=0.3, rounds=100)
     assert np.min(s) / 0.3**0.5 > 0.04
 
@@ -374,7 +388,7 @@ def distance(s, law):
     return np.max(np.abs(law.cdf(s) - levels[-len(s) :]))
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("depth", [slow(1), slow(2), 3])
 def test_samples_are_near_the_limit(depth):
     s = sample(50, depth, beta=50.0, n_chains=8, n_draws=30, n_warm=40, rng=SEED).sigma
     assert distance(s, ClosedLaw(depth)) < 0.02
@@ -407,7 +421,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("change", "message"), BAD)
-def test_bad_input_of_the_sampler(change, message):
+def test_the_sampler_refuses_bad_input(change, message):
     options = {"d": 3, "depth": 2, "beta": 1.0, "rng": 0, **change}
     with pytest.raises(ValueError, match=re.escape(message)):
         sample(options.pop("d"), options.pop("depth"), **options)
@@ -426,6 +440,6 @@ def test_bad_input_of_the_sampler(change, message):
         (lambda: ClosedLaw(-1), "depth=-1"),
     ],
 )
-def test_bad_input(call, message):
+def test_equilibrium_laws_refuse_bad_input(call, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         call()

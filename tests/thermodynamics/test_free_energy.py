@@ -108,7 +108,7 @@ def test_infinite_depth(ratio, rng):
     ref.close(raised, entropy_gradient(W, (3, 3), **options), 1e-12)
 
 
-def test_batches_and_libraries(rng):
+def test_free_energy_of_batches_in_every_library(rng):
     torch = pytest.importorskip("torch")
     W, Z, G, H = rng.standard_normal((4, 5, 3, 3))
     widths, beta = (3, 4, 3), 2.0

@@ -217,7 +217,7 @@ def test_descent_leaves_a_saddle_where_it_starts():
     ],
 )
 @pytest.mark.parametrize("function", [local_minima, critical_points])
-def test_bad_input(function, changes, message):
+def test_landscape_refuses_bad_input(function, changes, message):
     arguments = {"widths": (2, 2, 2), "beta": 1.0, "starts": UNIT[None]} | changes
     with pytest.raises(ValueError, match=message):
         function(*completion(0.1), **arguments)

@@ -15,6 +15,7 @@ from dlngeom.thermodynamics import (
     log_svd_density,
 )
 from tests.helpers import reference as ref
+from tests.helpers.namespaces import JAX_IS_SLOW, with_every_library
 
 # A statistical test of a right formula fails once in 100,000 seeds.
 LIMIT = stats.norm.isf(1e-5 / 2)
@@ -223,14 +224,14 @@ def exact_density(s, shape, depth):
 @pytest.mark.parametrize("depth", [1, 2, 7, np.inf])
 @pytest.mark.parametrize("gap", [1e-16, 1e-12, 1e-8, 1e-4, 1.0])
 @pytest.mark.parametrize("scale", [1.0, 1e-150])
-def test_near_ties(depth, gap, scale):
+def test_volume_forms_near_ties(depth, gap, scale):
     s = scale * np.array([1.7 * (1 + 3 * gap), 1.7, 0.4])
     density = log_svd_density(s, (3, 3), depth)
     ref.close(density, exact_density(s, (3, 3), depth), 1e-13)
     assert density == pytest.approx(log_svd_density(s[::-1], (3, 3), depth), rel=1e-15)
 
 
-@pytest.mark.parametrize("depth", [1, 2, 7, np.inf])
+@pytest.mark.parametrize(("xp", "depth"), with_every_library([2, 1, 7, np.inf]), indirect=["xp"])
 def test_the_density_vanishes_at_ties(depth, xp):
     s = xp.array([[1.0, 1.0, 0.3], [2.0, 1.0, 0.3]])
     for coordinate in ("s", "log_s"):
@@ -239,7 +240,8 @@ def test_the_density_vanishes_at_ties(depth, xp):
         assert np.isfinite(density[1])
 
 
-def test_batches_and_libraries(xp, rng):
+@pytest.mark.parametrize("xp", JAX_IS_SLOW, indirect=True)
+def test_volume_forms_of_batches_in_every_library(xp, rng):
     s = ref.spectrum(2, rng, batch=(3, 2))
     for function, shape in (
         (lambda x: log_svd_density(x, (3, 2), 3), (3, 2)),
@@ -256,16 +258,16 @@ def test_batches_and_libraries(xp, rng):
 
 def test_jax_traces_densities(rng):
     jax = pytest.importorskip("jax")
-    s = jax.numpy.asarray(ref.spectrum(2, rng))
+    s = ref.spectrum(2, rng)
     for function in (
         lambda x: log_singular_value_density(x, (2, 2), 3, check_finite=False),
         lambda x: log_network_density(x, (2, 3, 2), check_finite=False),
         lambda x: entropy_of_singular_values(x, (2, 3, 2), check_finite=False),
     ):
-        ref.close(jax.jit(function)(s), function(s), 1e-6)
+        ref.close(jax.jit(function)(jax.numpy.asarray(s)), function(s), 1e-6)
 
 
-def test_bad_input():
+def test_volume_forms_refuse_bad_input():
     s = np.array([2.0, 1.0])
     errors = {
         r"shape=\(2,\): it must be \(m, n\)": lambda: log_svd_density(s, (2,), 2),
