@@ -242,7 +242,7 @@ def _report(task: Task, outcome: Outcome) -> str:
 def _scalars(outcome: Outcome) -> str:
     """Table of a few numbers along the chains, with R-hat and effective sample size."""
     observed, scale = outcome.trajectory.observed, outcome.problem.scale
-    s, stats, worst = observed["singular_values"], None, 0.0
+    s, stats, found = observed["singular_values"], None, [0.0]
     series = {f"singular value {k + 1}": (scale, s[..., k]) for k in range(min(s.shape[-1], 5))}
     series["energy"] = (scale**2, observed["energy"])
     with contextlib.suppress(ImportError):
@@ -254,16 +254,25 @@ def _scalars(outcome: Outcome) -> str:
         if stats:
             rhat, ess = (f(values, chain_axis=0, draw_axis=1) for f in (stats.rhat, stats.ess))
             line += f"{float(rhat):9.3f}{float(ess):9.0f}"
-            worst = max(worst, float(rhat))
+            found.append(float(rhat))
         lines.append(line)
-    if worst > MIXED:
-        lines.append(
-            f"NOT CONVERGED: R-hat is up to {worst:.2f}, the chains disagree and their intervals "
-            "mean little;\ngive more --steps, another --rank or another --seed"
-        )
+    lines += _warning(found)
     if not stats:
         lines.append("R-hat and effective sample sizes need arviz-stats")
     return "\n".join(lines)
+
+
+def _warning(found: list[float]) -> list[str]:
+    """Say that chains disagree, or that they do not move enough to tell."""
+    advice = "give more --steps, another --rank or another --seed"
+    if any(math.isnan(x) for x in found):
+        return [f"NOT CONVERGED: R-hat is undefined, the chains do not move;\n{advice}"]
+    if max(found) <= MIXED:
+        return []
+    return [
+        f"NOT CONVERGED: R-hat is up to {max(found):.2f}, the chains disagree and their intervals "
+        f"mean little;\n{advice}"
+    ]
 
 
 def _write(task: Task, outcome: Outcome, folder: Any) -> None:

@@ -5,6 +5,7 @@ References are to Menon, *The geometry of the deep linear network*.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from dlngeom._lib import checks
@@ -144,5 +145,7 @@ def symmetric_entropy(s: Array, layers: LayerWidths) -> Array:
     total = xp.sum(xp.triu(pair_entropy(gaps, layers.depth), k=1), axis=(-2, -1)) / 2
     # Each value is in r - 1 pairs; the directions beyond the rank add powers of its root.
     single = (r - 1) * (1 - 1 / layers.depth) / 2 + layers.free(r) / layers.depth
-    constant_part = sum(log_stiefel_volume(r, d) for d in layers.inner)
+    # Deep networks have few widths, each of them many times.
+    widths = Counter(layers.inner)
+    constant_part = sum(count * log_stiefel_volume(r, d) for d, count in widths.items())
     return total + single * xp.sum(log_s, axis=-1) + constant_part

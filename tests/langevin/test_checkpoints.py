@@ -1,5 +1,6 @@
 """Checkpoints: what a run leaves on disk, and that no kill, damage or mix-up changes a result."""
 
+import errno
 import json
 import os
 import shutil
@@ -211,6 +212,65 @@ def test_foreign_folders_are_refused(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"format": "another"}))
     with pytest.raises(ValueError, match=r"run\.json is no checkpoint of this version"):
         resume(tmp_path)
+
+
+RACE = """
+import sys
+sys.path.insert(0, {root!r})
+from tests.langevin.test_checkpoints import RUN, SPACE, POINT
+from dlngeom.langevin import riemannian_langevin
+import time
+time.sleep({start} - time.time())
+try:
+    riemannian_langevin(SPACE, POINT, checkpoint={folder!r}, **RUN)
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_start_one_checkpoint_at_once_do_not_destroy_it(tmp_path):
+    plain = riemannian_langevin(SPACE, POINT, **RUN)
+    root, folder = str(Path(__file__).parents[2]), str(tmp_path / "run")
+    script = RACE.format(root=root, folder=folder, start=time.time() + 8)
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    race = [subprocess.Popen([sys.executable, "-c", script], **options) for _ in range(4)]
+    said = [process.communicate()[0] for process in race]
+    assert all(not x or "another process is running it" in x for x in said), said
+    assert "" in said
+    assert same_run(plain, riemannian_langevin(SPACE, POINT, checkpoint=folder, **RUN))
+
+
+@pytest.mark.parametrize("name", ["lock", "run.json.writing"])
+def test_links_are_not_followed(name, tmp_path):
+    """A link in the folder would empty what it points to."""
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to(tmp_path / "precious")
+    with pytest.raises(ValueError, match=f"{name} is a link"):
+        resume(tmp_path / "run")
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+def test_a_finished_checkpoint_is_read_where_nothing_can_be_written(tmp_path, monkeypatch):
+    first = resume(tmp_path / "run")
+
+    def refuse(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert same_run(first, resume(tmp_path / "run"))
+
+
+def test_a_full_disk_is_said_with_the_way_on(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match=r"the disk of .*run is full: .* repeat the call"):
+        resume(tmp_path / "run")
+    monkeypatch.undo()
+    resume(tmp_path / "run")
 
 
 def damage(path):

@@ -341,3 +341,14 @@ def test_entropy_refuses_bad_input(rng):
     for message, call in errors.items():
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_constants_of_very_deep_networks():
+    """A million equal layers: the constant is a product, not a sum of a million roundings."""
+    depth = 10**6
+    W = SVD(np.eye(2), np.array([1.0, 1.0]), np.eye(2))
+    with mpmath.workdps(40):
+        # vol O_2 = 4 sqrt(2) pi, and a pair of equal values gives log(N) / 2.
+        orbit = mpmath.log(4 * mpmath.sqrt(2) * mpmath.pi)
+        exact = float((depth - 1) * orbit + mpmath.log(depth) / 2)
+    assert entropy(W, (2,) * (depth + 1)) == pytest.approx(exact, rel=1e-14)

@@ -7,6 +7,7 @@ file has its digest; draws that do not fill a chunk are kept in the state file.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -76,8 +77,11 @@ def open_checkpoint(
     size = sum(x.nbytes for x in arrays) * min(together, chains) // chains
     length = max(1, min(n_draws, _CHUNK // max(size, 1)))
     call = {"format": _FORMAT, **call, "draws": n_draws, "chunk": [together, length]}
-    _open(folder, json.loads(json.dumps(call)), arrays, n_draws)
+    about: dict[str, Any] = json.loads(json.dumps(call))
+    _require_checkpoint(folder, about)
+    # Two processes may start the same checkpoint: whoever has the lock makes it.
     held.enter_context(_lock(folder))
+    _open(folder, about, arrays, n_draws)
     return lambda first: DiskSink(folder, first, length)
 
 
@@ -98,15 +102,20 @@ def _zarr() -> Any:
     return zarr
 
 
-def _open(folder: Path, call: dict[str, Any], draw: Sequence[np.ndarray], n_draws: int) -> None:
+def _require_checkpoint(folder: Path, call: dict[str, Any]) -> None:
+    """Require that a folder is the checkpoint of a call, or may become it, before it is touched."""
     if folder.is_dir() and (folder / "run.json").is_file():
         _compare(folder / "run.json", call)
-        return
     # A kill while the folder is made leaves at most arrays of draws without values.
-    if folder.exists() and not (folder.is_dir() and _names(folder) <= {"draws.zarr"}):
+    elif folder.exists() and not (folder.is_dir() and _names(folder) <= {"draws.zarr"}):
         raise ValueError(f"checkpoint={folder}: it exists and is no checkpoint, give a new path")
+
+
+def _open(folder: Path, call: dict[str, Any], draw: Sequence[np.ndarray], n_draws: int) -> None:
+    if (folder / "run.json").is_file():
+        _compare(folder / "run.json", call)
+        return
     zarr = _zarr()
-    folder.mkdir(parents=True, exist_ok=True)
     group = zarr.open_group(folder / "draws.zarr", mode="w")
     together, length = call["chunk"]
     for i, x in enumerate(draw):
@@ -118,7 +127,16 @@ def _open(folder: Path, call: dict[str, Any], draw: Sequence[np.ndarray], n_draw
 
 def _lock(folder: Path) -> IO[bytes]:
     """Return an open file that keeps other processes away."""
-    stream = (folder / "lock").open("wb")
+    if not folder.exists():
+        _zarr()
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        stream = _opened(folder / "lock")
+    except OSError as error:
+        if error.errno in {errno.EROFS, errno.EACCES} and (folder / "run.json").is_file():
+            # Nobody can write here, and a finished run only needs to be read.
+            return (folder / "run.json").open("rb")
+        raise
     try:
         import fcntl
     except ImportError:
@@ -155,11 +173,28 @@ def _compare(path: Path, call: dict[str, Any]) -> None:
 def _replace(path: Path, content: bytes) -> None:
     """Write a file atomically: beside its place, then moved there."""
     temporary = path.with_name(f"{path.name}.writing")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    try:
+        with _opened(temporary) as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise OSError(
+                error.errno,
+                f"the disk of {path.parent} is full: what was saved is intact, make room and "
+                "repeat the call, which resumes",
+            ) from error
+        raise
+
+
+def _opened(path: Path) -> IO[bytes]:
+    """Open a file of a checkpoint to write it anew, but not what a link points to."""
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link, which a checkpoint would overwrite: remove it")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(os.open(path, flags, 0o666), "wb")
 
 
 class DiskSink:
@@ -179,6 +214,7 @@ class DiskSink:
         self._buffer: list[list[Array]] = []
         self._digests: list[str] = []
         self._written = 0.0
+        self._ended = False
 
     @property
     def path(self) -> Path:
@@ -202,9 +238,11 @@ class DiskSink:
             self._store(snapshot)
 
     def end(self, snapshot: Snapshot) -> None:
-        """Write all draws, those of the last chunk too."""
-        self._write_chunk()
-        self._store(snapshot)
+        """Write all draws, those of the last chunk too; a finished run is only read."""
+        if not self._ended:
+            self._ended = True
+            self._write_chunk()
+            self._store(snapshot)
 
     def draws(self) -> list[Array]:
         """Arrays ``(chain, draw, ...)``, after a check of every chunk.
@@ -273,7 +311,12 @@ class DiskSink:
         """Replace the state file."""
         self._chains = int(parts(snapshot.state)[0].shape[0])
         generators = [g.bit_generator.state for g in snapshot.streams.generators]
-        about = {"step": snapshot.step, "digests": self._digests, "generators": generators}
+        about = {
+            "step": snapshot.step,
+            "digests": self._digests,
+            "generators": generators,
+            "ended": self._ended,
+        }
         buffered = _stacked(self._buffer) if self._buffer else []
         arrays: dict[str, Any] = {f"state_{i}": x for i, x in enumerate(parts(snapshot.state))}
         arrays |= {f"draws_{i}": x for i, x in enumerate(buffered)}
@@ -296,6 +339,7 @@ class DiskSink:
             kept = [stored[f"draws_{i}"] for i in range(len(stored.files) - count - 1)]
         for generator, value in zip(start.streams.generators, about["generators"], strict=True):
             generator.bit_generator.state = value
+        self._ended = bool(about["ended"])
         draws = range(kept[0].shape[1] if kept else 0)
         self._buffer = [[x[:, k] for x in kept] for k in draws]
         self._digests, self._chains = about["digests"], int(state[0].shape[0])
