@@ -56,6 +56,8 @@ def run(options: argparse.Namespace) -> None:
 
 def _complete(task: Task, options: argparse.Namespace) -> None:
     cap = completion.rank_cap(options.rank, task.values.shape)
+    names = (f"completed{task.suffix}", "completed.npy", "figure.png")
+    _files.require_other_file(options.input, options.output, names)
     rng = _tasks.generator(options.seed)
     task = _tasks.hide(task, options.missing, rng)
     with _files.open_folder(options.output):

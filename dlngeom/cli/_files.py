@@ -6,14 +6,22 @@ import contextlib
 import csv
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from dlngeom._lib.arrays import NumpyArray
 
-__all__ = ["IMAGES", "open_folder", "read_matrix", "sample_picture", "write_all", "write_matrix"]
+__all__ = [
+    "IMAGES",
+    "open_folder",
+    "read_matrix",
+    "require_other_file",
+    "sample_picture",
+    "write_all",
+    "write_matrix",
+]
 
 IMAGES = (".png", ".jpg", ".jpeg")
 
@@ -134,13 +142,47 @@ def open_folder(folder: Path) -> Iterator[None]:
         raise
 
 
+def require_other_file(source: Path | None, folder: Path, names: Iterable[str]) -> None:
+    """Refuse results that would overwrite the input.
+
+    Raises
+    ------
+    ValueError
+        If a file of one of the names in the folder is the input.
+    """
+    for name in names:
+        target = folder / name
+        if source is not None and target.exists() and target.samefile(source):
+            raise ValueError(
+                f"{source} is the input, and {target} would overwrite it: choose another --output"
+            )
+
+
 def write_all(folder: Path, writers: dict[str, Callable[[Path], None]]) -> None:
-    """Write several files, moving them into place only once all of them are complete."""
+    """Write several files, all or none: what was there comes back if one cannot be moved."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
+        new, old = Path(temporary) / "new", Path(temporary) / "old"
+        new.mkdir()
+        old.mkdir()
         for name, write in writers.items():
-            write(Path(temporary) / name)
-        for name in writers:
-            os.replace(Path(temporary) / name, folder / name)
+            write(new / name)
+        moved: list[str] = []
+        try:
+            for name in writers:
+                if (folder / name).is_dir():
+                    raise IsADirectoryError(
+                        f"{folder / name} is a folder, not a file to replace: move it, or choose another --output"
+                    )
+                if (folder / name).exists():
+                    os.replace(folder / name, old / name)
+                moved.append(name)
+                os.replace(new / name, folder / name)
+        except BaseException:
+            for name in moved:
+                (folder / name).unlink(missing_ok=True)
+                if (old / name).exists():
+                    os.replace(old / name, folder / name)
+            raise
 
 
 def write_matrix(path: Path, values: NumpyArray) -> None:

@@ -90,6 +90,7 @@ def run(options: argparse.Namespace) -> None:
     """
     values, name = _values(options.input)
     _check(values.shape, options)
+    _files.require_other_file(options.input, options.output, ("landscape.csv", "figure.png"))
     rng = _tasks.generator(options.seed)
     seen = ~np.isnan(values)
     energy = Energy(np.where(seen, values, 0.0), seen.astype(np.float64), options.ridge)

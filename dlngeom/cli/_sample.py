@@ -90,6 +90,11 @@ def run(options: argparse.Namespace) -> None:
     chains = _chains(options.chains, task.values.shape)
     with _tasks.limited_threads(task.values.size):
         _complete.rank_cap(options.rank, task.values.shape)
+        names = (
+            f"mean{task.suffix}",
+            *(f"{x}.npy" for x in ("mean", "quantile-05", "quantile-95")),
+        )
+        _files.require_other_file(options.input, options.output, (*names, "figure.png"))
         rng = _tasks.generator(options.seed)
         task = _tasks.hide(task, options.missing, rng)
         with _files.open_folder(options.output):

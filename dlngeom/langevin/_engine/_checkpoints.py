@@ -339,7 +339,7 @@ class DiskSink:
             kept = [stored[f"draws_{i}"] for i in range(len(stored.files) - count - 1)]
         for generator, value in zip(start.streams.generators, about["generators"], strict=True):
             generator.bit_generator.state = value
-        self._ended = bool(about["ended"])
+        self._ended = bool(about.get("ended", False))
         draws = range(kept[0].shape[1] if kept else 0)
         self._buffer = [[x[:, k] for x in kept] for k in draws]
         self._digests, self._chains = about["digests"], int(state[0].shape[0])
