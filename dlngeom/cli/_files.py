@@ -171,7 +171,7 @@ def write_all(folder: Path, writers: dict[str, Callable[[Path], None]]) -> None:
             for name in writers:
                 if (folder / name).is_dir():
                     raise IsADirectoryError(
-                        f"{folder / name} is a folder, not a file to replace: move it, or choose another --output"
+                        f"{folder / name} is a folder: move it, or choose another --output"
                     )
                 if (folder / name).exists():
                     os.replace(folder / name, old / name)
