@@ -162,7 +162,7 @@ def test_bad_depth_is_named(depth):
     with pytest.raises(ValueError, match=r"^depth=") as error:
         spectral.weights(np.ones(2), np.ones(2), depth)
     assert repr(depth) in str(error.value)
-    assert "integer >= 1" in str(error.value)
+    assert "an integer of at least 1" in str(error.value)
 
 
 def test_depth_may_be_any_integer_type():

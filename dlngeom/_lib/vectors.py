@@ -149,7 +149,7 @@ def first_array(point: Any) -> Array:
 
 def copied(value: Vector) -> Vector:
     """Copy of all arrays, for functions of callers that may change their argument in place."""
-    return rebuild(value, [namespace(x).asarray(x, copy=True) for x in parts(value)])
+    return rebuild(value, [_copy(x) for x in parts(value)])
 
 
 def read_only(value: Vector) -> Vector:
@@ -157,9 +157,16 @@ def read_only(value: Vector) -> Vector:
     return rebuild(value, [_read_only(x) for x in parts(value)])
 
 
+def _copy(x: Array) -> Array:
+    # torch has its own word, which keeps what autograd knows of a tensor.
+    clone: Any = getattr(x, "clone", None)
+    copy: Array = namespace(x).asarray(x, copy=True) if clone is None else clone()
+    return copy
+
+
 def _read_only(x: Array) -> Array:
     if not isinstance(x, np.ndarray):
-        return namespace(x).asarray(x, copy=True) if hasattr(x, "shape") else x
+        return _copy(x) if hasattr(x, "shape") else x
     view = x.view()
     view.flags.writeable = False
     return view

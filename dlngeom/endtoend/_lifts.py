@@ -113,7 +113,9 @@ def second_order_retraction(point: SVD, Z: Tangent, depth: float) -> SVD:
     xp = namespace(point.s)
     factors = _lift_factors(point.s, depth)
     correction = _acceleration(point, Z, depth, factors)
-    at, unit = metric(point.s, depth), point.s[..., :1, None]
+    at = metric(point.s, depth)
+    # With this unit the squares that the metric divides stay in range at every scale.
+    unit = 1.0 if depth == math.inf else spectral._root(point.s[..., :1, None], depth)
     direction, bend = (Tangent(*(x / unit for x in V)) for V in (Z, correction))
     length = inner_product(direction, direction, at)
     excess = inner_product(bend, bend, at) / xp.where(length == 0, 1 + length, length)
