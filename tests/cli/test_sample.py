@@ -46,6 +46,7 @@ def number(text, label):
     return float(re.search(rf"^{re.escape(label)}\s+([\d.]+)", text, re.M)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("blank_figures")
 def test_intervals_hold_what_they_promise(tmp_path, capsys, monkeypatch):
     from dlngeom.cli import _sample as sample

@@ -54,6 +54,7 @@ CALL_PREDICT = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.EstimatorCheckFailedWarning")
 def test_scikit_learn_s_checks():
     check_estimator(WithoutPredict(), on_skip=None)
@@ -162,7 +163,7 @@ def test_recovers_an_exact_matrix_and_its_rank(depth):
 
 
 @pytest.mark.parametrize(
-    "solver", ["conjugate-gradient", slow("trust-regions"), slow("steepest-descent")]
+    "solver", [slow("conjugate-gradient"), slow("trust-regions"), slow("steepest-descent")]
 )
 def test_descents_complete_by_stopping_early(solver):
     matrix = low_rank()

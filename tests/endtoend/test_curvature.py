@@ -183,7 +183,9 @@ def test_parallel_transport_keeps_products_and_follows_velocities(case, rng):
     np.testing.assert_allclose(dense(along), dense((arrived, velocity)), atol=1e-10)
 
 
-@pytest.mark.parametrize("case", [slow((3, 3, 3, 3)), (4, 3, 2, 2), slow((3, 3, 3, math.inf))])
+@pytest.mark.parametrize(
+    "case", [slow((3, 3, 3, 3)), slow((4, 3, 2, 2)), slow((3, 3, 3, math.inf))]
+)
 def test_parallel_transport_is_the_limit_of_a_ladder(case, rng):
     """Pole ladders of second order in their rungs, from exp and log alone."""
     m, n, r, depth = case

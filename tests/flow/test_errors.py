@@ -392,7 +392,7 @@ LATER_COUNTS = [slow(svd, range(20, 50)) for svd in (False, True)]
 
 # A step and its interpolation take fifteen evaluations.
 @pytest.mark.parametrize(
-    ("svd", "counts"), [(False, range(2, 20)), slow(True, range(2, 20)), *LATER_COUNTS], ids=str
+    ("svd", "counts"), [slow(False, range(2, 20)), slow(True, range(2, 20)), *LATER_COUNTS], ids=str
 )
 def test_whichever_evaluation_is_the_first_that_is_not_finite(svd, counts):
     """Some evaluations serve the interpolation of saved states alone."""

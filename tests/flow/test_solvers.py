@@ -14,6 +14,7 @@ from dlngeom._lib.ode.system import HaltError
 from dlngeom.flow import gradient_flow, network_flow
 from tests.helpers import reference as ref
 from tests.helpers.flows import LogCosh, Quadratic
+from tests.helpers.namespaces import JAX_IS_SLOW
 from tests.helpers.parameters import crossed, slow
 from tests.helpers.trees import leaves, pick
 
@@ -185,6 +186,7 @@ def test_a_low_rank_covector_may_be_batched(space, energy, rng):
     ref.close(a, b, 1e-10)
 
 
+@pytest.mark.parametrize("xp", JAX_IS_SLOW, indirect=True)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", ["dense", "svd", "upstairs", "layers"])
 def test_array_libraries_and_dtypes(xp, kind, dtype, rng):

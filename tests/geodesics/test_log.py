@@ -387,6 +387,7 @@ class _Plane(dlngeom.submersion.Base):
         return point + vector
 
 
+@pytest.mark.slow
 def test_equal_pairs_leave_the_others_of_a_batch_alone():
     """Rounding in the steps of a pair that is its own target must not send it off."""
     A = np.array(

@@ -64,6 +64,7 @@ def test_batch_means_are_those_of_each_column(space, points):
     assert np.max(np.abs(gradients)) < 1e-6
 
 
+@pytest.mark.slow
 def test_mean_of_two_layers_is_the_wasserstein_barycentre():
     space = SPDMatrices(3, equip=False)
     space.equip_with_metric(DeepLinearMetric, depth=2)
@@ -114,6 +115,7 @@ def test_incremental_mean_of_points_on_a_geodesic_is_at_the_mean_time(space):
     assert_allclose(mean, line(space, CENTRES[1], np.array([0.4]))[0], atol=1e-8)
 
 
+@pytest.mark.slow
 def test_first_principal_component_is_the_geodesic_through_the_points(space):
     times = np.linspace(-1, 1, 5)
     # Not a symmetric centre: at one inverse_transform takes all vectors for symmetric.

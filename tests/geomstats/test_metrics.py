@@ -175,7 +175,7 @@ print("fine", gs.__name__)
 """
 
 
-@pytest.mark.parametrize("backend", [slow("numpy"), "pytorch", slow("autograd")])
+@pytest.mark.parametrize("backend", [slow("numpy"), slow("pytorch"), slow("autograd")])
 def test_backends(backend):
     assert in_backend(backend, ROUND_TRIP).strip() == f"fine geomstats.{backend}"
 

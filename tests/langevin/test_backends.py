@@ -54,6 +54,7 @@ def close(xp, actual, expected, tolerance=1e-12):
         ref.close(x, y, tolerance)
 
 
+@pytest.mark.slow
 def test_a_step_compiles_and_batches_and_leaves_no_device(rng):
     jax, xp = pytest.importorskip("jax"), Namespace("jax")
     given = step_inputs(rng)
@@ -82,6 +83,7 @@ def on_meta(value):
     return rebuild(value, [torch.as_tensor(np.array(x)).to("meta") for x in parts(value)])
 
 
+@pytest.mark.slow
 def test_nothing_is_read_from_a_device_within_a_step(rng):
     x, xi, G = on_meta(step_inputs(rng))
     frames, W = x, on_meta(dlngeom.svd(rng.standard_normal((3, 4, 3)), 2))

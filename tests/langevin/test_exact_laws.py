@@ -57,6 +57,7 @@ def test_few_chains_have_the_radial_law_and_first_order_ones_do_not(case, monkey
     assert lc.radial(*case, **FEW) < ALPHA
 
 
+@pytest.mark.slow
 def test_radial_law_knows_beta():
     assert lc.radial(5, 5, 5, 2, **FEW, law_beta=1.8) < ALPHA
 
@@ -126,6 +127,7 @@ def test_brownian_motion_upstairs_has_equal_noises():
     assert lc.one_sample(lc.last(run), lc.laws.cone_law(space, r0, 0.1, 1.5, 0.8)) < ALPHA
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("widths", "rank"), [((2, 3, 3, 2), 2), slow((3, 3, 3), 3)])
 def test_without_horizontal_noise_the_norm_loses_its_spread(widths, rank, monkeypatch):
     space = DeepLinearNetwork(widths, rank)
@@ -145,6 +147,7 @@ def test_without_horizontal_noise_the_norm_loses_its_spread(widths, rank, monkey
     assert abs(bias) > 5 * spread / np.sqrt(500) + 0.02 / 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("widths", "rank", "kappa", "time"), [((2, 3, 3, 2), 2, 0.5, 0.1), slow((4, 4, 4), 2, 0.5, 0.1)]
 )

@@ -81,6 +81,7 @@ def equilibrium(depth, adjust, steps, chains, duration=8.0, beta=4.0):
     ]
 
 
+@pytest.mark.slow
 def test_few_adjusted_chains_have_the_exact_law_only_with_the_way_back(monkeypatch):
     run = {"steps": 12, "chains": 3000, "duration": 4.0}
     assert min(x.pvalue for x in equilibrium(2, True, **run)) > ALPHA

@@ -55,6 +55,7 @@ def client():
         yield found
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_changes_nothing(client):
     pool = client.get_executor()
     first = simulate(pool=pool)

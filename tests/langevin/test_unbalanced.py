@@ -103,6 +103,7 @@ def test_leaves_move_by_curvature_without_noise(kappa):
     assert spreads[1] < 0.5 * spreads[0]
 
 
+@pytest.mark.slow
 def test_without_noise_it_is_the_flow(rng):
     layers = ref.random_layers((2, 3, 2), rng)
     run = network_langevin(

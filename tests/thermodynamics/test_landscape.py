@@ -133,6 +133,7 @@ def test_found_points_are_critical_by_differences(depth, rng):
         np.testing.assert_allclose(eigenvalues, rates, atol=2e-3 * np.max(np.abs(rates)))
 
 
+@pytest.mark.slow
 def test_no_critical_point_without_ridge_is_a_minimum(rng):
     """Entropy is convex where the aligned matrix turns, and the energy does not feel that."""
     starts = rng.standard_normal((60, 2, 2))
