@@ -28,13 +28,10 @@ from dlngeom.completion._descent import (
     leading,
     small_start,
 )
-from dlngeom.completion._estimator import DLNCompletion
 from dlngeom.points import SVD, dense
 
 __all__ = [
-    "Biases",
     "Completion",
-    "DLNCompletion",
     "Problem",
     "at_depth",
     "check_values",

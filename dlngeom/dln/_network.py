@@ -13,7 +13,7 @@ from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed, as_generator, constant, inner, namespace, to_numpy
 from dlngeom._lib.stiefel import random_frame, random_spectrum
 from dlngeom.dln import _flows
-from dlngeom.dln._downstairs import EndToEndGeometry, InfinitelyDeepNetwork
+from dlngeom.dln._downstairs import EndToEndGeometry
 from dlngeom.dln._geodesics import network_geodesic
 from dlngeom.dln._shooting import network_shooting
 from dlngeom.dln._walks import NetworkWalk
@@ -25,7 +25,7 @@ from dlngeom.points._covectors import Covector
 from dlngeom.submersion import RiemannianSubmersion
 from dlngeom.submersion._equations import Equation, Geodesic, Shooting
 
-__all__ = ["DeepLinearNetwork", "EndToEndGeometry", "InfinitelyDeepNetwork"]
+__all__ = ["DeepLinearNetwork"]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from dlngeom._lib.vectors import (
     rebuild,
     without_chain,
 )
-from dlngeom.flow._runs import FlowError, follow
+from dlngeom.flow._runs import follow
 from dlngeom.network._flow import layers_flow
 from dlngeom.points import SVD, Frames
 from dlngeom.points._checks import check_factors
@@ -31,7 +31,7 @@ from dlngeom.submersion._equations import Equation
 from dlngeom.submersion._offers import HasFlow
 from dlngeom.submersion._spaces import geometry_on
 
-__all__ = ["FlowError", "Trajectory", "gradient_flow", "network_flow"]
+__all__ = ["gradient_flow", "network_flow"]
 
 
 def gradient_flow(

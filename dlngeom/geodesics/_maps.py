@@ -14,22 +14,13 @@ import numpy as np
 from dlngeom._lib.arrays import Array, Numbers, constant, namespace
 from dlngeom._lib.ode.integrate import checked_times
 from dlngeom._lib.vectors import Point, Vector, concatenate, first_array, parts, rebuild, stack
-from dlngeom.geodesics._integration import GeodesicError, states_at
+from dlngeom.geodesics._integration import states_at
 from dlngeom.geodesics._shooting import shoot
 from dlngeom.submersion import Base, RiemannianSubmersion
 from dlngeom.submersion._offers import HasGeodesics
 from dlngeom.submersion._spaces import geometry_on
 
-__all__ = [
-    "GeodesicError",
-    "dist",
-    "energy",
-    "exp",
-    "geodesic",
-    "length",
-    "log",
-    "parallel_transport",
-]
+__all__ = ["dist", "energy", "exp", "geodesic", "length", "log", "parallel_transport"]
 
 
 def exp(

@@ -16,7 +16,6 @@ from dlngeom._lib.arrays import Array, Seed
 from dlngeom._lib.trajectory import Observe, Trajectory
 from dlngeom._lib.vectors import Point, Vector
 from dlngeom.langevin._engine._runs import (
-    LangevinError,
     RunOptions,
     sample,
     walk_on,
@@ -32,14 +31,7 @@ from dlngeom.submersion._offers import HasAdjustedRank
 from dlngeom.submersion._spaces import geometry_on
 from dlngeom.submersion._walks import walk_of
 
-__all__ = [
-    "LangevinError",
-    "Trajectory",
-    "brownian_motion",
-    "network_langevin",
-    "riemannian_langevin",
-    "step",
-]
+__all__ = ["brownian_motion", "network_langevin", "riemannian_langevin", "step"]
 
 
 def brownian_motion(

@@ -11,31 +11,10 @@ from itertools import pairwise
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
-from dlngeom.points._charts import (
-    left_polar_chart,
-    left_polar_coordinates,
-    polar_chart,
-    polar_coordinates,
-)
 from dlngeom.points._checks import check_factors, check_frames, require_rank
-from dlngeom.points._nearest import nearest_balanced
-from dlngeom.points._tuples import SVD, Frames, LowRank, Tangent, dense
+from dlngeom.points._tuples import SVD, Frames
 
-__all__ = [
-    "SVD",
-    "Frames",
-    "LowRank",
-    "Tangent",
-    "dense",
-    "factors",
-    "frames",
-    "left_polar_chart",
-    "left_polar_coordinates",
-    "nearest_balanced",
-    "polar_chart",
-    "polar_coordinates",
-    "svd",
-]
+__all__ = ["factors", "frames", "svd"]
 
 
 def svd(W: Array, rank: int | None = None) -> SVD:

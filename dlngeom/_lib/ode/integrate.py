@@ -21,7 +21,7 @@ from dlngeom._lib.ode.interpolant import StepInterpolant
 from dlngeom._lib.ode.smooth_rk45 import SmoothRK45
 from dlngeom._lib.ode.system import Event, HaltError, Monitor, SolverState, System
 
-__all__ = ["HaltError", "Solution", "SolverOptions", "SolverState", "checked_times", "integrate"]
+__all__ = ["Solution", "SolverOptions", "checked_times", "integrate"]
 
 # The base of all explicit solvers, which SciPy does not export.
 RungeKutta = RK23.__base__

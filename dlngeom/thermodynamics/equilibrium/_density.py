@@ -15,25 +15,10 @@ from dlngeom.thermodynamics.equilibrium._gas import Gas, Potential, quadratic
 from dlngeom.thermodynamics.equilibrium._gas_sampler import effective_size, walk
 from dlngeom.thermodynamics.equilibrium._limit_laws import (
     ClosedLaw,
-    MinimiserLaw,
     exponents,
-    hard_edge_exponent,
-    limit_law,
 )
 
-__all__ = [
-    "ClosedLaw",
-    "MinimiserLaw",
-    "Potential",
-    "Sample",
-    "hard_edge_exponent",
-    "limit_law",
-    "log_density",
-    "log_density_gradient",
-    "mean_virial",
-    "quadratic",
-    "sample",
-]
+__all__ = ["Sample", "log_density", "log_density_gradient", "mean_virial", "sample"]
 
 
 class Sample(NamedTuple):
