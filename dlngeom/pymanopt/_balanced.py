@@ -45,14 +45,22 @@ class LayersVector(ndarraySequenceMixin, tuple[Array, ...]):  # type: ignore[mis
 class Network(tuple[Array, ...]):
     """Point ``(W_1, ..., W_N)`` that carries the frames it was made from."""
 
-    frames: Frames
+    _frames: Frames
+    _made: tuple[Array, ...]
 
     @classmethod
     def of(cls, point: Frames) -> Network:
         """Network with given frames."""
         network = cls(factors(point))
-        network.frames = point
+        network._frames = point
+        network._made = tuple(np.array(x) for x in network)
         return network
+
+    @property
+    def frames(self) -> Frames | None:
+        """Frames that it was made from, unless its layers were changed in place since."""
+        same = all(np.array_equal(x, y) for x, y in zip(self, self._made, strict=True))
+        return self._frames if same else None
 
 
 class Balanced(Manifold):  # type: ignore[misc]
@@ -207,9 +215,8 @@ class Balanced(Manifold):  # type: ignore[misc]
         return next(iter(layers)) if self.depth == 1 else LayersVector(layers)
 
     def _frames(self, point: Any) -> Frames:
-        if isinstance(point, Network):
-            return point.frames
-        return frames(self._layers(point), self._rank)
+        kept = point.frames if isinstance(point, Network) else None
+        return frames(self._layers(point), self._rank) if kept is None else kept
 
     def _point(self, point: Frames) -> Any:
         return factors(point)[0] if self.depth == 1 else Network.of(point)

@@ -55,14 +55,16 @@ class Point(_Scalable, SVD):  # type: ignore[misc]
     dlngeom.SVD : The tuple that it extends.
     """
 
-    _weights: tuple[float, Metric | None] | None = None
+    _weights: tuple[float, bytes, Metric | None] | None = None
 
     def metric(self, depth: float) -> Metric | None:
         """Weights of the metric of a given depth here, computed when first asked for."""
-        if self._weights is None or self._weights[0] != depth:
+        # Arrays may be changed in place, and the weights with them.
+        values = np.asarray(self.s).tobytes()
+        if self._weights is None or self._weights[:2] != (depth, values):
             require_weights("s", self.s, depth)
-            self._weights = (depth, _kernels.metric(self.s, depth))
-        return self._weights[1]
+            self._weights = (depth, values, _kernels.metric(self.s, depth))
+        return self._weights[2]
 
 
 class TangentVector(_Scalable, Tangent):  # type: ignore[misc]
