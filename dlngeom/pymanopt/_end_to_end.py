@@ -16,7 +16,7 @@ from dlngeom._lib.stiefel import random_frame, random_spectrum
 from dlngeom.endtoend import _kernels, _lifts
 from dlngeom.endtoend._kernels import Metric
 from dlngeom.points import SVD, LowRank, Tangent, _covectors
-from dlngeom.points._checks import require_weights
+from dlngeom.points._checks import check_svd, require_weights
 from dlngeom.points._covectors import Covector
 from dlngeom.pymanopt import _factor_derivatives
 from dlngeom.pymanopt._factor_derivatives import FactorTriple
@@ -56,6 +56,8 @@ class Point(_Scalable, SVD):  # type: ignore[misc]
     """
 
     _weights: tuple[float, bytes, Metric | None] | None = None
+    # Shapes of the manifold that has made or checked the point.
+    _checked: tuple[tuple[int, ...], ...] | None = None
 
     def metric(self, depth: float) -> Metric | None:
         """Weights of the metric of a given depth here, computed when first asked for."""
@@ -195,6 +197,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
         if retraction not in ("second-order", "projection"):
             raise ValueError(f"retraction={retraction!r}: 'second-order' or 'projection'")
         self._retraction = retraction
+        self._shapes = ((self._m, self._rank), (self._rank,), (self._rank, self._n))
         self._rng = as_generator(rng)
         name = f"End-to-end {m}x{n} matrices of rank {rank} with the metric of depth {depth}"
         dimension = (self._m + self._n - self._rank) * self._rank
@@ -243,11 +246,11 @@ class EndToEnd(Manifold):  # type: ignore[misc]
     def projection(self, point: Sequence[Array], vector: Covector) -> TangentVector:
         """Orthogonal (Frobenius) projection of an ambient matrix on the tangent space."""
         ambient = self._covector("vector", vector)
-        return TangentVector(*_covectors.components(SVD(*point), ambient))
+        return TangentVector(*_covectors.components(self._at(point), ambient))
 
     def to_tangent_space(self, point: Sequence[Array], vector: Any) -> TangentVector:
         """Remove rounding errors: components of ``Up`` along ``u``, and of ``Vp`` along ``v``."""
-        x, (Up, M, Vp) = SVD(*point), vector
+        x, (Up, M, Vp) = self._at(point), vector
         return TangentVector(project_out(x.u, Up), M, project_out(x.vt.T, Vp))
 
     def embedding(self, point: Sequence[Array], tangent_vector: Any) -> FactorTriple:
@@ -255,14 +258,14 @@ class EndToEnd(Manifold):  # type: ignore[misc]
 
         .. math:: u' = (u M + U_p) \Sigma^{-1}, \qquad s' = 0, \qquad v' = V_p \Sigma^{-1}
         """
-        x, (Up, M, Vp) = SVD(*point), tangent_vector
+        x, (Up, M, Vp) = self._at(point), tangent_vector
         return FactorTriple((x.u @ M + Up) / x.s, np.zeros_like(x.s), (Vp / x.s).T)
 
     def euclidean_to_riemannian_gradient(
         self, point: Sequence[Array], euclidean_gradient: Any
     ) -> TangentVector:
         """Riemannian gradient ``A(E'(W))`` of a Euclidean gradient in any accepted form."""
-        x, derivative = SVD(*point), self._derivative("gradient", point, euclidean_gradient)
+        x, derivative = self._at(point), self._derivative("gradient", point, euclidean_gradient)
         if isinstance(derivative, FactorTriple):
             flat = _factor_derivatives.euclidean_gradient(x, derivative)
         else:
@@ -278,7 +281,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
         tangent_vector: Any,
     ) -> TangentVector:
         """Riemannian Hessian along a tangent vector, from derivatives in any accepted form."""
-        x, Z = SVD(*point), Tangent(*tangent_vector)
+        x, Z = self._at(point), Tangent(*tangent_vector)
         G = self._derivative("gradient", point, euclidean_gradient)
         H = self._derivative("Hessian", point, euclidean_hessian)
         if isinstance(H, FactorTriple):
@@ -294,19 +297,19 @@ class EndToEnd(Manifold):  # type: ignore[misc]
 
     def retraction(self, point: Sequence[Array], tangent_vector: Any) -> Point:
         """Move along a tangent vector and stay on the manifold."""
-        x, Z = SVD(*point), Tangent(*tangent_vector)
+        x, Z = self._at(point), Tangent(*tangent_vector)
         require_weights("s", x.s, self._depth)
         if self._retraction == "projection":
             u, s, vt = _kernels.truncated_svd(x, Z)
         else:
             u, s, vt = _lifts.second_order_retraction(x, Z, self._depth)
-        return _keep_rank(u, s, vt, float(x.s[-1]))
+        return self._ours(_keep_rank(u, s, vt, float(x.s[-1])))
 
     def transport(
         self, point_a: Sequence[Array], point_b: Sequence[Array], tangent_vector_a: Any
     ) -> TangentVector:
         """Vector transport that never lengthens a vector; projection at ``depth=1``."""
-        a, b = SVD(*point_a), SVD(*point_b)
+        a, b = self._at(point_a), self._at(point_b)
         here, there = self._metric(point_a), self._metric(point_b)
         return TangentVector(*_kernels.transport(a, b, Tangent(*tangent_vector_a), here, there))
 
@@ -315,7 +318,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
 
         Not the Riemannian logarithm; it serves derivative-free optimizers.
         """
-        a, b = SVD(*point_a), SVD(*point_b)
+        a, b = self._at(point_a), self._at(point_b)
         low_rank = LowRank(b.u * b.s, np.eye(b.s.shape[0], dtype=b.s.dtype), b.vt.T)
         Up, M, Vp = _covectors.components(a, low_rank)
         return TangentVector(Up, M - np.diag(a.s), Vp)
@@ -327,16 +330,17 @@ class EndToEnd(Manifold):  # type: ignore[misc]
     def pair_mean(self, point_a: Sequence[Array], point_b: Sequence[Array]) -> Point:
         """Best approximation of rank ``r`` of ``a`` plus half of :meth:`log`."""
         half = Tangent(*(self.log(point_a, point_b) / 2))
-        return _keep_rank(*_kernels.truncated_svd(SVD(*point_a), half), float(point_a[1][-1]))
+        moved = _kernels.truncated_svd(self._at(point_a), half)
+        return self._ours(_keep_rank(*moved, float(point_a[1][-1])))
 
     def random_point(self) -> Point:
         """Uniform singular vectors, singular values uniform in (0, 1) and sorted."""
         u, v = (random_frame(self._rng, size, self._rank) for size in (self._m, self._n))
-        return Point(u, random_spectrum(self._rng, self._rank), v.T)
+        return self._ours(Point(u, random_spectrum(self._rng, self._rank), v.T))
 
     def random_tangent_vector(self, point: Sequence[Array]) -> TangentVector:
         """Tangent vector of length one, uniform on the unit sphere of ``g^N``."""
-        x = SVD(*point)
+        x = self._at(point)
         sizes = ((self._m, self._rank), (self._rank, self._rank), (self._n, self._rank))
         noise = TangentVector(*(self._rng.standard_normal(size) for size in sizes))
         flat = self.to_tangent_space(x, noise)
@@ -345,12 +349,29 @@ class EndToEnd(Manifold):  # type: ignore[misc]
 
     def zero_vector(self, point: Sequence[Array]) -> TangentVector:
         """Zero of the tangent space."""
-        x = SVD(*point)
+        x = self._at(point)
         return TangentVector(np.zeros_like(x.u), np.zeros((self._rank,) * 2), np.zeros_like(x.vt.T))
 
     def _metric(self, point: Sequence[Array]) -> Metric | None:
-        known = point if isinstance(point, Point) else Point(*point)
-        return known.metric(self._depth)
+        return self._at(point).metric(self._depth)
+
+    def _at(self, point: Sequence[Array]) -> Point:
+        """Return a point of this manifold; one that it did not make itself is checked once."""
+        if isinstance(point, Point) and point._checked == self._shapes:
+            return point
+        own = point if isinstance(point, Point) else Point(*point)
+        found = tuple(tuple(np.shape(x)) for x in own)
+        if found != self._shapes:
+            raise ValueError(
+                f"the point has shapes {found}: on this manifold they are {self._shapes}; "
+                f"dlngeom.svd(W, {self._rank}) makes a point of a matrix"
+            )
+        check_svd(own)
+        return self._ours(own)
+
+    def _ours(self, point: Point) -> Point:
+        point._checked = self._shapes
+        return point
 
     def _covector(self, name: str, value: Any) -> Covector:
         if isinstance(value, (tuple, list)):
@@ -366,7 +387,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
                 raise ValueError(f"the Euclidean {name} has {len(value)} parts: it must have 3")
             if np.ndim(value[1]) != 2:
                 triple = FactorTriple(*(np.asarray(x) for x in value))
-                return _factor_derivatives.check_triple(name, SVD(*point), triple)
+                return _factor_derivatives.check_triple(name, self._at(point), triple)
         return self._covector(name, value)
 
 
