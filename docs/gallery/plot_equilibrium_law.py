@@ -23,13 +23,7 @@ import argparse
 import matplotlib.pyplot as plt
 import numpy as np
 
-from dlngeom.thermodynamics.equilibrium import (
-    ClosedLaw,
-    hard_edge_exponent,
-    limit_law,
-    mean_virial,
-    sample,
-)
+from dlngeom.thermodynamics import equilibrium
 
 parser = argparse.ArgumentParser(description="Singular values at equilibrium")
 parser.add_argument("--widths", type=int, nargs="+", default=[10, 30, 100])
@@ -46,7 +40,7 @@ def draw(d, depth):
         noise = (rng.standard_normal((d, d)) / d**0.5 for _ in range(size))
         return np.array([np.linalg.svd(W, compute_uv=False) for W in noise]), size
     counts = {"n_chains": arguments.chains, "n_draws": arguments.draws, "n_warm": arguments.warm}
-    run = sample(d, depth, beta=d, rng=arguments.seed, **counts)
+    run = equilibrium.sample(d, depth, beta=d, rng=arguments.seed, **counts)
     return run.sigma.reshape(-1, d), run.effective["virial"]
 
 
@@ -63,16 +57,16 @@ points = np.linspace(1e-3, 2.1, 4000)
 figure, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
 print("depth    d  sup distance  times d   z of tr W^T W   effective draws")
 for depth, colour in ((1, "C0"), (2, "C1"), (3, "C2"), (np.inf, "C3")):
-    law, minimiser, falls = ClosedLaw(depth), limit_law(depth), []
+    law, minimiser, falls = equilibrium.ClosedLaw(depth), equilibrium.limit_law(depth), []
     for d in arguments.widths:
         s, effective = draw(d, depth)
-        excess = np.sum(s**2, axis=-1) - mean_virial(d, depth, d)
+        excess = np.sum(s**2, axis=-1) - equilibrium.mean_virial(d, depth, d)
         z = excess.mean() / excess.std() * effective**0.5
         falls.append(distance(s, minimiser))
         print(f"{depth:5} {d:4} {falls[-1]:13.5f} {d * falls[-1]:8.2f} {z:15.1f} {effective:17.0f}")
     error = np.max(np.abs(minimiser.cdf(points) - law.cdf(points)))
     print(f"{depth:5} minimiser against closed law {error:.1e}, edge {minimiser.edge:.4f}", end=" ")
-    print(f"({law.edge:.4f}), exponent at zero {hard_edge_exponent(depth):.3f}")
+    print(f"({law.edge:.4f}), exponent at zero {equilibrium.hard_edge_exponent(depth):.3f}")
     axes[0].hist(s.ravel(), 60, range=(0, 2.1), density=True, color=colour, histtype="step")
     axes[0].plot(points, minimiser.density(points), "k", linewidth=1, zorder=3)
     name = r"depth $\infty$" if depth == np.inf else f"depth {depth:g}"
