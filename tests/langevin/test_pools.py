@@ -43,7 +43,8 @@ def start_cluster(workers):
         threads_per_worker=1,
         processes=True,
         host="127.0.0.1",
-        dashboard_address=None,
+        # Tests run side by side, and the default port is one for all.
+        dashboard_address="127.0.0.1:0",
         silence_logs=logging.CRITICAL,
     )
 
