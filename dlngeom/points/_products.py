@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.linalg import lapack
 
-from dlngeom._lib.arrays import Array, constant, eps, namespace, to_numpy
+from dlngeom._lib.arrays import Array, constant, eps, identity, namespace, to_numpy
 from dlngeom.points._tuples import SVD
 
 __all__ = ["ScaledProduct", "singular_value_decomposition"]
@@ -52,7 +52,7 @@ class ScaledProduct:
     def svd(self) -> SVD:
         """Singular value decomposition of the product divided by ``c^N``."""
         xp = namespace(self.frame)
-        core = self.first.s[..., None, :] * _eye_like(self.first.s)
+        core = self.first.s[..., None, :] * identity(self.first.s.shape[-1], self.first.s)
         for triangle in self.triangles:
             core = triangle @ core
         left, values, right = xp.linalg.svd(core, full_matrices=False)
@@ -93,10 +93,6 @@ def _unit(s: Array) -> Array:
     xp = namespace(s)
     size = xp.max(s, axis=-1, keepdims=True)
     return xp.where(size == 0, xp.ones_like(size), size)
-
-
-def _eye_like(s: Array) -> Array:
-    return constant(np.eye(s.shape[-1]), s)
 
 
 def _refined(core: Array, found: tuple[Array, ...], graded: Array) -> tuple[Array, ...]:

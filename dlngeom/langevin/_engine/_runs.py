@@ -261,9 +261,7 @@ def with_chains(point: Point, axes: int, n_chains: int | None) -> Point:
         single = with_chain(point)
         return single if n_chains is None else _repeated(single, int(n_chains))
     count = parts(point)[0].shape[0]
-    if axes != 1 or count == 0:
-        batch = tuple(parts(point)[0].shape[:axes])
-        raise ValueError(f"the point has batch shape {batch}: it must be () or (chain,)")
+    checks.chain_axis(tuple(parts(point)[0].shape[:axes]))
     if n_chains is not None:
         raise ValueError(f"n_chains={n_chains} and the point has {count} chains: give one of them")
     return point
