@@ -15,6 +15,7 @@ import numpy as np
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, constant, namespace, together
+from dlngeom._lib.door import takes_arrays
 
 __all__ = ["weights"]
 
@@ -22,6 +23,7 @@ __all__ = ["weights"]
 _QUADRATURE_NODES = 64
 
 
+@takes_arrays("a", "b")
 def weights(a: Array, b: Array, depth: float) -> Array:
     r"""Weight of the metric ``g^N`` for a pair of singular values.
 

@@ -142,8 +142,15 @@ def relative_tolerance(x: Array) -> float:
 
 
 def floating(name: str, x: Array) -> None:
-    """Require a real floating dtype."""
-    if not namespace(x).isdtype(x.dtype, "real floating"):
+    """Require an array of single or double precision, real."""
+    kind = type(x)
+    if hasattr(x, "toarray"):
+        raise TypeError(f"{name} is a sparse {kind.__name__}: it must be dense, pass x.toarray()")
+    if not hasattr(x, "dtype"):
+        shown = f"={x!r}" if isinstance(x, numbers.Number) else f" is a {kind.__name__}"
+        raise TypeError(f"{name}{shown}: it must be an array of float32 or float64")
+    xp = namespace(x)
+    if x.dtype not in (xp.float64, xp.float32):
         raise ValueError(f"{name} has dtype {x.dtype}: it must be float32 or float64")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dlngeom._lib.arrays import Array, antisymmetric, constant, namespace, symmetric
+from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.vectors import combine
 from dlngeom.balanced._balance import balance, balance_defect, correct, multipliers
 from dlngeom.balanced._curves import acceleration
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 
+@takes_arrays("frames", "X", "Y")
 def second_fundamental_form(frames: Frames, X: Sequence[Array], Y: Sequence[Array]) -> Layers:
     r"""Second fundamental form of the balanced manifold in the ambient space.
 
@@ -95,6 +97,7 @@ def normal_acceleration(frames: Frames, V: Sequence[Array]) -> Layers:
     return tuple(layers)
 
 
+@takes_arrays("frames", "X", "Y")
 def integrability_tensor(frames: Frames, X: Sequence[Array], Y: Sequence[Array]) -> Layers:
     r"""O'Neill's integrability tensor of the submersion to end-to-end matrices.
 
@@ -174,6 +177,7 @@ def _from_vertical(frames: Frames, X: TangentInFrames, V: TangentInFrames) -> Ta
     return horizontal_part(frames, AmbientInFrames(core, left, right))
 
 
+@takes_arrays("frames", "X", "Y", "Z")
 def curvature(frames: Frames, X: Sequence[Array], Y: Sequence[Array], Z: Sequence[Array]) -> Layers:
     r"""Curvature of the balanced manifold.
 
@@ -213,6 +217,7 @@ def curvature(frames: Frames, X: Sequence[Array], Y: Sequence[Array], Z: Sequenc
     return curved
 
 
+@takes_arrays("frames", "V", "normal")
 def weingarten(
     frames: Frames, V: Sequence[Array], normal: Sequence[Array], *, check_finite: bool = True
 ) -> tuple[Array, ...]:

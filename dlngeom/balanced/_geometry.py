@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, antisymmetric, namespace, symmetric
+from dlngeom._lib.door import takes_arrays
 from dlngeom.balanced._balance import Balance, balance, balance_defect, correct, multipliers
 from dlngeom.balanced._basis import core_basis, turning_basis
 from dlngeom.balanced._curves import corrected, retract, turned
@@ -72,6 +73,7 @@ def dimension(widths: Sequence[int], rank: int | None = None) -> int:
     return r * r + (len(widths) - 2) * r * (r - 1) // 2 + r * sum(d - r for d in widths)
 
 
+@takes_arrays("frames", "X")
 def tangent_projection(
     frames: Frames, X: Sequence[Array], *, check_finite: bool = True
 ) -> tuple[Array, ...]:
@@ -123,6 +125,7 @@ def tangent_projection(
     return assemble(frames, tangent_part(frames, resolve(frames, X)))
 
 
+@takes_arrays("frames", "X")
 def vertical_projection(
     frames: Frames, X: Sequence[Array], *, check_finite: bool = True
 ) -> tuple[Array, ...]:
@@ -163,6 +166,7 @@ def vertical_projection(
     return assemble(frames, vertical_part(frames, resolve(frames, X)))
 
 
+@takes_arrays("frames", "X")
 def horizontal_projection(
     frames: Frames, X: Sequence[Array], *, check_finite: bool = True
 ) -> tuple[Array, ...]:
@@ -254,6 +258,7 @@ def balance_at(frames: Frames) -> Balance:
     return balance(frames.lam, len(frames.q) - 1)
 
 
+@takes_arrays("frames", "V")
 def retraction(
     frames: Frames, V: Sequence[Array], *, order: int = 2, check_finite: bool = True
 ) -> Frames:
@@ -310,6 +315,7 @@ def retraction(
     return turned(frames, *corrected(frames, vector)) if order == 2 else retract(frames, vector)
 
 
+@takes_arrays("frames")
 def orthonormal_frame(frames: Frames, *, check_finite: bool = True) -> tuple[Array, ...]:
     r"""Orthonormal basis of the tangent space.
 

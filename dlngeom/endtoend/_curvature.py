@@ -12,6 +12,7 @@ from typing import overload
 
 from dlngeom import balanced, spectral
 from dlngeom._lib.arrays import Array, constant, namespace
+from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.vectors import combine
 from dlngeom.balanced._curvature import integrability
 from dlngeom.balanced._geometry import tangent_part
@@ -28,6 +29,7 @@ from dlngeom.points import SVD, Tangent, dense
 __all__ = ["christoffel", "christoffel_table", "contract", "curvature"]
 
 
+@takes_arrays("W", "X", "Y")
 def christoffel(
     W: EndToEndPoint,
     X: EndToEndVector,
@@ -160,6 +162,7 @@ def curvature(
     *,
     check_finite: bool = True,
 ) -> Tangent: ...
+@takes_arrays("W", "X", "Y", "Z")
 def curvature(
     W: EndToEndPoint,
     X: EndToEndVector,

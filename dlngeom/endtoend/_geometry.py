@@ -12,6 +12,7 @@ from typing import overload
 from dlngeom import spectral
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
+from dlngeom._lib.door import takes_arrays
 from dlngeom.endtoend import _kernels, _lifts
 from dlngeom.endtoend._checks import (
     EndToEndPoint,
@@ -39,6 +40,7 @@ __all__ = [
 def cometric(W: Array, Z: Covector, depth: float, *, check_finite: bool = True) -> Array: ...
 @overload
 def cometric(W: SVD, Z: Covector, depth: float, *, check_finite: bool = True) -> Tangent: ...
+@takes_arrays("W", "Z")
 def cometric(
     W: EndToEndPoint, Z: Covector, depth: float, *, check_finite: bool = True
 ) -> EndToEndVector:
@@ -97,6 +99,7 @@ def cometric(
 def gradient(W: Array, egrad: Covector, depth: float, *, check_finite: bool = True) -> Array: ...
 @overload
 def gradient(W: SVD, egrad: Covector, depth: float, *, check_finite: bool = True) -> Tangent: ...
+@takes_arrays("W", "egrad")
 def gradient(
     W: EndToEndPoint, egrad: Covector, depth: float, *, check_finite: bool = True
 ) -> EndToEndVector:
@@ -155,6 +158,7 @@ def inverse_cometric(
 def inverse_cometric(
     W: SVD, Z: EndToEndVector, depth: float, *, check_finite: bool = True
 ) -> Tangent: ...
+@takes_arrays("W", "Z")
 def inverse_cometric(
     W: EndToEndPoint, Z: EndToEndVector, depth: float, *, check_finite: bool = True
 ) -> EndToEndVector:
@@ -199,6 +203,7 @@ def inverse_cometric(
     return _like(W, point, _kernels.scaled(vector, _kernels.metric(point.s, depth), -1.0))
 
 
+@takes_arrays("W", "Z1", "Z2")
 def inner(
     W: EndToEndPoint,
     Z1: EndToEndVector,
@@ -274,6 +279,7 @@ def hessian(
     *,
     check_finite: bool = True,
 ) -> Tangent: ...
+@takes_arrays("W", "egrad", "ehess", "Z")
 def hessian(
     W: EndToEndPoint,
     egrad: Covector,
@@ -339,6 +345,7 @@ def retraction(
 def retraction(
     W: SVD, Z: EndToEndVector, depth: float, *, order: int = 2, check_finite: bool = True
 ) -> SVD: ...
+@takes_arrays("W", "Z")
 def retraction(
     W: EndToEndPoint, Z: EndToEndVector, depth: float, *, order: int = 2, check_finite: bool = True
 ) -> EndToEndPoint:
@@ -399,6 +406,7 @@ def retraction(
     return result if isinstance(W, SVD) else dense(result)
 
 
+@takes_arrays("W", "Z")
 def projection_retraction(W: SVD, Z: Tangent, *, check_finite: bool = True) -> SVD:
     r"""Retract to the best approximation of ``W + Z`` of the rank of ``W``.
 
@@ -446,6 +454,7 @@ def transport(
 def transport(
     W: EndToEndPoint, other: SVD, Z: EndToEndVector, depth: float, *, check_finite: bool = True
 ) -> Tangent: ...
+@takes_arrays("W", "other", "Z")
 def transport(
     W: EndToEndPoint,
     other: EndToEndPoint,
@@ -501,6 +510,7 @@ def transport(
     return _like(other, target, _kernels.transport(point, target, vector, here, there))
 
 
+@takes_arrays("W")
 def log_volume_density(W: EndToEndPoint, depth: float, *, check_finite: bool = True) -> Array:
     r"""Logarithm of the volume density against Lebesgue measure, at full rank.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array
+from dlngeom._lib.door import plain, takes_arrays
 from dlngeom._lib.ode.integrate import SolverOptions, checked_times
 from dlngeom._lib.trajectory import Observe, Trajectory
 from dlngeom._lib.vectors import (
@@ -34,6 +35,7 @@ from dlngeom.submersion._spaces import geometry_on
 __all__ = ["gradient_flow", "network_flow"]
 
 
+@takes_arrays("point")
 def gradient_flow(
     space: Base | RiemannianSubmersion,
     point: Point,
@@ -138,6 +140,7 @@ def gradient_flow(
     return follow(equation._replace(below=below), energy, observe, times, options)
 
 
+@takes_arrays("factors")
 def network_flow(
     factors: Sequence[Array],
     energy_gradient: Callable[[Any], Covector],
@@ -233,7 +236,8 @@ def _ambient_flow(
 
     def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
         at = rebuild(point, state)
-        lifted = space.codifferential(at, energy_gradient(copied(space.project(at))))
+        value = plain("energy_gradient", energy_gradient(copied(space.project(at))))
+        lifted = space.codifferential(at, value)
         return tuple(-x for x in parts(lifted))
 
     def clean(state: tuple[Array, ...]) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dlngeom._lib.arrays import Array, Numbers, constant, namespace
+from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.ode.integrate import checked_times
 from dlngeom._lib.vectors import Point, Vector, concatenate, first_array, parts, rebuild, stack
 from dlngeom.geodesics._integration import states_at
@@ -23,6 +24,7 @@ from dlngeom.submersion._spaces import geometry_on
 __all__ = ["dist", "energy", "exp", "geodesic", "length", "log", "parallel_transport"]
 
 
+@takes_arrays("point", "tangent")
 def exp(
     space: Base | RiemannianSubmersion, point: Point, tangent: Vector, *, upstairs: bool = False
 ) -> Point:
@@ -77,6 +79,7 @@ def exp(
     return geodesic(space, point, tangent, 1.0, upstairs=upstairs)
 
 
+@takes_arrays("point", "tangent")
 def geodesic(
     space: Base | RiemannianSubmersion,
     point: Point,
@@ -134,6 +137,7 @@ def geodesic(
     return tuple(answers) if velocity else answers[0]
 
 
+@takes_arrays("point", "other")
 def log(
     space: Base | RiemannianSubmersion, point: Point, other: Point, *, upstairs: bool = False
 ) -> Vector:
@@ -191,6 +195,7 @@ def log(
     return _with_batch(concatenate(found), batches[0])
 
 
+@takes_arrays("point", "tangent", "direction")
 def parallel_transport(
     space: Base | RiemannianSubmersion,
     point: Point,
@@ -263,6 +268,7 @@ def parallel_transport(
     return end, place.tangent(end, state[count:])
 
 
+@takes_arrays("a", "b")
 def dist(
     space: Base | RiemannianSubmersion, a: Point, b: Point, *, upstairs: bool = False
 ) -> Array:
@@ -307,6 +313,7 @@ def dist(
     return _place(space, upstairs).norm(a, log(space, a, b, upstairs=upstairs))
 
 
+@takes_arrays("curve")
 def length(space: Base | RiemannianSubmersion, curve: Point, *, upstairs: bool = False) -> Array:
     r"""Length of a curve given by points, accurate to second order in their spacing.
 
@@ -344,6 +351,7 @@ def length(space: Base | RiemannianSubmersion, curve: Point, *, upstairs: bool =
     return namespace(steps).sum(steps, axis=-1)
 
 
+@takes_arrays("curve")
 def energy(
     space: Base | RiemannianSubmersion,
     curve: Point,

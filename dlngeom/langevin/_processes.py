@@ -13,6 +13,7 @@ from typing import Any
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed
+from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.trajectory import Observe, Trajectory
 from dlngeom._lib.vectors import Point, Vector
 from dlngeom.langevin._engine._runs import (
@@ -34,6 +35,7 @@ from dlngeom.submersion._walks import walk_of
 __all__ = ["brownian_motion", "network_langevin", "riemannian_langevin", "step"]
 
 
+@takes_arrays("point")
 def brownian_motion(
     space: Base | RiemannianSubmersion,
     point: Point,
@@ -134,6 +136,7 @@ def brownian_motion(
     return sample(place, point, options, vertical, vertical, call)
 
 
+@takes_arrays("point")
 def riemannian_langevin(
     space: RiemannianSubmersion | Base,
     point: Point,
@@ -245,6 +248,7 @@ def riemannian_langevin(
     return sample(place, point, options, vertical, kappa * vertical, call, energy_gradient)
 
 
+@takes_arrays("factors")
 def network_langevin(
     factors: Sequence[Array],
     *,
@@ -318,6 +322,7 @@ def network_langevin(
     )
 
 
+@takes_arrays("point", "noise", "covector")
 def step(
     space: Base | RiemannianSubmersion,
     point: Point,

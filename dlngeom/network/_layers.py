@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dlngeom._lib.arrays import Array
+from dlngeom._lib.door import takes_arrays
 from dlngeom.points import _covectors
 from dlngeom.points._checks import check_factors
 from dlngeom.points._covectors import Covector
@@ -20,6 +21,7 @@ def product(factors: Sequence[Array]) -> Array:
     return result
 
 
+@takes_arrays("factors", "vector")
 def differential(factors: Sequence[Array], vector: Sequence[Array]) -> Array:
     r"""Differential of the end-to-end matrix.
 
@@ -60,6 +62,7 @@ def differential(factors: Sequence[Array], vector: Sequence[Array]) -> Array:
     return change
 
 
+@takes_arrays("factors", "egrad")
 def lifted_gradient(
     factors: Sequence[Array], egrad: Covector, *, check_finite: bool = True
 ) -> tuple[Array, ...]:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
+from dlngeom._lib.door import takes_arrays
 from dlngeom.network._layers import product
 from dlngeom.points import SVD, Frames, dense, factors
 from dlngeom.points._checks import check_factors
@@ -19,6 +20,7 @@ __all__ = ["effective_rank", "end_to_end", "invariants", "singular_values"]
 AnyPoint: TypeAlias = Array | SVD | Frames | tuple[Array, ...] | list[Any]
 
 
+@takes_arrays("point")
 def end_to_end(point: AnyPoint, *, check_finite: bool = True) -> Array:
     r"""Dense end-to-end matrix of a network, or of a point of any other kind.
 
@@ -66,6 +68,7 @@ def end_to_end(point: AnyPoint, *, check_finite: bool = True) -> Array:
     return product(check_factors(point, check_finite=check_finite))
 
 
+@takes_arrays("point")
 def singular_values(point: AnyPoint) -> Array:
     r"""Singular values of the end-to-end matrix, descending.
 
@@ -108,6 +111,7 @@ def singular_values(point: AnyPoint) -> Array:
     return namespace(s).concat([s, *[0 * s[..., :1]] * missing], axis=-1) if missing else s
 
 
+@takes_arrays("point")
 def effective_rank(point: AnyPoint) -> Array:
     r"""Exponential of the entropy of the normalised singular values.
 
@@ -154,6 +158,7 @@ def effective_rank(point: AnyPoint) -> Array:
     return xp.where(total[..., 0] == 0, xp.zeros_like(size), size)
 
 
+@takes_arrays("point")
 def invariants(point: Frames | Sequence[Array], *, check_finite: bool = True) -> tuple[Array, ...]:
     r"""Conserved quantities of the gradient flow; all zero for a balanced network.
 

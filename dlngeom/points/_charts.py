@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, eps, namespace, norm, symmetric
+from dlngeom._lib.door import takes_arrays
 from dlngeom.points._checks import check_factors
 
 __all__ = [
@@ -33,6 +34,7 @@ class _Step(NamedTuple):
     square: str
 
 
+@takes_arrays("W_1", "turns", "invariants")
 def polar_chart(
     W_1: Array, turns: Sequence[Array], invariants: Sequence[Array] | None = None
 ) -> tuple[Array, ...]:
@@ -81,6 +83,7 @@ def polar_chart(
     return _climb("W_1", W_1, turns, invariants, steps)
 
 
+@takes_arrays("W_N", "turns", "invariants")
 def left_polar_chart(
     W_N: Array, turns: Sequence[Array], invariants: Sequence[Array] | None = None
 ) -> tuple[Array, ...]:
@@ -125,6 +128,7 @@ def left_polar_chart(
     return _mirror(_climb(f"W_{depth}", W_N.mT, turns[::-1], negated, steps))
 
 
+@takes_arrays("factors")
 def polar_coordinates(factors: Sequence[Array]) -> Coordinates:
     r"""First layer, turns and invariants of any network, the inverse of :func:`polar_chart`.
 
@@ -165,6 +169,7 @@ def polar_coordinates(factors: Sequence[Array]) -> Coordinates:
     return _coordinates(check_factors(factors))
 
 
+@takes_arrays("factors")
 def left_polar_coordinates(factors: Sequence[Array]) -> Coordinates:
     r"""Last layer, turns and invariants of any network, the inverse of :func:`left_polar_chart`.
 

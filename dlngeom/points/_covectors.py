@@ -20,6 +20,7 @@ from dlngeom._lib.arrays import (
     namespace,
     remainder,
 )
+from dlngeom._lib.door import plain
 from dlngeom.points._tuples import SVD, LowRank, Tangent, dense
 
 __all__ = [
@@ -218,8 +219,9 @@ def checked_gradient(
 ) -> Covector:
     """Check what an energy gradient returned for a batch of matrices."""
     name = "energy_gradient"
-    if not (isinstance(value, LowRank) or hasattr(value, "shape")):
+    if not (isinstance(value, (tuple, list)) or hasattr(value, "shape")):
         raise TypeError(f"{name} returned {type(value).__name__}: it must be a matrix ({m}, {n})")
+    value = plain(name, value)
     value = as_covector(name, value, m, n, like=like, check_finite=False)
     check_batch(name, value, batch)
     own = tuple((value.S if isinstance(value, LowRank) else value).shape[:-2])

@@ -11,12 +11,14 @@ from itertools import pairwise
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
+from dlngeom._lib.door import takes_arrays
 from dlngeom.points._checks import check_factors, check_frames, require_rank
 from dlngeom.points._tuples import SVD, Frames
 
 __all__ = ["factors", "frames", "svd"]
 
 
+@takes_arrays("W")
 def svd(W: Array, rank: int | None = None) -> SVD:
     r"""Leading ``rank`` singular triples of a matrix.
 
@@ -63,6 +65,7 @@ def svd(W: Array, rank: int | None = None) -> SVD:
     return SVD(u[..., :kept], s[..., :kept], vt[..., :kept, :])
 
 
+@takes_arrays("point")
 def factors(point: Frames) -> tuple[Array, ...]:
     r"""Layers of a balanced network, input layer first.
 
@@ -96,6 +99,7 @@ def factors(point: Frames) -> tuple[Array, ...]:
     return tuple((upper * lam) @ lower.mT for lower, upper in _neighbours(point.q))
 
 
+@takes_arrays("factors")
 def frames(factors: Sequence[Array], rank: int | None = None) -> Frames:
     r"""Frames of a balanced network, the inverse of :func:`factors`.
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, eps, identity, inner, namespace, polar, symmetric
+from dlngeom._lib.door import takes_arrays
 from dlngeom.points._checks import check_factors, require_positive, require_rank
 from dlngeom.points._products import ScaledProduct
 from dlngeom.points._tuples import Frames
@@ -17,6 +18,7 @@ __all__ = ["carried_frames", "closest_frames", "nearby_frames", "nearest_balance
 SWEEPS = 1000
 
 
+@takes_arrays("factors")
 def nearest_balanced(
     factors: Sequence[Array], rank: int | None = None, *, truncate: bool = False
 ) -> Frames:

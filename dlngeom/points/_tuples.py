@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, TypeAlias
 
 from dlngeom._lib.arrays import Array
+from dlngeom._lib.door import takes_arrays
 
 __all__ = ["SVD", "Frames", "Layers", "LowRank", "Tangent", "dense"]
 
@@ -120,6 +121,7 @@ class Frames(NamedTuple):
     q: tuple[Array, ...]
 
 
+@takes_arrays("value")
 def dense(value: SVD | LowRank | Frames | tuple[SVD, Tangent]) -> Array:
     r"""Dense matrix of a point, a tangent vector or a low-rank matrix.
 

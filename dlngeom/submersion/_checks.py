@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dlngeom._lib.arrays import Array, Seed, as_generator, constant, namespace, to_numpy
+from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.vectors import (
     Point,
     Vector,
@@ -40,6 +41,7 @@ _STEPS = 2.0 ** -np.arange(6, 12)
 _SLOPE = 0.1
 
 
+@takes_arrays("point")
 def check_submersion(space: RiemannianSubmersion, point: Point, rng: Seed) -> dict[str, float]:
     r"""Check numerically, at a point, that a space is a Riemannian submersion.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlngeom._lib.arrays import Array, Seed, namespace, to_numpy
+from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.vectors import (
     Point,
     Vector,
@@ -235,6 +236,7 @@ def embedding(space: RiemannianSubmersion, point: Point) -> Vector:
     return space.embedding(point) if isinstance(space, HasEmbedding) else point
 
 
+@takes_arrays("point", "vector")
 def horizontal_projection(space: RiemannianSubmersion, point: Point, vector: Vector) -> Vector:
     r"""Orthogonal projection of an ambient vector on the horizontal space.
 
@@ -268,6 +270,7 @@ def horizontal_projection(space: RiemannianSubmersion, point: Point, vector: Vec
     return combine(1.0, tangent, -1.0, vertical)
 
 
+@takes_arrays("point", "covector")
 def cometric(space: RiemannianSubmersion, point: Point, covector: Any) -> Vector:
     r"""Apply the cometric of the base, at a point upstairs.
 
@@ -299,6 +302,7 @@ def cometric(space: RiemannianSubmersion, point: Point, covector: Any) -> Vector
     return space.differential(point, space.codifferential(point, covector))
 
 
+@takes_arrays("point", "vector")
 def inverse_cometric(base: Base, point: Point, vector: Vector) -> Vector:
     r"""Covector of a tangent vector downstairs, by a closed form or the matrix of ``A``.
 
@@ -343,6 +347,7 @@ def inverse_cometric(base: Base, point: Point, vector: Vector) -> Vector:
     return from_coordinates(solution[..., 0], vector, batch)
 
 
+@takes_arrays("point", "vector")
 def lift(space: RiemannianSubmersion, point: Point, vector: Vector) -> Vector:
     r"""Horizontal lift of a tangent vector downstairs.
 
@@ -375,6 +380,7 @@ def lift(space: RiemannianSubmersion, point: Point, vector: Vector) -> Vector:
     return space.codifferential(point, covector)
 
 
+@takes_arrays("point", "egrad")
 def gradient(space: RiemannianSubmersion, point: Point, egrad: Any) -> Vector:
     r"""Riemannian gradient upstairs of a lifted energy ``L(x) = E(phi(x))``.
 
@@ -406,6 +412,7 @@ def gradient(space: RiemannianSubmersion, point: Point, egrad: Any) -> Vector:
     return space.codifferential(point, egrad)
 
 
+@takes_arrays("point")
 def mean_curvature(space: RiemannianSubmersion, point: Point) -> Vector:
     r"""Mean curvature vector of the orbit of a point, as a submanifold of the space upstairs.
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
+from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.stiefel import log_stiefel_volume
 from dlngeom.points import SVD
 from dlngeom.points._checks import require_positive
@@ -19,6 +20,7 @@ from dlngeom.thermodynamics._pair_entropy import pair_entropy
 __all__ = ["entropy", "entropy_of_singular_values", "symmetric_entropy"]
 
 
+@takes_arrays("W")
 def entropy(
     W: Array | SVD,
     widths: Sequence[int],
@@ -73,6 +75,7 @@ def entropy(
     return symmetric_entropy(point_of(W, layers, check_finite).s, layers)
 
 
+@takes_arrays("s")
 def entropy_of_singular_values(
     s: Array,
     widths: Sequence[int],

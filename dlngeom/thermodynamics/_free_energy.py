@@ -11,6 +11,7 @@ from typing import Any
 from dlngeom import endtoend
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array
+from dlngeom._lib.door import takes_arrays
 from dlngeom.endtoend import _kernels
 from dlngeom.points import SVD, Tangent
 from dlngeom.points._covectors import Covector
@@ -25,6 +26,7 @@ from dlngeom.thermodynamics._layers import layer_widths
 __all__ = ["free_energy", "free_energy_gradient", "free_energy_hessian"]
 
 
+@takes_arrays("W")
 def free_energy(
     W: Array | SVD,
     widths: Sequence[int],
@@ -86,6 +88,7 @@ def free_energy(
     return value - entropy(W, widths, depth=depth, check_finite=check_finite) / beta
 
 
+@takes_arrays("W", "egrad")
 def free_energy_gradient(
     W: Array | SVD,
     egrad: Covector,
@@ -135,6 +138,7 @@ def free_energy_gradient(
     return _minus(pull, force, beta)
 
 
+@takes_arrays("W", "egrad", "ehess", "Z")
 def free_energy_hessian(
     W: Array | SVD,
     egrad: Covector,

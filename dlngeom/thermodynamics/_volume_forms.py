@@ -13,6 +13,7 @@ import numpy as np
 from dlngeom import spectral
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, constant, namespace
+from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.stiefel import log_stiefel_volume
 from dlngeom.endtoend._kernels import pair
 from dlngeom.points._checks import require_positive
@@ -24,6 +25,7 @@ __all__ = ["log_network_density", "log_singular_value_density", "log_svd_density
 COORDINATES = ("s", "lam", "log_s")
 
 
+@takes_arrays("s")
 def log_svd_density(
     s: Array,
     shape: tuple[int, int],
@@ -90,6 +92,7 @@ def log_svd_density(
     return total + layers - r * (m + n - r - 1) / 2 * math.log(2)
 
 
+@takes_arrays("s")
 def log_singular_value_density(
     s: Array,
     shape: tuple[int, int],
@@ -135,6 +138,7 @@ def log_singular_value_density(
     return density + frames - r * math.log(2)
 
 
+@takes_arrays("s")
 def log_network_density(
     s: Array, widths: Sequence[int], *, coordinate: str = "s", check_finite: bool = True
 ) -> Array:

@@ -308,7 +308,7 @@ LAYERS = (np.eye(3, 2), np.eye(2, 3))
 REFUSED = {
     "shape of the point": (lambda: exp(SPACE, np.eye(3), np.eye(3)), r"shape \(3, 3\).*2, 2"),
     "shape of the vector": (lambda: exp(SPACE, W, np.eye(3)), r"tangent has shape \(3, 3\)"),
-    "integers": (lambda: exp(SPACE, np.eye(2, dtype=int), W), "int64.*float32 or float64"),
+    "integers": (lambda: exp(SPACE, np.eye(2, dtype=bool), W), "bool.*float32 or float64"),
     "NaN in the point": (lambda: exp(SPACE, W * np.nan, W), r"\[0, 0\] is nan.*finite"),
     "NaN in the vector": (lambda: exp(SPACE, W, W * np.nan), r"\[0, 0\] is nan.*finite"),
     "NaN in the target": (lambda: log(SPACE, W, W * np.nan), "nan.*finite"),

@@ -117,7 +117,7 @@ def test_the_first_bad_entry_of_a_batch_is_named(rng):
 @pytest.mark.parametrize(
     ("W", "words"),
     [
-        (np.eye(3, dtype=int), "dtype int64"),
+        (np.eye(3, dtype=np.float16), "dtype float16"),
         (np.eye(3, dtype=complex), "dtype complex128"),
         (np.ones(3), r"shape \(3,\)"),
         (np.ones((2, 0, 3)), r"shape \(2, 0, 3\)"),
@@ -187,8 +187,6 @@ def test_libraries_do_not_mix():
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match=r"arrays of one library, got numpy.ndarray, torch.Tensor"):
         check_factors([np.eye(3), torch.eye(3)])
-    with pytest.raises(TypeError, match="arrays of one library"):
-        dlngeom.svd([[1.0, 0.0], [0.0, 1.0]])
 
 
 def test_public_names_of_the_frames():

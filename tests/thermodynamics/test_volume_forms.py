@@ -285,7 +285,7 @@ def test_volume_forms_refuse_bad_input():
         "depth=0: it must be an integer": lambda: log_svd_density(s, (2, 2), 0),
         r"s\[1\] is nan": lambda: log_svd_density(np.array([1.0, np.nan]), (2, 2), 2),
         "smallest singular value -1": lambda: log_svd_density(np.array([1.0, -1.0]), (2, 2), 2),
-        "int64: it must be float32": lambda: log_svd_density(np.array([2, 1]), (2, 2), 2),
+        "float16: it must be float32": lambda: log_svd_density(np.float16([2, 1]), (2, 2), 2),
     }  # fmt: skip
     for message, call in errors.items():
         with pytest.raises(ValueError, match=message):
