@@ -33,11 +33,19 @@ __all__ = [
 ]
 
 
+# What fits into an index of an array.
+_LARGEST = 2**63 - 1
+# Sums over layers run over arrays of this length.
+_DEEPEST = 10_000_000
+
+
 def integer(name: str, value: Any, least: int, greatest: int | None = None) -> int:
     """Return an integer of at least ``least`` and at most ``greatest``, no bool and no array."""
     number = _index(value)
-    if number is None or number < least or (greatest is not None and number > greatest):
+    limit = _LARGEST if greatest is None else greatest
+    if number is None or not least <= number <= limit:
         span = f"of at least {least}" if greatest is None else f"from {least} to {greatest}"
+        span += " and below 2^63" if number is not None and number > _LARGEST else ""
         raise ValueError(f"{name}={value!r}: it must be an integer {span}")
     return number
 
@@ -61,8 +69,8 @@ def depth(value: Any, *, infinite: bool = True) -> float:
             return math.inf
         raise ValueError("depth=inf: this needs a finite depth, inf exists downstairs only")
     number = _index(value)
-    if number is None or number < 1:
-        rule = "an integer of at least 1" + ", or inf" * infinite
+    if number is None or not 1 <= number <= _DEEPEST:
+        rule = f"an integer from 1 to {_DEEPEST:,}" + ", or inf" * infinite
         raise ValueError(f"depth={value!r}: it must be {rule}")
     return number
 
@@ -76,10 +84,10 @@ def rank(value: int | None, *sizes: int) -> int:
 def widths(values: Sequence[int]) -> tuple[int, ...]:
     """Return the layer widths ``(d_0, ..., d_N)`` as integers >= 1."""
     try:
-        found = [_index(value) for value in values]
+        found = [] if isinstance(values, (bytes, dict)) else [_index(value) for value in values]
     except TypeError:
         found = []
-    if len(found) < 2 or any(d is None or d < 1 for d in found):
+    if len(found) < 2 or any(d is None or not 1 <= d <= _LARGEST for d in found):
         raise ValueError(f"widths={values!r}: they must be two or more integers of at least 1")
     return tuple(d for d in found if d is not None)
 
@@ -221,6 +229,8 @@ def _first(bad: Array, x: Array) -> str:
 def orthonormal(name: str, q: Array) -> None:
     """Require orthonormal columns, to the tolerance of :func:`relative_tolerance`."""
     xp = namespace(q)
+    if 0 in q.shape:
+        return
     gap = float(xp.max(xp.abs(q.mT @ q - identity(q.shape[-1], q))))
     limit = relative_tolerance(q)
     if not gap <= limit:

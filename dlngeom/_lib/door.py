@@ -16,7 +16,9 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
-__all__ = ["plain", "takes_arrays"]
+from dlngeom._lib.arrays import to_numpy
+
+__all__ = ["plain", "real_numbers", "takes_arrays"]
 
 _DOUBLE = np.dtype(np.float64)
 _NUMBERS = (int, float, np.number)
@@ -47,11 +49,21 @@ def takes_arrays(*names: str) -> Callable[[_Function], _Function]:
                         args = (*args[:place], plain(name, value), *args[place + 1 :])
                 elif name in kwargs and not (optional and kwargs[name] is None):
                     kwargs[name] = plain(name, kwargs[name])
-            return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except np.linalg.LinAlgError as error:
+                raise ValueError(_overflow(function.__name__, error)) from error
 
         return entered  # type: ignore[return-value]
 
     return decorate
+
+
+def _overflow(name: str, error: Exception) -> str:
+    return (
+        f"{name}: {error}. Some entries are too large or too small for a decomposition in this "
+        "precision, rescale them"
+    )
 
 
 def _places(function: Any, names: tuple[str, ...]) -> list[tuple[int, str, bool]]:
@@ -102,6 +114,23 @@ def plain(name: str, value: Any) -> Any:
     if array_api_compat.is_array_api_obj(value):
         return value
     raise TypeError(_refusal(name, value))
+
+
+def real_numbers(name: str, value: Any) -> np.ndarray:
+    """Return a real number or an array of such as an array of doubles of numpy.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is nothing of this kind.
+    """
+    x = plain(name, value)
+    if isinstance(x, tuple) or sparse.issparse(x) or isinstance(x, LinearOperator):
+        raise TypeError(_refusal(name, value))
+    x = to_numpy(x)
+    if x.dtype.kind not in "fiu":
+        raise ValueError(f"{name} has dtype {x.dtype}: it must be real")
+    return x.astype(np.float64, copy=False)
 
 
 def _plain_number(name: str, value: Any) -> Any:
@@ -181,6 +210,8 @@ def _part(name: str, value: Any) -> Any:
     """Member of a tuple, which must be an array or hold arrays."""
     if isinstance(value, (np.generic, *_NUMBERS)):
         raise TypeError(_refusal(name, value))
+    if sparse.issparse(value) or isinstance(value, LinearOperator):
+        raise TypeError(f"{name} is a {type(value).__name__}: it must be dense, pass x.toarray()")
     return plain(name, value)
 
 

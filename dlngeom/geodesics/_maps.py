@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dlngeom._lib.arrays import Array, Numbers, constant, namespace
-from dlngeom._lib.door import takes_arrays
+from dlngeom._lib.door import real_numbers, takes_arrays
 from dlngeom._lib.ode.integrate import checked_times
 from dlngeom._lib.vectors import Point, Vector, concatenate, first_array, parts, rebuild, stack
 from dlngeom.geodesics._integration import states_at
@@ -124,7 +124,7 @@ def geodesic(
     Its speed is constant, in the metrics of Section 8 (upstairs) and (4.17) (downstairs) of Menon,
     *The geometry of the deep linear network*.
     """
-    times = np.atleast_1d(np.asarray(t, dtype=np.float64))
+    times = np.atleast_1d(real_numbers("t", t))
     if times.ndim > 1 or times.size == 0 or not np.all(np.isfinite(times)):
         raise ValueError(f"t={t!r}: it must be a finite time, or a vector of such")
     curve = _place(space, upstairs).geodesic(point, tangent)

@@ -370,11 +370,27 @@ def step(
     can be compiled.  Unlike the drivers it does not subdivide steps near a singularity.  The
     equation is (12.3) of Menon, *The geometry of the deep linear network*.
     """
+    _check_numbers(duration=duration, beta=beta, kappa=kappa)
     walk = walk_of(space, point)
     vertical = (2 * duration / beta) ** 0.5
     horizontal = vertical if kappa == 1 else vertical * kappa**0.5
-    moved = walk.step(walk.start(point), noise, covector, duration, vertical, horizontal)
-    return walk.point(moved)
+    try:
+        moved = walk.step(walk.start(point), noise, covector, duration, vertical, horizontal)
+        return walk.point(moved)
+    except (ValueError, IndexError, AttributeError) as error:
+        found = [tuple(x.shape) for x in parts((point, noise))]
+        raise ValueError(
+            f"point and noise have shapes {found}, which do not fit: {error}"
+        ) from error
+
+
+def _check_numbers(*, duration: Any, beta: Any, kappa: Any) -> None:
+    """Check plain numbers; arrays may be those of a compiler, which have no values yet."""
+    for name, value in {"duration": duration, "kappa": kappa}.items():
+        if getattr(value, "shape", None) != ():
+            checks.nonnegative(name, value)
+    if getattr(beta, "shape", None) != ():
+        checks.inverse_temperature(beta)
 
 
 def _adjusted(

@@ -99,12 +99,13 @@ def singular_values(point: AnyPoint) -> Array:
     """
     if not isinstance(point, (tuple, list)):
         W = end_to_end(point)
+        checks.finite("point", W)
         return namespace(W).linalg.svd(W, full_matrices=False)[1]
     if isinstance(point, SVD):
         return point.s
     if isinstance(point, Frames):
         return point.lam ** (len(point.q) - 1)
-    layers = check_factors(point, check_finite=False)
+    layers = check_factors(point)
     s = singular_value_decomposition(layers).s
     missing = min(layers[-1].shape[-2], layers[0].shape[-1]) - s.shape[-1]
     # Narrow layers leave the other singular values zero.

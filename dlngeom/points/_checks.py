@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, eps, namespace
@@ -23,6 +24,8 @@ __all__ = [
 def require_positive(name: str, s: Array, limit: float | Array = 0.0) -> None:
     """Require the smallest singular value to exceed ``limit`` times the largest."""
     xp = namespace(s)
+    if 0 in s.shape:
+        return
     largest, smallest = xp.max(s, axis=-1), xp.min(s, axis=-1)
     if bool(xp.any(smallest <= limit * largest)):
         raise ValueError(
@@ -37,6 +40,8 @@ def require_rank(name: str, s: Array, rank: int, size: int) -> None:
     ``size`` is the larger side of the matrix, which bounds its rounding error.
     """
     xp = namespace(s)
+    if 0 in s.shape:
+        return
     largest = xp.where(s[..., 0] == 0, xp.ones_like(s[..., 0]), s[..., 0])
     tail = float(xp.max(s[..., rank] / largest)) if s.shape[-1] > rank else 0.0
     if tail > checks.relative_tolerance(s):
@@ -49,6 +54,8 @@ def require_rank(name: str, s: Array, rank: int, size: int) -> None:
 def require_weights(name: str, s: Array, depth: float) -> None:
     """Require singular values whose weights ``s^(2-2/N)`` are positive without underflow."""
     xp = namespace(s)
+    if 0 in s.shape:
+        return
     smallest = float(xp.min(s))
     tiny = float(xp.finfo(s.dtype).smallest_normal)
     if not smallest > 0 or (2 - 2 / depth) * math.log(smallest) < math.log(tiny):
@@ -78,7 +85,7 @@ def check_svd(point: SVD, *, check_finite: bool = True) -> SVD:
 
 
 def _require_nonnegative(name: str, s: Array) -> None:
-    smallest = float(namespace(s).min(s))
+    smallest = 0.0 if 0 in s.shape else float(namespace(s).min(s))
     if smallest < 0:
         raise ValueError(f"{name} has an entry {smallest:.3g}: singular values must be >= 0")
 
@@ -107,7 +114,11 @@ def check_factors(factors: Sequence[Array], *, check_finite: bool = True) -> tup
 
 def check_frames(point: Frames, *, check_finite: bool = True) -> Frames:
     """Return ``point`` as Frames after checking its shapes and, optionally, its values."""
+    given: Any = point  # Callers may pass what the annotation forbids.
+    if len(given) != 2 or not isinstance(given[1], (tuple, list)):
+        raise ValueError(f"Frames has {len(point)} parts: it is a pair (lam, q), q the frames")
     lam, q = point[0], tuple(point[1])
+    checks.floating("lam", lam)
     if len(q) < 2:
         raise ValueError(f"Frames has {len(q)} frames: a network has N + 1 >= 2")
     namespace(lam, *q)

@@ -151,16 +151,30 @@ def dense(value: SVD | LowRank | Frames | tuple[SVD, Tangent]) -> Array:
     -----
     Equation (5.17) of Menon, *The geometry of the deep linear network*.
     """
+    try:
+        return _dense(value)
+    except (ValueError, IndexError, AttributeError, RuntimeError):
+        shapes = ", ".join(str(tuple(getattr(x, "shape", "?"))) for x in _leaves(value))
+        name = type(value).__name__
+        raise ValueError(f"{name} has parts of shapes {shapes}: they do not fit") from None
+
+
+def _leaves(value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, (tuple, list)):
+        return (value,)
+    return tuple(x for part in value for x in _leaves(part))
+
+
+def _dense(value: Any) -> Array:
     if isinstance(value, SVD):
         return (value.u * value.s[..., None, :]) @ value.vt
     if isinstance(value, LowRank):
         return value.U @ value.S @ value.V.mT
-    if isinstance(value, Frames):
+    if isinstance(value, Frames) and isinstance(value.q, tuple):
         depth = len(value.q) - 1
         return (value.q[-1] * (value.lam**depth)[..., None, :]) @ value.q[0].mT
-    pair: Any = value  # Callers may pass what the annotation forbids.
-    if isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], SVD):
-        (u, _, vt), (Up, M, Vp) = pair
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], SVD):
+        (u, _, vt), (Up, M, Vp) = value
         matrix: Array = (u @ M + Up) @ vt + u @ Vp.mT
         return matrix
     raise TypeError(f"dense takes an SVD, LowRank, Frames or (SVD, Tangent), got {type(value)}")

@@ -25,7 +25,8 @@ from dlngeom._lib.vectors import (
     rebuild,
     unit_vector,
 )
-from dlngeom.submersion._offers import HasEmbedding, HasInverseCometric
+from dlngeom.submersion._given import check_like, finite_result, point_upstairs
+from dlngeom.submersion._offers import HasEmbedding, HasInverseCometric, HasPointCheck
 
 __all__ = [
     "Base",
@@ -265,6 +266,17 @@ def horizontal_projection(space: RiemannianSubmersion, point: Point, vector: Vec
     -----
     Section 12.1 of Menon, *The geometry of the deep linear network*.
     """
+    point = point_upstairs(space, point)
+    check_like("vector", vector, _ambient(space))
+    return _horizontal_projection(space, point, vector)
+
+
+def _ambient(space: RiemannianSubmersion) -> Vector:
+    """Vector with the shapes of ambient ones."""
+    return embedding(space, space.random_point(0))
+
+
+def _horizontal_projection(space: RiemannianSubmersion, point: Point, vector: Vector) -> Vector:
     tangent = space.tangent_projection(point, vector)
     vertical = space.vertical_projection(point, vector)
     return combine(1.0, tangent, -1.0, vertical)
@@ -299,7 +311,26 @@ def cometric(space: RiemannianSubmersion, point: Point, covector: Any) -> Vector
     -----
     Section 12.1 of Menon, *The geometry of the deep linear network*.
     """
-    return space.differential(point, space.codifferential(point, covector))
+    point, covector = _checked_covector(space, point, covector)
+    return finite_result(space.differential(point, space.codifferential(point, covector)))
+
+
+def _check_below(name: str, value: Vector, space: RiemannianSubmersion, point: Point) -> None:
+    """Check a vector or covector downstairs at a point upstairs."""
+    like = space.random_point(0)
+    first = parts(point)[0]
+    batch = tuple(first.shape[: batch_axes(point, like)])
+    check_like(name, value, space.project(like), batch)
+
+
+def _checked_covector(
+    space: RiemannianSubmersion, point: Point, covector: Any
+) -> tuple[Point, Any]:
+    """Check a point upstairs and a covector downstairs."""
+    point = point_upstairs(space, point)
+    if not isinstance(space, HasPointCheck):
+        _check_below("covector", covector, space, point)
+    return point, covector
 
 
 @takes_arrays("point", "vector")
@@ -376,6 +407,9 @@ def lift(space: RiemannianSubmersion, point: Point, vector: Vector) -> Vector:
     -----
     Section 12.1 of Menon, *The geometry of the deep linear network*.
     """
+    point = point_upstairs(space, point)
+    if not isinstance(space, HasPointCheck):
+        _check_below("vector", vector, space, point)
     covector = inverse_cometric(space.base, space.project(point), vector)
     return space.codifferential(point, covector)
 
@@ -409,7 +443,8 @@ def gradient(space: RiemannianSubmersion, point: Point, egrad: Any) -> Vector:
     -----
     Equation (3.6) of Menon, *The geometry of the deep linear network*, for the deep linear network.
     """
-    return space.codifferential(point, egrad)
+    point, egrad = _checked_covector(space, point, egrad)
+    return finite_result(space.codifferential(point, egrad))
 
 
 @takes_arrays("point")
@@ -441,6 +476,7 @@ def mean_curvature(space: RiemannianSubmersion, point: Point) -> Vector:
     Section 12.1 (2) of Menon, *The geometry of the deep linear network*, with the sign corrected.
     Derivatives along the orbit are fourth-order differences.
     """
+    point = point_upstairs(space, point)
     position = embedding(space, point)
     total = coordinates(position) * 0
     size = _STEP * float(to_numpy(norm(position)))
@@ -450,7 +486,8 @@ def mean_curvature(space: RiemannianSubmersion, point: Point) -> Vector:
         length = float(to_numpy(norm(vector)))
         if length > 0:
             total = total + _turning(space, point, vector, size / length)
-    return horizontal_projection(space, point, from_coordinates(total, position))
+    total = from_coordinates(total, position)
+    return finite_result(_horizontal_projection(space, point, total))
 
 
 def _turning(space: RiemannianSubmersion, point: Point, vector: Vector, step: float) -> Array:

@@ -11,7 +11,7 @@ from typing import Any
 from dlngeom import endtoend
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array
-from dlngeom._lib.door import takes_arrays
+from dlngeom._lib.door import plain, takes_arrays
 from dlngeom.endtoend import _kernels
 from dlngeom.points import SVD, Tangent
 from dlngeom.points._covectors import Covector
@@ -84,8 +84,13 @@ def free_energy(
     2.15731
     """
     beta = checks.inverse_temperature(beta)
-    value = energy(W) if callable(energy) else energy
-    return value - entropy(W, widths, depth=depth, check_finite=check_finite) / beta
+    volume = entropy(W, widths, depth=depth, check_finite=check_finite)
+    value = plain("energy", energy(W) if callable(energy) else energy)
+    shape, batch = tuple(getattr(value, "shape", ())), tuple(volume.shape)
+    if isinstance(value, tuple) or shape not in ((), batch):
+        raise ValueError(f"energy has shape {shape}: it must be {batch}, a number for each matrix")
+    free: Array = value - volume / beta
+    return free
 
 
 @takes_arrays("W", "egrad")

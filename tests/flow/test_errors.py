@@ -99,9 +99,7 @@ def test_flows_downstairs_refuse_bad_points(space, start, rng):
         flow(SVD(2 * u, s, vt))
     with pytest.raises(ValueError, match=r"the point\[1, 2\] is nan: all entries must be finite"):
         flow(np.where(np.arange(9).reshape(3, 3) == 5, np.nan, W))
-    with pytest.raises(
-        ValueError, match="point has dtype float16: it must be float32 or float64"
-    ):
+    with pytest.raises(ValueError, match="point has dtype float16: it must be float32 or float64"):
         flow(np.ones((3, 3), dtype=np.float16))
     with pytest.raises(ValueError, match="its rank is below 3"):
         flow(W, InfinitelyDeepNetwork(3))

@@ -17,6 +17,7 @@ from scipy.integrate import RK23, OdeSolver, solve_ivp
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Numbers, eps
+from dlngeom._lib.door import real_numbers
 from dlngeom._lib.ode.interpolant import StepInterpolant
 from dlngeom._lib.ode.smooth_rk45 import SmoothRK45
 from dlngeom._lib.ode.system import Event, HaltError, Monitor, SolverState, System
@@ -98,7 +99,7 @@ def checked_times(t: Numbers) -> np.ndarray:
     ValueError
         If the times do not increase, or are not finite.
     """
-    times = np.asarray(t, dtype=np.float64)
+    times = real_numbers("t", t)
     if times.ndim != 1 or len(times) == 0:
         raise ValueError(f"t has shape {times.shape}: it must be (draw,), t[0] the initial time")
     if not np.all(np.isfinite(times)):
