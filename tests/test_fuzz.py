@@ -31,7 +31,7 @@ TRANSPARENT = {
 }
 PASSED = re.compile("holds|complex|nan|inf")
 # Powers of such numbers do not fit into the dtype.
-EXTREME = re.compile(r"1e[-+]?(150|300)|inf")
+EXTREME = re.compile(r"1e[-+]?(150|300)|inf|nan")
 # Two mutations of such a call may take seconds.
 LONG = {"log gas", "gradient_flow", "network_flow", "log", "dist"}
 

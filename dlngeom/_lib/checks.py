@@ -70,7 +70,8 @@ def depth(value: Any, *, infinite: bool = True) -> float:
         raise ValueError("depth=inf: this needs a finite depth, inf exists downstairs only")
     number = _index(value)
     if number is None or not 1 <= number <= _DEEPEST:
-        rule = f"an integer from 1 to {_DEEPEST:,}" + ", or inf" * infinite
+        most = "" if number is None or number < 1 else f" and at most {_DEEPEST:,}"
+        rule = f"an integer of at least 1{most}" + ", or inf" * infinite
         raise ValueError(f"depth={value!r}: it must be {rule}")
     return number
 

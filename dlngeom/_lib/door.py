@@ -125,6 +125,8 @@ def real_numbers(name: str, value: Any) -> np.ndarray:
         If it is nothing of this kind.
     """
     x = plain(name, value)
+    if isinstance(x, tuple) and not x:
+        return np.empty(0)
     if isinstance(x, tuple) or sparse.issparse(x) or isinstance(x, LinearOperator):
         raise TypeError(_refusal(name, value))
     x = to_numpy(x)
@@ -190,6 +192,11 @@ def _plain_list(name: str, value: Any) -> Any:
             new is old for new, old in zip(parts, value, strict=True)
         )
         return value if same else tuple(parts)
+    if _levels(value) > 2:
+        raise ValueError(
+            f"{name} is a list of lists of lists: pass np.asarray(x, float) for a batch of "
+            "matrices, a list of arrays for layers"
+        )
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, OverflowError):
@@ -204,6 +211,12 @@ def _holds_matrices(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return hasattr(value, "_fields") or any(getattr(x, "ndim", 0) > 1 for x in value)
     return not isinstance(value, (np.generic, *_NUMBERS)) and getattr(value, "ndim", 2) > 1
+
+
+def _levels(value: Any) -> int:
+    """Depth to which sequences of sequences go."""
+    nested = isinstance(value, (list, tuple, np.ndarray)) and len(value) > 0
+    return 1 + _levels(value[0]) if nested else 0
 
 
 def _part(name: str, value: Any) -> Any:

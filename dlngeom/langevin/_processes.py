@@ -11,11 +11,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed
 from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.trajectory import Observe, Trajectory
-from dlngeom._lib.vectors import Point, Vector
+from dlngeom._lib.vectors import Point, Vector, parts
 from dlngeom.langevin._engine._runs import (
     RunOptions,
     sample,
@@ -387,10 +389,15 @@ def step(
 def _check_numbers(*, duration: Any, beta: Any, kappa: Any) -> None:
     """Check plain numbers; arrays may be those of a compiler, which have no values yet."""
     for name, value in {"duration": duration, "kappa": kappa}.items():
-        if getattr(value, "shape", None) != ():
+        if not _is_traced(value):
             checks.nonnegative(name, value)
-    if getattr(beta, "shape", None) != ():
+    if not _is_traced(beta):
         checks.inverse_temperature(beta)
+
+
+def _is_traced(value: Any) -> bool:
+    """Whether a number may be one that a compiler does not know yet."""
+    return getattr(value, "shape", None) == () and not isinstance(value, (np.ndarray, np.generic))
 
 
 def _adjusted(

@@ -151,7 +151,9 @@ def test_integers():
     for value in (2, np.int64(2), np.uint8(2), Index()):
         found = checks.integer("k", value, 1, 3)
         assert (found, type(found)) == (2, int)
-    assert checks.integer("k", 10**30, 1) == 10**30
+    assert checks.integer("k", 2**63 - 1, 1) == 2**63 - 1
+    with pytest.raises(ValueError, match=r"at least 1 and below 2\^63"):
+        checks.integer("k", 2**63, 1)
     with pytest.raises(ValueError, match=r"^k=0: it must be an integer of at least 1$"):
         checks.integer("k", 0, 1)
     with pytest.raises(ValueError, match=r"^k=4: it must be an integer from 1 to 3$"):

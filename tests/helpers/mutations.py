@@ -86,7 +86,7 @@ def _of_array(x: np.ndarray) -> Iterator[Mutation]:
 
 
 def _same_array(x: np.ndarray) -> Iterator[Mutation]:
-    yield Mutation("list", SAME, x.tolist())
+    yield Mutation("list", SAME if x.ndim < 3 else REFUSED, x.tolist())
     yield Mutation("subclass", SAME, x.view(_Plain))
     yield Mutation("no mask", SAME, np.ma.array(x))
     yield Mutation("other byte order", SAME, x.astype(x.dtype.newbyteorder()))
@@ -184,6 +184,8 @@ def _of_number(name: str, value: float) -> Iterator[Mutation]:
         "energy",
         "r0_squared",
         "rng",
+        "covector",
+        "egrad",
         "time",
     )  # A vector has a meaning there.
     for bad in ("3", 1j, [], np.array([[3], [4]]), np.array("3"), np.nan):
