@@ -10,7 +10,8 @@ import numpy as np
 
 from dlngeom._lib.array_types import Array, Namespace, Numbers, NumpyArray, Seed
 
-_NUMPY: Namespace = array_api_compat.array_namespace(np.empty(0))
+# Since version 2 numpy follows the array API standard itself, without wrappers.
+_NUMPY: Namespace = np
 
 # Squares of singular values up to which five Newton-Schulz steps reach the rounding error.
 _NEAR_ONE = 4.0
