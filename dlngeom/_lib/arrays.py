@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from functools import lru_cache
 from typing import Any
 
 import array_api_compat
@@ -50,8 +51,12 @@ def namespace(*arrays: Array) -> Namespace:
     TypeError
         If the arguments come from different libraries, or are not arrays.
     """
-    if arrays and all(type(a) is np.ndarray for a in arrays):
-        return _NUMPY  # Most calls by far, and a search would take longer than small arrays do.
+    for x in arrays:
+        if type(x) is not np.ndarray:
+            break
+    else:
+        if arrays:
+            return _NUMPY  # Most calls by far: a search would take longer than small arrays do.
     try:
         xp: Namespace = array_api_compat.array_namespace(*arrays)
     except TypeError as error:
@@ -98,14 +103,25 @@ def eps(x: Array) -> float:
 
 def constant(value: Any, like: Array) -> Array:
     """Turn ``value`` into an array with the namespace, dtype and device of ``like``."""
+    if type(like) is np.ndarray:
+        return np.asarray(value, dtype=like.dtype)
     device = array_api_compat.device(like)
     return namespace(like).asarray(value, dtype=like.dtype, device=device)
 
 
 def identity(size: int, like: Array) -> Array:
-    """Identity matrix with the namespace, dtype and device of ``like``."""
+    """Identity matrix with the namespace, dtype and device of ``like``, not to be changed."""
+    if type(like) is np.ndarray:
+        return _numpy_identity(operator.index(size), like.dtype)
     device = array_api_compat.device(like)
     return namespace(like).eye(operator.index(size), dtype=like.dtype, device=device)
+
+
+@lru_cache(maxsize=64)
+def _numpy_identity(size: int, dtype: Any) -> np.ndarray:
+    unit = np.eye(size, dtype=dtype)
+    unit.flags.writeable = False
+    return unit
 
 
 def symmetric(x: Array) -> Array:

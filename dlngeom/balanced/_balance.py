@@ -7,6 +7,7 @@ sine transform along depth solves for all pairs at once.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -60,10 +61,30 @@ def balance(lam: Array, depth: int) -> Balance:
     :math:`(\lambda_k - \lambda_l)^2 + 4 \lambda_k\lambda_l \sin^2(j\pi/2N)`, never zero.
     """
     row, column = (x[..., None, :, :] for x in pair(lam))
-    sines = np.sin(np.arange(1, depth) * math.pi / (2 * depth)) ** 2
+    sines = _sines(depth)
     product = (4 * (2 / depth) ** -1) * (row * column)
     gap = (row - column) ** 2 * (depth / 2)
-    return Balance(row, column, 1 / (gap + product * constant(sines, lam)[:, None, None]))
+    return Balance(row, column, 1 / (gap + product * constant(sines, lam)))
+
+
+@lru_cache(maxsize=64)
+def _sines(depth: int) -> np.ndarray:
+    """Squared sines of the normal equations, one for each inner frame."""
+    return np.sin(np.arange(1, depth) * math.pi / (2 * depth))[:, None, None] ** 2
+
+
+@lru_cache(maxsize=64)
+def _sine_matrix(depth: int) -> np.ndarray:
+    p = np.arange(1, depth)
+    # Reducing the product modulo the period keeps the sines exact to rounding.
+    return np.sin(np.pi / depth * (np.outer(p, p) % (2 * depth)))
+
+
+@lru_cache(maxsize=64)
+def _sum_matrix(depth: int) -> np.ndarray:
+    """Sums over the first ``0, 1, ..., N`` of ``N`` layers, minus their mean."""
+    sums = np.tri(depth + 1, depth, -1)
+    return sums - sums.mean(axis=0)
 
 
 def balance_defect(at: Balance, core: Array) -> Array:
@@ -101,10 +122,7 @@ def sine_transform(x: Array) -> Array:
     depth = x.shape[-3] + 1
     if depth > _DENSE_TRANSFORM:
         return _fast_sine_transform(x)
-    p = np.arange(1, depth)
-    # Reducing the product modulo the period keeps the sines exact to rounding.
-    matrix = constant(np.sin(np.pi / depth * (np.outer(p, p) % (2 * depth))), x)
-    return _along_depth(matrix, x)
+    return _along_depth(constant(_sine_matrix(depth), x), x)
 
 
 def _fast_sine_transform(x: Array) -> Array:
@@ -163,8 +181,7 @@ def _centred_sums(rate: Array) -> Array:
         zero = xp.zeros_like(rate[..., :1, :, :])
         sums = xp.concat([zero, xp.cumulative_sum(rate, axis=-3)], axis=-3)
         return sums - xp.mean(sums, axis=-3, keepdims=True)
-    sums = np.tri(depth + 1, depth, -1)
-    return _along_depth(constant(sums - sums.mean(axis=0), rate), rate)
+    return _along_depth(constant(_sum_matrix(depth), rate), rate)
 
 
 def _along_depth(matrix: Array, x: Array) -> Array:
