@@ -278,7 +278,9 @@ BYTES_PER_UNKNOWN_OF_A_DESCENT = 160
 
 
 def observed_entries(values: Any) -> Observed:
-    """Observed entries of a matrix: not NaN if it is dense, stored if it is sparse.
+    """Observed entries of a matrix: not NaN if it is dense, stored if it is a ``csr_array``.
+
+    Both as ``_door.as_matrix`` returns them; the arrays are shared, and only read.
 
     Raises
     ------
@@ -286,8 +288,7 @@ def observed_entries(values: Any) -> Observed:
         If an entry is infinite, or one that a sparse matrix stores is NaN.
     """
     if sparse.issparse(values):
-        matrix = sparse.csr_array(values, dtype=np.float64)
-        matrix.sum_duplicates()
+        matrix = values.astype(np.float64, copy=False)
         _require_finite(Observed(matrix), "NaN: leave missing entries out")
         return Observed(matrix)
     values = np.asarray(values, dtype=np.float64)

@@ -371,6 +371,7 @@ def test_the_estimator_names_bad_data():
         DLNCompletion().fit(np.full((4, 4), np.nan))
 
 
+@pytest.mark.filterwarnings("ignore:4 of 50000 entries are stored more than once")
 def test_a_dense_result_beyond_the_limit_is_refused_and_predict_is_not():
     rng = np.random.default_rng(0)
     n = 20_000
