@@ -56,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"{name}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"{name}: error: the memory does not suffice: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -120,3 +120,13 @@ def test_a_picture_beyond_the_warning_of_pillow_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
     Image.fromarray(np.full((30, 20), 51, dtype=np.uint8)).save(tmp_path / "a.png")
     np.testing.assert_allclose(_files.read_matrix(tmp_path / "a.png"), np.full((30, 20), 0.2))
+
+
+def test_memory_that_does_not_suffice_is_one_line(tmp_path, monkeypatch, capsys):
+    def fail(path):
+        raise MemoryError("Unable to allocate 9.31 GiB")
+
+    monkeypatch.setattr(_files, "read_matrix", fail)
+    assert main(["complete", str(tmp_path / "a.npy"), "--output", str(tmp_path / "out")]) == 2
+    expected = "dlngeom complete: error: the memory does not suffice: Unable to allocate 9.31 GiB"
+    assert capsys.readouterr().err.strip() == expected
