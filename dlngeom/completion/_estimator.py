@@ -304,7 +304,7 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
 
     def _options(self, observed: Observed) -> _model.FitOptions:
         """Check all parameters; the seed is that of the last fit, if there was one."""
-        depth = _options.depth(self.depth)
+        depth = int(checks.depth(self.depth, infinite=False))
         rank = _options.rank_cap(self.rank, observed.shape)
         solver = _options.one_of("solver", self.solver, ("alternating", *SOLVERS))
         fraction = checks.fraction("validation_fraction", self.validation_fraction)

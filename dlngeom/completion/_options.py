@@ -13,7 +13,6 @@ from sklearn.utils import check_random_state
 from dlngeom._lib import checks
 
 __all__ = [
-    "depth",
     "depths",
     "flag",
     "memory_limit",
@@ -25,9 +24,6 @@ __all__ = [
 
 DEFAULT_RANK = 50
 
-# Beyond it the penalty and the weights of the metric no longer change.
-LARGEST_DEPTH = 10**6
-
 LARGEST_THREAD_COUNT = 1024
 
 
@@ -36,18 +32,12 @@ def rank_cap(rank: Any, shape: tuple[int, ...]) -> int:
     return min(DEFAULT_RANK, *shape) if rank is None else checks.rank(rank, *shape)
 
 
-def depth(value: Any) -> int:
-    """Return a finite depth, no larger than makes a difference."""
-    number = int(checks.depth(value, infinite=False))
-    return checks.integer("depth", number, 1, LARGEST_DEPTH)
-
-
 def depths(value: Any) -> list[int]:
     """Return one or several depths as a list."""
     several = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     if not several:
         raise ValueError(f"depth={value!r}: give at least one")
-    return [depth(N) for N in several]
+    return [int(checks.depth(N, infinite=False)) for N in several]
 
 
 def one_of(name: str, value: Any, known: Sequence[str]) -> str:

@@ -89,9 +89,11 @@ def test_numbers_of_every_size_are_read(dtype, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--steps", 10**39), f"steps={10**39}: at most 1,000,000,000 are taken"),
+        (("--steps", 10**39), f"steps={10**39}: it must be an integer of at least 40 and below"),
+        (("--steps", 10**18), f"steps={10**18}: at most 1,000,000,000 are taken"),
         (("--steps", 10**9 + 1), "steps=1000000001: at most"),
-        (("--chains", 10**39), "fewer chains"),
+        (("--chains", 10**39), f"chains={10**39}: it must be an integer of at least 1 and below"),
+        (("--chains", 10**18), "fewer chains"),
         (
             ("--chains", 400_000, "--depth", 100, "--rank", 10),
             "are 4,052,000,000 numbers (30.2 GiB",
