@@ -172,10 +172,23 @@ def complete(
     if report is not None and not callable(report):
         raise ValueError(f"report={report!r}: it must be a function of the number of an iteration")
     matrix = _door.as_dense(values)
-    problem = prepare(matrix, holdout, as_generator(rng))
+    rng, holdout = as_generator(rng), checks.fraction("holdout", holdout)
+    check_values(matrix)
     rank = rank_cap(rank, matrix.shape)
+    _require_few_layers(max(depths), rank)
+    problem = prepare(matrix, holdout, rng)
     results = [at_depth(problem, rank, N, solver, max_iterations, report) for N in depths]
     return min(results, key=lambda result: result.held_out)
+
+
+def _require_few_layers(depth: int, rank: int) -> None:
+    """Refuse a network whose layers take more than 4 GiB, before they are allocated."""
+    if (need := _observed.layer_bytes(depth, rank)) > _door.LARGEST:
+        raise ValueError(
+            f"depth={depth} at rank {rank} needs {need / 2**30:.3g} GiB, more than "
+            f"{_door.LARGEST / 2**30:g}: give a smaller depth or rank, or take DLNCompletion with "
+            "its alternating solver, which keeps no layers"
+        )
 
 
 def check_values(values: Any) -> NumpyArray:

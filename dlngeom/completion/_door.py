@@ -15,13 +15,13 @@ from scipy import sparse
 
 from dlngeom._lib.arrays import NumpyArray, to_numpy
 
-__all__ = ["as_dense", "as_matrix"]
+__all__ = ["LARGEST", "as_dense", "as_matrix"]
 
 # numpy gives masked arrays no types.
 _masked: Any = np.ma
 
-# Bytes of a dense matrix up to which a sparse one is made dense.
-LARGEST_DENSE = 2**32
+# Bytes up to which a sparse matrix is made dense, and that the layers of a descent may take.
+LARGEST = 2**32
 
 
 def as_matrix(values: Any) -> Any:
@@ -67,10 +67,10 @@ def as_dense(values: Any) -> NumpyArray:
     if not sparse.issparse(matrix):
         return np.asarray(matrix, dtype=np.float64)
     m, n = matrix.shape
-    if (need := 8 * m * n) > LARGEST_DENSE:
+    if (need := 8 * m * n) > LARGEST:
         raise ValueError(
             f"a dense {m} x {n} matrix needs {need / 2**30:.3g} GiB, more than "
-            f"{LARGEST_DENSE / 2**30:g}: DLNCompletion takes it sparse"
+            f"{LARGEST / 2**30:g}: DLNCompletion takes it sparse"
         )
     dense = np.full((m, n), np.nan)
     stored = matrix.tocoo()

@@ -316,7 +316,7 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
             for name in ("biases", "early_stopping", "warm_start", "verbose")
         )
         limit = _options.memory_limit(self.memory_limit)
-        _observed.require_memory(observed, rank, limit, solver)
+        _observed.require_memory(observed, rank, limit, solver, depth)
         seed = getattr(self, "_seed", 0)
         return _model.FitOptions(
             solver, schedule, biases, ridge, fraction if stops_early else 0.0, seed

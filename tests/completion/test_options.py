@@ -88,6 +88,15 @@ def test_numbers_of_numpy_and_generators_are_taken():
         assert result.depth == 2
 
 
+def test_layers_beyond_the_memory_are_refused_and_the_alternating_solver_needs_none():
+    expected = r"depth=10000000 .*needs 168 GiB"
+    with pytest.raises(ValueError, match=expected):
+        complete(VALUES, depth=(2, 10**7))
+    with pytest.raises(ValueError, match=expected):
+        DLNCompletion(10**7, solver="trust-regions").fit(VALUES)
+    assert np.isfinite(DLNCompletion(10**7, max_iter=5).fit_transform(VALUES)).all()
+
+
 def test_predict_of_no_places_is_empty_and_of_wrong_ones_one_error():
     model = DLNCompletion(rank=2, max_iter=3, random_state=0).fit(VALUES)
     for nothing in ([], (), np.zeros(0), np.zeros(0, dtype=int), pd.Series([], dtype=float)):
