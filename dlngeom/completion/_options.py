@@ -34,7 +34,8 @@ def rank_cap(rank: Any, shape: tuple[int, ...]) -> int:
 
 def depths(value: Any) -> list[int]:
     """Return one or several depths as a list."""
-    several = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    is_text = isinstance(value, (str, bytes, bytearray))
+    several = list(value) if isinstance(value, Sequence) and not is_text else [value]
     if not several:
         raise ValueError(f"depth={value!r}: give at least one")
     return [int(checks.depth(N, infinite=False)) for N in several]

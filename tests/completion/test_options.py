@@ -38,7 +38,7 @@ OF_THE_ESTIMATOR = {
     "random_state": ["3", 1j, [{}], math.nan, {}, -1, True, 10**400, 2.5],
 }
 OF_THE_FUNCTION = {
-    "depth": [*NO_INTEGERS, None, -1, 10**400, [], [2, "3"], [[2]]],
+    "depth": [*NO_INTEGERS, None, -1, 10**400, [], [2, "3"], [[2]], b"3"],
     "rank": RANKS,
     "solver": SOLVERS,
     "holdout": FRACTIONS,
