@@ -169,25 +169,26 @@ def sample_picture() -> NumpyArray:
 def open_folder(folder: Path) -> Iterator[None]:
     """Make sure that files can be written to a folder, before the work that makes them.
 
-    A folder that had to be created is removed again if the work fails.
+    Folders that had to be created are removed again if the work fails.
 
     Raises
     ------
     OSError
         If nothing can be written there.
     """
-    created = not folder.exists()
+    created = [part for part in (folder, *folder.parents) if not part.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"{folder}: cannot write there ({error.strerror})") from None
-    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise OSError(f"{folder}: cannot write there ({error.strerror})") from None
         yield
     except BaseException:
-        if created:
-            folder.rmdir()
+        with contextlib.suppress(OSError):
+            for part in created:
+                part.rmdir()
         raise
 
 

@@ -14,7 +14,17 @@ from dlngeom.cli import _start, main
 from tests.helpers.parameters import slow
 
 # As the script of the command, with a sign that it has begun.
-SCRIPT = "import sys; from dlngeom.cli import main; print('begun', flush=True); sys.exit(main())"
+SCRIPT = """
+import sys
+from dlngeom.cli import _start, main
+
+def parsed(arguments, parse=_start._parsed):
+    print("begun", flush=True)
+    return parse(arguments)
+
+_start._parsed = parsed
+sys.exit(main())
+"""
 
 
 @pytest.fixture
