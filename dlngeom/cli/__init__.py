@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dlngeom.cli._parser import main
+from dlngeom.cli._start import main
 
 __all__ = ["main"]

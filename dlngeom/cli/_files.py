@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import math
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from tokenize import TokenError
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +29,14 @@ __all__ = [
 
 IMAGES = (".png", ".jpg", ".jpeg")
 
+# numpy gives its readers of headers no types.
+npy: Any = np.lib.format
+
+GIB = 2**30
+
+# Bytes of a matrix in float64, and of a file of text, up to which they are read.
+LARGEST_MATRIX, LARGEST_TEXT = GIB, 2 * GIB
+
 
 def read_matrix(path: Path) -> NumpyArray:
     """Read a matrix with NaN where entries are missing; pictures in grey, 0 to 1.
@@ -32,7 +44,7 @@ def read_matrix(path: Path) -> NumpyArray:
     Raises
     ------
     ValueError
-        If the file holds no matrix of numbers.
+        If the file holds no matrix of numbers, or one that is too large.
     OSError
         If it cannot be read.
     """
@@ -46,7 +58,22 @@ def read_matrix(path: Path) -> NumpyArray:
     return readers[suffix](path)
 
 
+def _require_size(path: Path, shape: tuple[int, ...]) -> None:
+    """Refuse a matrix that is too large, before anything of its size is allocated."""
+    if (need := 8 * math.prod(shape)) > LARGEST_MATRIX:
+        size = " x ".join(map(str, shape))
+        raise ValueError(
+            f"{path} is {size} and needs {need / GIB:.3g} GiB: at most {LARGEST_MATRIX / GIB:g} "
+            "GiB are read, give a smaller matrix"
+        )
+
+
 def _read_csv(path: Path) -> NumpyArray:
+    if (size := path.stat().st_size) > LARGEST_TEXT:
+        raise ValueError(
+            f"{path} is a file of {size / GIB:.3g} GiB: at most {LARGEST_TEXT / GIB:g} GiB of text "
+            "are read, give a smaller matrix or a .npy"
+        )
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             rows = [row for row in csv.reader(stream) if row]
@@ -84,27 +111,49 @@ def _cell(path: Path, row: int, column: int, text: str) -> float:
 
 def _read_npy(path: Path) -> NumpyArray:
     try:
+        shape, dtype = _header(path)
+        if len(shape) != 2 or dtype.kind not in "fiu":
+            kind = f"{dtype} of shape {shape}"
+            raise ValueError(f"{path} holds {kind}: it must be a matrix of real numbers")
+        _require_size(path, shape)
         values = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except (ValueError, TypeError, EOFError, SyntaxError, RecursionError, TokenError) as error:
+        if str(error).startswith(str(path)):
+            raise
         raise ValueError(f"{path} holds no numpy array: {error}") from None
-    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu":
-        kind = f"{getattr(values, 'dtype', type(values))} of shape {np.shape(values)}"
-        raise ValueError(f"{path} holds {kind}: it must be a matrix of real numbers")
-    return values.astype(np.float64)
+    return np.asarray(values, dtype=np.float64)
+
+
+def _header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of the array in a file, which numpy would allocate first and read then."""
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    with path.open("rb") as stream:
+        version = npy.read_magic(stream)
+        if version not in readers:
+            raise ValueError(f"its format has version {version}, that of matrices is (1, 0)")
+        shape, _, dtype = readers[version](stream)
+    return shape, dtype
 
 
 def _read_image(path: Path) -> NumpyArray:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as picture:
+        with warnings.catch_warnings():
+            # Its limit warns of sizes that are read here.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(path)
+        with picture:
+            _require_size(path, (picture.height, picture.width))
             # Pillow clips deep greys to eight bits instead of scaling them.
             if picture.mode.startswith("I"):
                 return np.asarray(picture, dtype=np.float64) / 65535
             return np.asarray(picture.convert("L"), dtype=np.float64) / 255
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path} is too large: {error}") from None
     except UnidentifiedImageError:
         raise ValueError(f"{path} is no picture that can be read") from None
-    except OSError as error:
+    except (OSError, SyntaxError) as error:
         raise ValueError(f"{path} is a damaged picture: {error}") from None
 
 
@@ -120,25 +169,26 @@ def sample_picture() -> NumpyArray:
 def open_folder(folder: Path) -> Iterator[None]:
     """Make sure that files can be written to a folder, before the work that makes them.
 
-    A folder that had to be created is removed again if the work fails.
+    Folders that had to be created are removed again if the work fails.
 
     Raises
     ------
     OSError
         If nothing can be written there.
     """
-    created = not folder.exists()
+    created = [part for part in (folder, *folder.parents) if not part.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"{folder}: cannot write there ({error.strerror})") from None
-    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise OSError(f"{folder}: cannot write there ({error.strerror})") from None
         yield
     except BaseException:
-        if created:
-            folder.rmdir()
+        with contextlib.suppress(OSError):
+            for part in created:
+                part.rmdir()
         raise
 
 

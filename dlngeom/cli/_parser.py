@@ -1,16 +1,14 @@
-"""Command line of ``dlngeom``; bad input ends with one line and exit code 2."""
+"""Command line of ``dlngeom``, whose errors are one line."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["main"]
+__all__ = ["parse"]
 
 # Named here too, so that --help does not load the optimizers.
 SOLVERS = ("conjugate-gradient", "trust-regions", "steepest-descent")
@@ -46,38 +44,9 @@ BIG = (
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Command line without the program's name; that of the process by default.
-
-    Returns
-    -------
-    int
-        0 on success, 2 on bad input, 130 if interrupted.
-
-    See Also
-    --------
-    dlngeom.completion.complete : The function behind ``dlngeom complete``.
-    dlngeom.langevin.riemannian_langevin : The sampler behind ``dlngeom sample``.
-    dlngeom.thermodynamics.landscape.local_minima : The search behind ``dlngeom landscape``.
-    """
-    options = _parser().parse_args(arguments)
-    # Loading numpy and pymanopt takes a second that --help need not wait for.
-    command = importlib.import_module(f"dlngeom.cli._{options.command}")
-    try:
-        command.run(options)
-    except KeyboardInterrupt:
-        print(f"dlngeom {options.command}: interrupted, nothing was written", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        message = " ".join(str(error).split())
-        print(f"dlngeom {options.command}: error: {message}", file=sys.stderr)
-        return 2
-    return 0
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse a command line, that of the process by default; a wrong one ends it with code 2."""
+    return _parser().parse_args(arguments)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -192,7 +161,3 @@ def _number(name: str, check: str) -> Callable[[str], float]:
         return checked
 
     return parsed
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -34,6 +34,8 @@ __all__ = ["run"]
 MAX_ITERATIONS = 500
 MAX_RANK = 20
 MIN_STEPS = 40
+# More would take months.
+MAX_STEPS = 10**9
 CHAINS = 64
 # Numbers in the dense matrices of all chains: by default, and at most, half a gigabyte.
 NUMBERS, MAX_NUMBERS = 2**22, 2**26
@@ -89,7 +91,9 @@ def run(options: argparse.Namespace) -> None:
     began, task = time.perf_counter(), _tasks.load(options)
     chains = _chains(options.chains, task.values.shape)
     with _tasks.limited_threads(task.values.size):
-        _complete.rank_cap(options.rank, task.values.shape)
+        if options.rank is not None:
+            rank = _complete.rank_cap(options.rank, task.values.shape)
+            _require_small(chains, rank, options.depth, task.values.shape)
         names = (
             f"mean{task.suffix}",
             *(f"{x}.npy" for x in ("mean", "quantile-05", "quantile-95")),
@@ -106,6 +110,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _check_counts(options: argparse.Namespace) -> None:
     checks.integer("steps", options.steps, MIN_STEPS)
+    if options.steps > MAX_STEPS:
+        raise ValueError(
+            f"steps={options.steps}: at most {MAX_STEPS:,} are taken, give fewer --steps"
+        )
     if options.chains is not None:
         checks.integer("chains", options.chains, 1)
 
@@ -121,11 +129,23 @@ def _chains(chosen: int | None, shape: tuple[int, ...]) -> int:
     return chains
 
 
+def _require_small(chains: int, rank: int, depth: int, shape: tuple[int, ...]) -> None:
+    """Refuse networks of all chains that are too large, before they are allocated."""
+    numbers = chains * rank * (sum(shape) + (depth - 1) * rank + 1)
+    if numbers > MAX_FRAMES:
+        raise ValueError(
+            f"{chains} chains of networks of depth {depth} and rank {rank} are {numbers:,} numbers "
+            f"({8 * numbers / 2**30:.3g} GiB), and more than {MAX_FRAMES:,} are not sampled: give "
+            "fewer --chains, or a smaller --depth or --rank"
+        )
+
+
 def _sample(
     task: Task, chains: int, rng: np.random.Generator, options: argparse.Namespace
 ) -> Outcome:
     problem, point = _point_estimate(task, rng, options)
     rank = _rank(point, task) if options.rank is None else options.rank
+    _require_small(chains, rank, options.depth, task.values.shape)
     model = _model(problem, point, rank, options)
     u, s, vt = point.point
     at = SVD(u[:, :rank], s[:rank] / problem.scale, vt[:rank])

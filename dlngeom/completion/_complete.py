@@ -16,9 +16,10 @@ import numpy as np
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import NumpyArray, Seed, as_generator
-from dlngeom.completion import _biases, _observed
+from dlngeom.completion import _biases, _door, _observed, _options
 from dlngeom.completion._biases import Biases
 from dlngeom.completion._descent import (
+    SOLVERS,
     STARTS,
     DescentReport,
     Fit,
@@ -28,6 +29,7 @@ from dlngeom.completion._descent import (
     leading,
     small_start,
 )
+from dlngeom.completion._options import rank_cap
 from dlngeom.points import SVD, dense
 
 __all__ = [
@@ -42,8 +44,6 @@ __all__ = [
     "prepare",
     "rank_cap",
 ]
-
-DEFAULT_RANK = 50
 
 # Fraction of the observed entries held out, to choose start, depth and stopping.
 HOLDOUT = 0.1
@@ -110,7 +110,7 @@ class Problem(NamedTuple):
 
 
 def complete(
-    values: NumpyArray,
+    values: Any,
     *,
     rank: int | None = None,
     depth: int | Sequence[int] = (2, 3),
@@ -128,8 +128,9 @@ def complete(
 
     Parameters
     ----------
-    values : array (m, n)
-        NaN where an entry is missing.
+    values : array, nested lists, data frame or sparse matrix (m, n)
+        Of integers, float32 or float64; missing are NaN, ``None``, ``pandas.NA``, what a mask
+        covers and what a sparse matrix does not store.
     rank : int, optional
         Cap of the rank; 50 by default, or ``min(m, n)`` if that is smaller.
     depth : int or several
@@ -152,8 +153,8 @@ def complete(
     Raises
     ------
     ValueError
-        If an option is out of range, an entry is infinite, or fewer than two entries are
-        observed.
+        If an option is out of range, an entry is infinite or no number, fewer than two entries
+        are observed, or a sparse matrix is too large to be made dense.
 
     See Also
     --------
@@ -163,22 +164,31 @@ def complete(
 
     Notes
     -----
-    The loss is (3.8), the flow (4.21) of Menon, *The geometry of the deep linear network*.
+    Sparse matrices are read as :class:`DLNCompletion` reads them.  The loss is (3.8), the flow
+    (4.21) of Menon, *The geometry of the deep linear network*.
     """
     max_iterations = checks.integer("max_iterations", max_iterations, 1)
-    problem = prepare(values, holdout, as_generator(rng))
-    rank = rank_cap(rank, values.shape)
-    several = depth if isinstance(depth, Sequence) else [depth]
-    if not several:
-        raise ValueError(f"depth={depth!r}: give at least one")
-    depths = [checks.depth(N, infinite=False) for N in several]
-    results = [at_depth(problem, rank, int(N), solver, max_iterations, report) for N in depths]
+    depths, solver = _options.depths(depth), _options.one_of("solver", solver, tuple(SOLVERS))
+    if report is not None and not callable(report):
+        raise ValueError(f"report={report!r}: it must be a function of the number of an iteration")
+    matrix = _door.as_dense(values)
+    rng, holdout = as_generator(rng), checks.fraction("holdout", holdout)
+    check_values(matrix)
+    rank = rank_cap(rank, matrix.shape)
+    _require_few_layers(max(depths), rank)
+    problem = prepare(matrix, holdout, rng)
+    results = [at_depth(problem, rank, N, solver, max_iterations, report) for N in depths]
     return min(results, key=lambda result: result.held_out)
 
 
-def rank_cap(rank: int | None, shape: tuple[int, ...]) -> int:
-    """Check a cap of the rank, or choose the default."""
-    return min(DEFAULT_RANK, *shape) if rank is None else checks.rank(rank, *shape)
+def _require_few_layers(depth: int, rank: int) -> None:
+    """Refuse a network whose layers take more than 4 GiB, before they are allocated."""
+    if (need := _observed.layer_bytes(depth, rank)) > _door.LARGEST:
+        raise ValueError(
+            f"depth={depth} at rank {rank} needs {need / 2**30:.3g} GiB, more than "
+            f"{_door.LARGEST / 2**30:g}: give a smaller depth or rank, or take DLNCompletion with "
+            "its alternating solver, which keeps no layers"
+        )
 
 
 def check_values(values: Any) -> NumpyArray:

@@ -186,6 +186,9 @@ PATIENCE_ON_A_PLATEAU = 150
 
 RISING = 1.02
 
+# Directions whose squares underflow.
+NO_DIRECTION = 1e-150
+
 DescentReport = Callable[[int], None]
 
 
@@ -346,6 +349,9 @@ class _Objective:
         dvt: NumpyArray,
     ) -> Any:
         """Euclidean Hessian along a direction in the factors."""
+        # pymanopt would divide by its square; the first direction is the gradient.
+        if max(float(np.max(np.abs(x))) for x in (du, ds, dvt)) < NO_DIRECTION:
+            raise _Stop
         left, middle, right = ambient_direction((u, s, vt), (du, ds, dvt))
         return self.split.derivative(np.asarray(left @ middle), np.asarray(right))
 

@@ -11,20 +11,19 @@ from typing import Any, ClassVar
 import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils import check_random_state, metadata_routing
+from sklearn.utils import check_array, metadata_routing
 from sklearn.utils.validation import check_is_fitted, validate_data
 from tqdm import tqdm
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import NumpyArray
-from dlngeom.completion import _biases, _model, _observed
+from dlngeom.completion import _biases, _door, _model, _observed, _options
 from dlngeom.completion._descent import SOLVERS
 from dlngeom.completion._observed import MapFunction, Observed, rms
 from dlngeom.completion._path import PathStep, PenaltyPath, Schedule
 
 __all__ = ["DLNCompletion"]
 
-DEFAULT_RANK = 50
 ROWS_AT_ONCE = 1024
 
 
@@ -60,7 +59,7 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         Cap of the steps of the path, or of the iterations of a descent.
     tol : float
         The path ends once the training error is below ``tol`` times the size of the data.
-    random_state : int, RandomState or None
+    random_state : int, RandomState, Generator or None
         Chooses the held-out entries.
     warm_start : bool
         Whether ``fit`` goes on from the last path if the shape is the same.  Entries held out
@@ -103,9 +102,15 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
 
     Notes
     -----
-    Input is dense with NaN where an entry is missing, or sparse, where exactly the stored
-    entries are observed, zeros included.  The penalty is the least squared norm of the factors,
-    which balanced networks attain: (5.16) of Menon, *The geometry of the deep linear network*.
+    Input is an array, nested lists or a data frame of integers, float32 or float64; missing are
+    NaN, ``None``, ``pandas.NA`` and what a mask covers.  Or it is sparse, where exactly the stored
+    entries are observed, zeros included: of DIA the stored diagonals inside the matrix, of BSR the
+    entries of the blocks that are not zero, since zeros pad the blocks.  Entries stored more than
+    once are averaged, with a warning.  A data frame with sparse columns whose fill value is NaN or
+    0 counts as sparse.  The caller's arrays are only read.
+
+    The penalty is the least squared norm of the factors, which balanced networks attain: (5.16)
+    of Menon, *The geometry of the deep linear network*.
 
     Examples
     --------
@@ -174,14 +179,15 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
             If a parameter is out of range, fewer than two entries are observed, an entry is
             infinite, a stored entry of a sparse matrix is NaN, or the fit needs too much memory.
         """
-        observed = self._observed(X, reset=True)
-        old = self._kept_path(observed.shape)
+        observed, _ = self._observed(X, None)
+        old, options = self._kept_path(observed.shape), self._options(observed)
         if old is None:
-            self._seed = int(check_random_state(self.random_state).randint(2**31))
-        options = self._options(observed)
+            options = options._replace(seed=_options.random_seed(self.random_state))
         with self._threads() as apply, self._progress() as report:
             fitted = _model.learn(observed, options, old=old, apply=apply, report=report)
-        self._model = fitted
+        # All at once and last, so that a fit that fails leaves what the one before it found.
+        validate_data(self, X, reset=True, skip_check_array=True)
+        self._seed, self._model = options.seed, fitted
         self.biases_, self.components_, self.penalty_ = (
             fitted.biases, fitted.components, fitted.penalty,
         )  # fmt: skip
@@ -208,9 +214,9 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
             If ``X`` is not valid, or the result would take more than ``memory_limit``.
         """
         check_is_fitted(self)
-        observed = self._observed(X, reset=False)
-        dtype = np.dtype(np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64)
-        _observed.require_dense_memory(observed.shape, dtype.itemsize, self.memory_limit)
+        observed, dtype = self._observed(X, self)
+        limit = _options.memory_limit(self.memory_limit)
+        _observed.require_dense_memory(observed.shape, dtype.itemsize, limit)
         biases, left = self._rows(observed)
         out = np.empty(observed.shape, dtype)
         for start in range(0, len(out), ROWS_AT_ONCE):
@@ -258,10 +264,17 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         Returns
         -------
         float
+
+        Raises
+        ------
+        ValueError
+            If ``X`` is not valid, or has fewer than two observed entries.
         """
         check_is_fitted(self)
-        observed = self._observed(X, reset=False)
-        hidden = _observed.held_out_mask(observed, self.validation_fraction, self._seed + 1)
+        observed, _ = self._observed(X, self)
+        _require_two(observed, "one to fit the rows to and one to predict")
+        fraction = checks.fraction("validation_fraction", self.validation_fraction)
+        hidden = _observed.held_out_mask(observed, fraction, self._seed + 1)
         biases, left = self._rows(observed.select(~hidden))
         test = observed.select(hidden)
         predicted = _model.values(self._model, biases, left, test.rows, test.columns)
@@ -274,59 +287,56 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def _observed(self, X: Any, *, reset: bool) -> Observed:
-        checked = validate_data(
-            self, X, reset=reset, accept_sparse="csr", ensure_all_finite=False,
+    def _observed(self, X: Any, fitted: DLNCompletion | None) -> tuple[Observed, np.dtype[Any]]:
+        """Observed entries and type of an input, whose columns must be those of a fit if given."""
+        matrix = check_array(
+            _door.as_matrix(X), accept_sparse=True, ensure_all_finite=False,
             dtype=[np.float64, np.float32],
         )  # fmt: skip
-        observed = _observed.observed_entries(checked)
-        if reset and len(observed.values) < 2:
-            raise ValueError(
-                f"{len(observed.values)} entries are observed in {observed.shape[0]} samples and "
-                f"{observed.shape[1]} feature(s): at least two are needed"
-            )
-        if reset:
+        # Checks the names of columns on another estimator, since a fit may still fail.
+        reader, reset = (DLNCompletion(), True) if fitted is None else (fitted, False)
+        validate_data(reader, X, reset=reset, skip_check_array=True)
+        observed = _observed.observed_entries(matrix)
+        if fitted is None:
+            _require_two(observed, "one to learn from and one to judge by")
             _observed.require_scale(observed.values)
-        return observed
+        return observed, matrix.dtype
 
     def _options(self, observed: Observed) -> _model.FitOptions:
+        """Check all parameters; the seed is that of the last fit, if there was one."""
         depth = int(checks.depth(self.depth, infinite=False))
-        if self.rank is None:
-            rank = min(DEFAULT_RANK, *observed.shape)
-        else:
-            rank = checks.rank(self.rank, *observed.shape)
-        self._check_numbers()
-        _observed.require_memory(observed, rank, self.memory_limit, self.solver)
-        schedule = Schedule(depth, rank, self.max_iter, self.tol)
-        fraction = self.validation_fraction if self.early_stopping else 0.0
-        return _model.FitOptions(
-            self.solver, schedule, self.biases, self.ridge, fraction, self._seed
+        rank = _options.rank_cap(self.rank, observed.shape)
+        solver = _options.one_of("solver", self.solver, ("alternating", *SOLVERS))
+        fraction = checks.fraction("validation_fraction", self.validation_fraction)
+        max_iter = checks.integer("max_iter", self.max_iter, 1)
+        ridge = checks.nonnegative("ridge", self.ridge)
+        schedule = Schedule(depth, rank, max_iter, checks.nonnegative("tol", self.tol))
+        biases, stops_early, *_ = (
+            _options.flag(name, getattr(self, name))
+            for name in ("biases", "early_stopping", "warm_start", "verbose")
         )
-
-    def _check_numbers(self) -> None:
-        if self.solver not in (known := ("alternating", *SOLVERS)):
-            raise ValueError(f"solver={self.solver!r}: it must be one of {', '.join(known)}")
-        checks.fraction("validation_fraction", self.validation_fraction)
-        checks.integer("max_iter", self.max_iter, 1)
-        checks.nonnegative("ridge", self.ridge)
-        checks.nonnegative("tol", self.tol)
-        if self.memory_limit != math.inf:
-            checks.nonnegative("memory_limit", self.memory_limit)
+        limit = _options.memory_limit(self.memory_limit)
+        _observed.require_memory(observed, rank, limit, solver, depth)
+        seed = getattr(self, "_seed", 0)
+        return _model.FitOptions(
+            solver, schedule, biases, ridge, fraction if stops_early else 0.0, seed
+        )
 
     def _rows(self, observed: Observed) -> tuple[_biases.Biases, NumpyArray]:
         with self._threads() as apply:
-            return _model.fit_rows(self._model, observed, self.biases, self.ridge, apply)
+            ridge = checks.nonnegative("ridge", self.ridge)
+            return _model.fit_rows(self._model, observed, bool(self.biases), ridge, apply)
 
     def _kept_path(self, shape: tuple[int, int]) -> PenaltyPath | None:
         """Path of the last fit, if the next one goes on from there."""
-        if not self.warm_start or not hasattr(self, "_model"):
+        if not _options.flag("warm_start", self.warm_start) or not hasattr(self, "_model"):
             return None
         path: PenaltyPath = self._model.path
         return path if (path.point.u.shape[0], path.point.vt.shape[1]) == shape else None
 
     @contextlib.contextmanager
     def _threads(self) -> Iterator[MapFunction]:
-        count = effective_n_jobs(self.n_jobs)
+        count = effective_n_jobs(_options.thread_count(self.n_jobs))
         if count == 1:
             yield map
             return
@@ -349,10 +359,23 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
             yield report
 
 
+def _require_two(observed: Observed, purpose: str) -> None:
+    if len(observed.values) < 2:
+        raise ValueError(
+            f"{len(observed.values)} entries are observed in {observed.shape[0]} samples and "
+            f"{observed.shape[1]} feature(s): at least two are needed, {purpose}"
+        )
+
+
 def _index(name: str, values: Any, size: int) -> NumpyArray:
-    index = np.atleast_1d(np.asarray(values))
-    if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
-        raise ValueError(f"{name} has shape {index.shape} and type {index.dtype}: give integers")
+    try:
+        index = np.atleast_1d(np.asarray(values))
+    except (ValueError, TypeError):
+        raise ValueError(f"{name}={values!r}: give one integer for each entry") from None
+    is_masked = np.ma.is_masked(values)
+    if index.ndim != 1 or is_masked or (index.size and index.dtype.kind not in "iu"):
+        kind = f"type {index.dtype}" + " with masked entries" * is_masked
+        raise ValueError(f"{name} has shape {index.shape} and {kind}: give integers")
     if index.size and not (index.min() >= 0 and index.max() < size):
         raise ValueError(f"{name} has values from {index.min()} to {index.max()}: 0 to {size - 1}")
-    return index
+    return index.astype(np.intp)

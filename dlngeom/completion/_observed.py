@@ -19,6 +19,7 @@ __all__ = [
     "Observed",
     "entries",
     "held_out_mask",
+    "layer_bytes",
     "left_and_right",
     "observed_entries",
     "require_dense_memory",
@@ -276,9 +277,14 @@ BYTES_PER_UNKNOWN = 100
 
 BYTES_PER_UNKNOWN_OF_A_DESCENT = 160
 
+# Per layer and entry of an r x r matrix, of which the retraction of a descent holds some.
+BYTES_PER_LAYER = 80
+
 
 def observed_entries(values: Any) -> Observed:
-    """Observed entries of a matrix: not NaN if it is dense, stored if it is sparse.
+    """Observed entries of a matrix: not NaN if it is dense, stored if it is a ``csr_array``.
+
+    Both as ``_door.as_matrix`` returns them; the arrays are shared, and only read.
 
     Raises
     ------
@@ -286,8 +292,7 @@ def observed_entries(values: Any) -> Observed:
         If an entry is infinite, or one that a sparse matrix stores is NaN.
     """
     if sparse.issparse(values):
-        matrix = sparse.csr_array(values, dtype=np.float64)
-        matrix.sum_duplicates()
+        matrix = values.astype(np.float64, copy=False)
         _require_finite(Observed(matrix), "NaN: leave missing entries out")
         return Observed(matrix)
     values = np.asarray(values, dtype=np.float64)
@@ -325,8 +330,13 @@ def require_scale(values: NumpyArray) -> None:
         raise ValueError(f"the largest entry is {largest:.3g}: rescale to between 1e-100 and 1e100")
 
 
+def layer_bytes(depth: int, rank: int) -> int:
+    """Bytes that the layers of a descent take."""
+    return BYTES_PER_LAYER * depth * rank**2
+
+
 def require_memory(
-    observed: Observed, rank: int, limit: float, solver: str = "alternating"
+    observed: Observed, rank: int, limit: float, solver: str = "alternating", depth: int = 1
 ) -> None:
     """Refuse a fit that needs more memory than allowed.
 
@@ -336,9 +346,11 @@ def require_memory(
         If it does; the message has the GiB that it needs.
     """
     m, n = observed.shape
-    unknown = BYTES_PER_UNKNOWN if solver == "alternating" else BYTES_PER_UNKNOWN_OF_A_DESCENT
+    descends = solver != "alternating"
+    unknown = BYTES_PER_UNKNOWN_OF_A_DESCENT if descends else BYTES_PER_UNKNOWN
     need = BYTES_PER_ENTRY * len(observed.values) + unknown * (m + n) * (rank + 2)
-    _refuse(need + GIB / 8, limit, f"a fit to {len(observed.values)} entries at rank {rank}")
+    what = f"a fit to {len(observed.values)} entries at rank {rank}" + f" and {depth=}" * descends
+    _refuse(need + layer_bytes(depth, rank) * descends + GIB / 8, limit, what)
 
 
 def require_dense_memory(shape: tuple[int, int], itemsize: int, limit: float) -> None:

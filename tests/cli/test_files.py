@@ -58,3 +58,17 @@ def test_the_input_of_the_landscape_is_never_overwritten(tmp_path, capsys):
     assert main(arguments) == 2
     assert "is the input" in capsys.readouterr().err
     assert (tmp_path / "landscape.csv").read_text() == "1,\n,1\n"
+
+
+def fail_in(folder):
+    with _files.open_folder(folder):
+        assert folder.is_dir()
+        raise KeyboardInterrupt
+
+
+def test_folders_made_for_results_go_when_the_work_fails(tmp_path):
+    (tmp_path / "old").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        fail_in(tmp_path / "old" / "new" / "newer")
+    assert list(tmp_path.iterdir()) == [tmp_path / "old"]
+    assert not list((tmp_path / "old").iterdir())

@@ -139,7 +139,7 @@ def test_complete_names_bad_options(change, message):
         (np.array([[1.0, np.inf], [np.nan, 2.0]]), r"\[0, 1\] is inf"),
         (np.full((3, 3), np.nan), "fewer than two"),
         (np.ones((1, 5)), "2 x 2"),
-        (np.ones((4, 4), dtype=int), "no matrix"),
+        (np.ones((4, 4), dtype=bool), "dtype bool"),
     ],
 )
 def test_complete_names_bad_data(values, message):

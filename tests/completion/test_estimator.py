@@ -180,6 +180,20 @@ def test_descents_complete_by_stopping_early(solver):
     assert rmse((warm.transform(values) - matrix)[hidden]) < 0.08
 
 
+@pytest.mark.parametrize("depth", [1, 3])
+def test_trust_regions_end_where_the_gradient_vanishes(depth):
+    # The loss in a single column is quadratic at depth one, and a step or two solve it.
+    spread = np.exp(np.random.default_rng(0).uniform(-200, 200, size=(4, 1)))
+    for column in (np.eye(4, 1), spread):
+        for early_stopping in (True, False):
+            model = DLNCompletion(
+                depth, solver="trust-regions", early_stopping=early_stopping, random_state=1
+            )
+            completed = model.fit(column).transform(np.where(column > 0, np.nan, column))
+            assert np.isfinite(completed).all()
+            assert np.isfinite(model.predict([0, 1, 2, 3], [0] * 4)).all()
+
+
 def test_descents_on_dense_and_sparse_splits_are_the_same():
     values, given = some_entries(0.6)
     seen = ~np.isnan(values)
@@ -371,6 +385,7 @@ def test_the_estimator_names_bad_data():
         DLNCompletion().fit(np.full((4, 4), np.nan))
 
 
+@pytest.mark.filterwarnings("ignore:4 of 50000 entries are stored more than once")
 def test_a_dense_result_beyond_the_limit_is_refused_and_predict_is_not():
     rng = np.random.default_rng(0)
     n = 20_000
