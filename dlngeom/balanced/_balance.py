@@ -82,7 +82,7 @@ def _sine_matrix(depth: int) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _sum_matrix(depth: int) -> np.ndarray:
-    """Sums over the first ``0, 1, ..., N`` of ``N`` layers, minus their mean."""
+    """Matrix of sums over the first ``0, 1, ..., N`` of ``N`` layers, minus their mean."""
     sums = np.tri(depth + 1, depth, -1)
     return sums - sums.mean(axis=0)
 

@@ -21,6 +21,7 @@ from dlngeom.points import Frames
 __all__ = [
     "acceleration",
     "corrected",
+    "corrected_core",
     "fast_move",
     "polar_move",
     "retract",
@@ -116,12 +117,10 @@ def _core_acceleration(
 ) -> Array:
     """Second derivative within the frames, by ``C_p = Om_p Lam + h - Lam Om_{p-1}``."""
     xp = namespace(core)
-    omega, h, _ = motion
-    shifted = core + h[..., None, :, :]
-    bent = omega[..., 1:, :, :] @ shifted - shifted @ omega[..., :-1, :, :]
+    bent = _bent(core, motion)
     if all(is_square(q) for q in frames.q):
         return bent
-    zero = h * 0
+    zero = motion.h * 0
     gram = [
         zero if isinstance(k, float) or is_square(q) else k.mT @ k
         for q, k in zip(frames.q, K, strict=True)
@@ -129,6 +128,21 @@ def _core_acceleration(
     row, column = frames.lam[..., :, None], frames.lam[..., None, :]
     across = [hi * column + row * lo for lo, hi in pairwise(gram)]
     return bent - xp.stack(across, axis=-3)
+
+
+def _bent(core: Array, motion: Rotations) -> Array:
+    """Second derivative of the cores of square frames."""
+    omega, h, _ = motion
+    shifted = core + h[..., None, :, :]
+    return omega[..., 1:, :, :] @ shifted - shifted @ omega[..., :-1, :, :]
+
+
+def corrected_core(lam: Array, core: Array, at: Balance) -> Rotations:
+    """:func:`corrected` for square frames, damped."""
+    bent = _bent(core, rotations(lam, core))
+    bent = bent - correct(at, multipliers(at, symmetric(balance_defect(at, bent))))
+    length, excess = (_squares(x) for x in (core, bent))
+    return rotations(lam, core - _share(length, excess)[..., None] * bent)
 
 
 def corrected(
@@ -163,13 +177,22 @@ def _damping(V: TangentInFrames | StepInFrames, correction: StepInFrames) -> Arr
 
     def squared(x: TangentInFrames | StepInFrames) -> Array:
         xp = namespace(x.core)
-        total = xp.sum(x.core * x.core, axis=(-3, -2, -1))
+        total = _squares(x.core)
         return sum(
             (xp.sum(L * L, axis=(-2, -1)) for L in x.perp if not isinstance(L, float)), total
         )
 
-    length = squared(V)
-    excess = squared(correction) / namespace(length).where(length == 0, 1 + length, length)
+    return _share(squared(V), squared(correction))
+
+
+def _squares(core: Array) -> Array:
+    """Sum of the squares of all cores."""
+    return namespace(core).sum(core * core, axis=(-3, -2, -1))
+
+
+def _share(step: Array, correction: Array) -> Array:
+    """Share of a correction from its squared length and that of the step."""
+    excess = correction / namespace(step).where(step == 0, 1 + step, step)
     return (0.5 / (1 + excess / 4))[..., None, None]
 
 

@@ -16,6 +16,7 @@ from dlngeom.dln import _flows
 from dlngeom.dln._downstairs import EndToEndGeometry
 from dlngeom.dln._geodesics import network_geodesic
 from dlngeom.dln._shooting import network_shooting
+from dlngeom.dln._square_walk import SquareNetworkWalk
 from dlngeom.dln._walks import NetworkWalk
 from dlngeom.endtoend._checks import EndToEndPoint
 from dlngeom.network._flow import NETWORK_OBSERVABLES, escape
@@ -181,9 +182,10 @@ class DeepLinearNetwork(RiemannianSubmersion):
             raise ValueError(f"one layer of rank {self.rank}: the rank is no balance equation")
         return self.rank
 
-    def random_walk(self, point: Frames) -> NetworkWalk:
+    def random_walk(self, point: Frames) -> NetworkWalk | SquareNetworkWalk:
         """Walk of the frames."""
-        return NetworkWalk()
+        square = set(self.widths) == {self.rank}
+        return SquareNetworkWalk() if square else NetworkWalk()
 
     def gradient_flow(
         self, point: Frames | Sequence[Array], energy_gradient: Callable[[Any], Covector]

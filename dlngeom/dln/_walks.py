@@ -33,7 +33,15 @@ from dlngeom.points import SVD, Frames, Tangent, _covectors, dense, svd
 from dlngeom.points._covectors import Covector, checked_covector
 from dlngeom.submersion._offers import Draw, WalkState
 
-__all__ = ["EndToEndWalk", "InfiniteWalk", "NetworkWalk", "lifted"]
+__all__ = [
+    "EndToEndWalk",
+    "InfiniteWalk",
+    "NetworkWalk",
+    "anisotropic_core",
+    "columns",
+    "lifted",
+    "spread",
+]
 
 
 @dataclass(frozen=True)
@@ -88,17 +96,23 @@ def anisotropic(
 ) -> StepInFrames:
     """Vector ``(a P_v + b P_h) xi`` in frames."""
     core, perp = _in_frames(frames, noise)
-    a, b = (_columns(x, 3) for x in (vertical, horizontal))
-    defect = balance_defect(at, core)
-    if vertical is horizontal:
-        core = b * (core - correct(at, multipliers(at, symmetric(defect))))
-    else:
-        # One solve serves both: its antisymmetric part is the vertical one.
-        S = multipliers(at, defect)
-        core = b * core - correct(at, b * S - a * antisymmetric(S))
-    a, b = (_columns(x, 2) for x in (vertical, horizontal))
+    core = anisotropic_core(at, core, vertical, horizontal)
+    a, b = (columns(x, 2) for x in (vertical, horizontal))
     sizes = (b, *(a for _ in perp[1:-1]), b)
     return StepInFrames(core, tuple(_times(x, L) for x, L in zip(sizes, perp, strict=True)))
+
+
+def anisotropic_core(at: Balance, core: Array, vertical: Any, horizontal: Any) -> Array:
+    """Cores of ``(a P_v + b P_h) xi``."""
+    a, b = (columns(x, 3) for x in (vertical, horizontal))
+    defect = balance_defect(at, core)
+    if vertical is horizontal:
+        tangent: Array = b * (core - correct(at, multipliers(at, symmetric(defect))))
+        return tangent
+    # One solve serves both: its antisymmetric part is the vertical one.
+    S = multipliers(at, defect)
+    scaled: Array = b * core - correct(at, b * S - a * antisymmetric(S))
+    return scaled
 
 
 def _times(size: Any, perp: Any) -> Any:
@@ -132,10 +146,10 @@ def lifted(frames: Frames, covector: Covector) -> StepInFrames:
         0.0 if is_square(q) else project_out(q, image) * tip
         for q, image in ((first, GU), (last, GV))
     ]
-    return StepInFrames(_spread(lam, core, depth), (ends[0], *(0.0,) * (depth - 1), ends[1]))
+    return StepInFrames(spread(lam, core, depth), (ends[0], *(0.0,) * (depth - 1), ends[1]))
 
 
-def _spread(lam: Array, core: Array, depth: int) -> Array:
+def spread(lam: Array, core: Array, depth: int) -> Array:
     """Cores ``lam_k^(N-p) C_kl lam_l^(p-1)`` of all layers."""
     left, right = (constant(x, lam)[:, None, None] for x in _exponents(depth))
     row, column = lam[..., None, :, None], lam[..., None, None, :]
@@ -148,12 +162,12 @@ def _exponents(depth: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _minus(V: StepInFrames, time: Any, gradient: StepInFrames) -> StepInFrames:
-    core = V.core - _columns(time, 3) * gradient.core
+    core = V.core - columns(time, 3) * gradient.core
     perp = zip(V.perp, gradient.perp, strict=True)
-    return StepInFrames(core, tuple(x - _times(_columns(time, 2), y) for x, y in perp))
+    return StepInFrames(core, tuple(x - _times(columns(time, 2), y) for x, y in perp))
 
 
-def _columns(value: Any, axes: int) -> Any:
+def columns(value: Any, axes: int) -> Any:
     """Append axes to an array with one number for each chain; a single number stays."""
     if isinstance(value, (int, float)) or value.ndim == 0:
         return value
@@ -233,17 +247,17 @@ class EndToEndWalk:
         horizontal: Any,
     ) -> WalkState:
         """Step along the horizontal lift ``dphi^* A^(-1/2) xi`` of the noise."""
-        (first, last), b = state.q, _columns(horizontal, 2)
+        (first, last), b = state.q, columns(horizontal, 2)
         inner_frames = (identity(self.rank, state.lam),) * (self.depth - 1)
         frames = Frames(state.lam, (first, *inner_frames, last))
         image = noise @ first
-        core = _unit_spread(state.lam, last.mT @ image, self.depth)
+        core = _unitspread(state.lam, last.mT @ image, self.depth)
         inner = (0.0,) * (self.depth - 1)
         ends = [
             0.0 if is_square(q) else b * project_out(q, x)
             for q, x in ((first, noise.mT @ last), (last, image))
         ]
-        V = StepInFrames(_columns(horizontal, 3) * core, (ends[0], *inner, ends[1]))
+        V = StepInFrames(columns(horizontal, 3) * core, (ends[0], *inner, ends[1]))
         if covector is not None:
             V = _minus(V, time, lifted(frames, covector))
         motion, perp = corrected(frames, V, damped=True)
@@ -255,7 +269,7 @@ class EndToEndWalk:
         return _reach(state)
 
 
-def _unit_spread(lam: Array, core: Array, depth: int) -> Array:
+def _unitspread(lam: Array, core: Array, depth: int) -> Array:
     """Horizontal cores of all layers: an isometric image of one core."""
     row, column = (x[..., None, :, :] for x in pair(lam))
     left, right = (constant(x, lam)[:, None, None] for x in _exponents(depth))
@@ -308,10 +322,10 @@ class InfiniteWalk:
         s, v = state.s, state.vt.mT
         weights = spectral.weights(s[..., :, None], s[..., None, :], math.inf)
         root = namespace(s).sqrt(weights)
-        M = _columns(horizontal, 2) * root * (state.u.mT @ noise @ v)
+        M = columns(horizontal, 2) * root * (state.u.mT @ noise @ v)
         if covector is not None:
             core = state.u.mT @ _covectors.apply(covector, v)
-            M = M - _columns(time, 2) * weights * core
+            M = M - columns(time, 2) * weights * core
         Z = Tangent(state.u * 0, M, v * 0)
         return _lifts.second_order_retraction(state, Z, math.inf)
 
