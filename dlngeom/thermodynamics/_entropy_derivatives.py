@@ -1,6 +1,7 @@
 r"""Derivatives of the entropy of a deep linear network: the force that gauge noise exerts.
 
-They are sums over pairs of singular values; what happens at ties is in ``_pair_entropy``.
+They are sums over pairs of singular values; what happens at ties and at small ratios is in
+``_pair_entropy`` and ``_pair_curvature``.
 References are to Menon, *The geometry of the deep linear network*.
 """
 
@@ -9,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from dlngeom import spectral
 from dlngeom._lib.arrays import Array, identity, namespace
 from dlngeom._lib.door import takes_arrays
 from dlngeom.endtoend._checks import checked_components
 from dlngeom.endtoend._kernels import pair
 from dlngeom.points import SVD, LowRank, Tangent, dense
 from dlngeom.thermodynamics._layers import LayerWidths, layer_widths, point_of
-from dlngeom.thermodynamics._pair_entropy import pair_force, pair_stiffness
+from dlngeom.thermodynamics._pair_curvature import pair_curvature
+from dlngeom.thermodynamics._pair_entropy import others, pair_slope, pairs
 
 __all__ = ["entropy_egrad", "entropy_ehess", "entropy_gradient"]
 
@@ -159,8 +160,10 @@ def entropy_ehess(
     layers = layer_widths(widths, depth)
     point = point_of(W, layers, check_finite)
     Up, M, Vp = checked_components("Z", W, point, Z, check_finite, tangent=True)
-    force = _log_force(point.s, layers)
-    core, side = _core_hessian(point.s, force, M, layers.depth), _diagonal(force / point.s**2)
+    slope = _log_force(point.s, layers) / point.s
+    core, side = _core_hessian(point.s, M, layers), _diagonal(slope)
+    # The vectors go first: what they are divided by may be as small as they are.
+    Up, Vp = Up / point.s[..., None, :], Vp / point.s[..., None, :]
     xp = namespace(core)
     upper = xp.concat([core, side], axis=-1)
     S = xp.concat([upper, xp.concat([side, 0 * side], axis=-1)], axis=-2)
@@ -168,23 +171,19 @@ def entropy_ehess(
     return covector if isinstance(W, SVD) else dense(covector)
 
 
-def _core_hessian(s: Array, force: Array, M: Array, depth: float) -> Array:
-    """Hessian of the entropy in the frames: divided differences of ``force / s``."""
-    xp = namespace(s)
+def _core_hessian(s: Array, M: Array, layers: LayerWidths) -> Array:
+    """Hessian of the entropy in the frames: divided differences of ``slope``."""
+    xp, unit = namespace(s), identity(s.shape[-1], s)
     row, column = pair(s)
-    force_row, force_column = pair(force)
-    log_s = xp.log(s)
-    v = log_s[..., :, None] - log_s[..., None, :]
-    # The terms of the pair (k, l) itself complete the sum over all other values.
-    stiffness = xp.sum(pair_stiffness(v[..., :, None, :], v[..., None, :, :], depth), axis=-1)
-    mean = spectral.weights(row**0.5, column**0.5, math.inf)
-    smaller = xp.where(row < column, force_row, force_column)
-    even = stiffness / mean / xp.maximum(row, column) - smaller / row / column
-    odd = (force_row / row + force_column / column) / (row + column)
-    unit = identity(s.shape[-1], s)
-    relative = xp.sum(M * unit, axis=-1) / s
-    coupling = xp.sum(pair_stiffness(v, v, depth) * relative[..., None, :], axis=-1) / s
-    return even * (M + M.mT) / 2 + odd * (M - M.mT) / 2 - coupling[..., None, :] * unit
+    crossed, even, mixed = pair_curvature(s, layers.depth)
+    even = even - _free(layers, s.shape[-1]) / xp.minimum(row, column)
+    # Entry (k, l) takes crossed from its own and even - crossed from the opposite one, which have
+    # one sign each: the symmetric and the antisymmetric part would cancel at small ratios.
+    large, apart = xp.maximum(row, column), others(s)
+    relative = xp.sum(unit * M, axis=-1)[..., None, :] / large
+    own = xp.sum((mixed + even * unit) * relative, axis=-1)
+    M = apart * M / large
+    return xp.where(apart == 0, own[..., None, :], crossed * M + (even - crossed) * M.mT)
 
 
 def _diagonal(values: Array) -> Array:
@@ -193,19 +192,19 @@ def _diagonal(values: Array) -> Array:
 
 def _force(s: Array, layers: LayerWidths) -> Array:
     """Diagonal ``c`` of the gradient of the entropy."""
-    power = 1.0 if layers.depth == math.inf else 1 - 2 / layers.depth
-    return s**power * _lam_force(s, layers)
+    if layers.depth == math.inf:
+        return s * _log_force(s, layers)
+    return layers.depth * s ** (1 - 2 / layers.depth) * _log_force(s, layers)
 
 
 def _log_force(s: Array, layers: LayerWidths) -> Array:
-    """Differentiate the entropy by ``log sigma``."""
-    return _lam_force(s, layers) / (1.0 if layers.depth == math.inf else layers.depth)
+    """Differentiate the entropy by ``log sigma``; a value itself is left out of the sum."""
+    xp, free = namespace(s), _free(layers, s.shape[-1])
+    if layers.depth == 1:
+        return s * 0 + free
+    return xp.sum(others(s) * pair_slope(pairs(s, layers.depth)), axis=-1) + free
 
 
-def _lam_force(s: Array, layers: LayerWidths) -> Array:
-    """Differentiate the entropy by ``log lam``; by ``log sigma`` for infinite depth."""
-    xp = namespace(s)
-    log_s = xp.log(s)
-    forces = pair_force(log_s[..., :, None] - log_s[..., None, :], layers.depth)
-    itself = pair_force(log_s * 0, layers.depth)
-    return xp.sum(forces, axis=-1) - itself + layers.free(s.shape[-1])
+def _free(layers: LayerWidths, rank: int) -> float:
+    """Exponent of the singular values due to directions beyond the rank."""
+    return layers.free(rank) / layers.depth

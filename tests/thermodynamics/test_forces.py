@@ -1,0 +1,171 @@
+"""Entropy, forces and curvatures of small singular values, against closed forms in 1300 digits."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+
+from dlngeom import SVD, Tangent
+from dlngeom.thermodynamics import (
+    entropy_egrad,
+    entropy_ehess,
+    entropy_gradient,
+    entropy_of_singular_values,
+    free_energy_gradient,
+    free_energy_hessian,
+)
+from tests.helpers.parameters import crossed
+
+INF = math.inf
+DIGITS = 1300
+RATIOS = (1.0, 1 - 1e-9, 0.5, 0.3, 1e-3, 1e-8, 1e-18, 1e-30, 1e-100, 1e-200, 1e-300)
+SPECTRA = {
+    "pair": lambda q: [1.0, q],
+    "three": lambda q: [1.3, 0.7, q],
+    "small pair": lambda q: [1.0, q, 0.8 * q],
+    "small tie": lambda q: [1.0, q, q],
+    "tie": lambda q: [1.0, 1.0, q],
+    "steps": lambda q: [2.0, q**0.5, q],
+    "turned": lambda q: [q, 0.1, 1.0, 1.0 + 1e-5],
+}
+
+
+def log_weight_slopes(a, b, depth):
+    """``log w_N / 2`` with its derivatives by ``a``, by ``a`` twice, and by ``a`` and ``b``."""
+    mp = mpmath.mp
+    if depth == INF:
+        L, D = mp.log(a / b), a**2 - b**2
+        value = mp.log(D / (2 * L))
+        first = 2 * a / D - 1 / (a * L)
+        second = 2 / D - 4 * a**2 / D**2 + (L + 1) / (a * L) ** 2
+        return value / 2, first / 2, second / 2, (4 * a * b / D**2 - 1 / (a * b * L**2)) / 2
+    # Sums over the layers have no differences at all.
+    lam_a, lam_b = (mp.root(x, depth) ** 2 for x in (a, b))
+    powers = [mp.mpf(2 * (depth - p)) / depth for p in range(1, depth + 1)]
+    terms = [lam_a ** (depth - p) * lam_b ** (p - 1) for p in range(1, depth + 1)]
+    w = sum(terms)
+    first = sum(x * t for x, t in zip(powers, terms, strict=True)) / a
+    second = sum(x * (x - 1) * t for x, t in zip(powers, terms, strict=True)) / a**2
+    mixed = sum(x * y * t for x, y, t in zip(powers, powers[::-1], terms, strict=True)) / a / b
+    other = sum(y * t for y, t in zip(powers[::-1], terms, strict=True)) / b
+    second, mixed = second / w - (first / w) ** 2, mixed / w - first * other / w**2
+    return mp.log(w) / 2, first / w / 2, second / 2, mixed / 2
+
+
+def exact(s, depth, free):
+    """Pair part of the entropy, slopes ``g``, and entries of the Hessian in the frames.
+
+    ``own[k, l]`` and ``opposite[k, l]`` are the parts of entry ``(k, l)`` of the Hessian due to
+    entry ``(k, l)`` of the vector and due to its transpose; ``mixed`` has the second derivatives.
+    """
+    r, free = len(s), mpmath.mpf(free) / depth if depth < INF else mpmath.mpf(0)
+    # Ties are split by less than any digit that counts.
+    s = [mpmath.mpf(x) * (1 + mpmath.mpf(k) * mpmath.mpf(10) ** -400) for k, x in enumerate(s)]
+    g = [free / x for x in s]
+    value, size = free * sum(map(mpmath.log, s)), 0
+    mixed = np.zeros((r, r), dtype=object)
+    for k in range(r):
+        mixed[k, k] += -free / s[k] ** 2
+        for j in range(r):
+            if j == k:
+                continue
+            f, first, second, cross = log_weight_slopes(s[k], s[j], depth)
+            value, size = value + f / 2, size + abs(f / 2)
+            g[k] += first
+            mixed[k, k] += second
+            mixed[k, j] = cross
+    own, opposite = np.zeros((2, r, r), dtype=object)
+    for k in range(r):
+        for j in range(r):
+            if j != k:
+                difference = s[k] ** 2 - s[j] ** 2
+                own[k, j] = (s[k] * g[k] - s[j] * g[j]) / difference
+                opposite[k, j] = (s[j] * g[k] - s[k] * g[j]) / difference
+    return value, g, mixed, own, opposite
+
+
+def closer(found, right, rtol, tiny, huge):
+    """Relative error of all entries that the dtype can hold."""
+    found, right = np.asarray(found), np.asarray(right, dtype=object)
+    assert found.shape == right.shape
+    for x, y in zip(found.ravel().tolist(), right.ravel().tolist(), strict=True):
+        size = abs(y)
+        if size > huge:
+            assert abs(x) > huge / 10, (x, mpmath.nstr(y, 17))
+        elif size < tiny:
+            assert abs(x) <= 2 * tiny, (x, mpmath.nstr(y, 17))
+        else:
+            error = abs(mpmath.mpf(x) - y) / size
+            assert error <= rtol, (x, mpmath.nstr(y, 17), float(error))
+
+
+def point(s):
+    unit = np.eye(len(s), dtype=s.dtype)
+    return SVD(unit, s, unit)
+
+
+def basis(r, k, j, like):
+    M = np.zeros((r, r), dtype=like.dtype)
+    M[k, j] = 1
+    return Tangent(np.zeros_like(M), M, np.zeros_like(M))
+
+
+def structure(r, depth, wide):
+    """Widths, keywords, and number of directions beyond the rank."""
+    if depth == INF:
+        return (r, r), {"depth": INF}, 0
+    free = (depth - 1) * wide
+    return (r, *[r + wide] * (depth - 1), r), {}, free
+
+
+def limits(dtype):
+    info = np.finfo(dtype)
+    # 1e-13, and as many units in the last place of other dtypes.
+    return 450 * float(info.eps), float(info.smallest_normal) * 10, float(info.max) / 10
+
+
+CASES = crossed([2, 3, 5, INF], list(SPECTRA), [np.float64, np.float32], [0, 2])
+
+
+def spectra(name, dtype):
+    least = 1e-300 if dtype == np.float64 else 1e-30
+    for q in RATIOS:
+        if q >= least:
+            yield np.asarray(SPECTRA[name](q), dtype=dtype)
+
+
+@pytest.mark.parametrize(("depth", "name", "dtype", "wide"), CASES)
+def test_forces_and_curvatures_keep_their_digits_at_every_ratio(depth, name, dtype, wide):
+    rtol, tiny, huge = limits(dtype)
+    for s in spectra(name, dtype):
+        r = len(s)
+        widths, options, free = structure(r, depth, wide)
+        with mpmath.workdps(DIGITS):
+            _, g, mixed, own, opposite = exact(s.tolist(), depth, free)
+            W = point(s)
+            closer(np.diag(entropy_egrad(W, widths, **options).S), g, rtol, tiny, huge)
+            power = 2 - 2 / mpmath.mpf(depth) if depth < INF else 2
+            scale = depth if depth < INF else 1
+            force = [scale * x * mpmath.mpf(y) ** power for x, y in zip(g, s.tolist(), strict=True)]
+            closer(np.diag(entropy_gradient(W, widths, **options).M), force, rtol, tiny, huge)
+            with np.errstate(over="ignore"):
+                for k in range(r):
+                    for j in range(r):
+                        S = entropy_ehess(W, basis(r, k, j, s), widths, **options).S[:r, :r]
+                        right = np.zeros((r, r), dtype=object)
+                        if k == j:
+                            np.fill_diagonal(right, mixed[:, k])
+                        else:
+                            right[k, j], right[j, k] = own[k, j], opposite[j, k]
+                        closer(S, right, rtol, tiny, huge)
+
+
+def test_the_forces_that_were_lost():
+    """Values that follow from ``S = sum log(sigma_k + sigma_l) / 2`` for two layers by hand."""
+    egrad = entropy_egrad(np.diag([1.0, 1e-18]), (2, 2, 2))
+    assert egrad[1, 1] == pytest.approx(0.5, rel=1e-15)
+    S = entropy_ehess(point(np.array([1, 1e-8])), basis(2, 1, 1, np.ones(1)), (2, 2, 2)).S
+    assert S[1, 1] == pytest.approx(-0.5 / (1 + 1e-8) ** 2, rel=1e-15)
+    deep = entropy_egrad(point(np.array([1, 1e-30])), (2, 2, 2, 2)).S
+    assert deep[1, 1] == pytest.approx(1e10 / 3, rel=1e-14)
