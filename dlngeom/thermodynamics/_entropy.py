@@ -144,14 +144,20 @@ def entropy_of_singular_values(
 def symmetric_entropy(s: Array, layers: LayerWidths) -> Array:
     """Entropy from singular values in any order; nothing is checked."""
     xp, r = namespace(s), s.shape[-1]
-    row, column = pair(xp.log(s))
-    # The larger of two values stands before what depends on their ratio, and nothing cancels.
-    each = pair_entropy(row - column, layers.depth) / 2
-    each = each + (1 - 1 / layers.depth) * xp.maximum(row, column)
-    total = xp.sum(xp.triu(each, k=1), axis=(-2, -1))
+    total = xp.sum(xp.triu(_of_pairs(s, layers.depth), k=1), axis=(-2, -1))
     # The directions beyond the rank add powers of the singular values of the layers.
     single = layers.free(r) / layers.depth
     # Deep networks have few widths, each of them many times.
     widths = Counter(layers.inner)
     constant_part = sum(count * log_stiefel_volume(r, d) for d, count in widths.items())
     return total + single * xp.sum(xp.log(s), axis=-1) + constant_part
+
+
+def _of_pairs(s: Array, depth: float) -> Array:
+    """Entropies of all pairs, ``log(w_N(sigma_k, sigma_l)) / 2``."""
+    xp = namespace(s)
+    if depth == 2:
+        return xp.log(s[..., :, None] + s[..., None, :]) / 2
+    row, column = pair(xp.log(s))
+    # The larger of two values stands before what depends on their ratio, and nothing cancels.
+    return (1 - 1 / depth) * xp.maximum(row, column) + pair_entropy(row - column, depth) / 2

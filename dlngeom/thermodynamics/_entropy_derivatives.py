@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from dlngeom import spectral
 from dlngeom._lib.arrays import Array, identity, namespace
 from dlngeom._lib.door import takes_arrays
 from dlngeom.endtoend._checks import checked_components
@@ -19,7 +20,7 @@ from dlngeom.thermodynamics._layers import LayerWidths, layer_widths, point_of
 from dlngeom.thermodynamics._pair_curvature import pair_curvature
 from dlngeom.thermodynamics._pair_entropy import others, pair_slope, pairs
 
-__all__ = ["entropy_egrad", "entropy_ehess", "entropy_gradient"]
+__all__ = ["entropy_egrad", "entropy_ehess", "entropy_gradient", "entropy_hessian"]
 
 
 @takes_arrays("W")
@@ -186,6 +187,41 @@ def _core_hessian(s: Array, M: Array, layers: LayerWidths) -> Array:
     return xp.where(apart == 0, own[..., None, :], crossed * M + (even - crossed) * M.mT)
 
 
+def entropy_hessian(point: SVD, Z: Tangent, layers: LayerWidths) -> Tangent:
+    r"""Hessian of the entropy for ``g^N``, applied to a tangent vector; nothing is checked.
+
+    Functions of singular values do not change along rotations, and on two such fields the Hessian
+    is half the derivative of their inner product along the gradient.  With ``F_k`` the derivative
+    by ``log sigma_k`` it is ``(F_k - F_l) / (lam_k^2 - lam_l^2)`` from entry ``(k, l)`` to itself,
+    and ``F_k / lam_k^2`` on the parts beyond the frames.
+    """
+    s, depth = point.s, layers.depth
+    if depth == 1:
+        return Tangent(*(x * 0 for x in Z))
+    xp, unit, step = namespace(s), identity(s.shape[-1], s), 1 / depth
+    number = 1.0 if step == 0 else depth
+    row, column = pair(s)
+    large, small = xp.maximum(row, column), xp.minimum(row, column)
+    crossed, _, mixed = pair_curvature(s, depth)
+    force = _log_force(s, layers)
+    rate = force / s ** (2 * step)
+    weight = spectral.weights(xp.ones_like(large), small / large, depth)
+    own = crossed * large ** (1 - 2 * step) * weight
+    least = 0 * own if step == 0 else xp.where(row < column, *pair(rate))
+    opposite = number * (small / large / weight) * (own - least)
+    # Derivatives of the forces by the logarithms of the other values.
+    mixed = number * mixed * small
+    growth = -xp.sum(mixed, axis=-1) / s ** (2 * step)
+    growth = growth if step == 0 else growth - rate
+    vector = xp.sum(unit * Z.M, axis=-1)
+    turned = s ** (1 - 2 * step) * xp.sum(mixed * (vector / s)[..., None, :], axis=-1)
+    diagonal = growth * vector + turned
+    M = xp.where(unit == 1, diagonal[..., None, :], own * Z.M + opposite * Z.M.mT)
+    if step == 0:
+        return Tangent(Z.Up * 0, M, Z.Vp * 0)
+    return Tangent(Z.Up * rate[..., None, :], M, Z.Vp * rate[..., None, :])
+
+
 def _diagonal(values: Array) -> Array:
     return values[..., None, :] * identity(values.shape[-1], values)
 
@@ -202,7 +238,11 @@ def _log_force(s: Array, layers: LayerWidths) -> Array:
     xp, free = namespace(s), _free(layers, s.shape[-1])
     if layers.depth == 1:
         return s * 0 + free
-    return xp.sum(others(s) * pair_slope(pairs(s, layers.depth)), axis=-1) + free
+    if layers.depth == 2:
+        slopes = s[..., :, None] / (s[..., :, None] + s[..., None, :]) / 2
+    else:
+        slopes = pair_slope(pairs(s, layers.depth))
+    return xp.sum(others(s) * slopes, axis=-1) + free
 
 
 def _free(layers: LayerWidths, rank: int) -> float:

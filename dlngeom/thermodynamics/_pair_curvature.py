@@ -58,7 +58,7 @@ def pair_curvature(s: Array, depth: float) -> PairCurvature:
 
 
 def _two_layers(s: Array) -> PairCurvature:
-    """The entropy ``log(sigma_k + sigma_l) / 2``, of which two orders cancel in other forms."""
+    """Differentiate ``log(sigma_k + sigma_l) / 2``, of which two orders cancel in other forms."""
     xp = namespace(s)
     row, column = pair(s)
     total, apart = row + column, others(s)
@@ -79,7 +79,7 @@ def _many_layers(s: Array, depth: float) -> PairCurvature:
     stiffness = _divided_slope(at, slope)
     # The smaller slope of a third value, less what makes up for the other denominator.
     third = xp.minimum(slope[..., :, None, :], slope[..., None, :, :])
-    third = third - _bend(t)[..., None] * stiffness
+    third = third - _bend(at)[..., None] * stiffness
     third = xp.sum(apart[:, None, :] * apart[None, :, :] * third, axis=-1)
     even = -(third + apart * _exchange(at)) / small
     tie = t == 0
@@ -89,11 +89,12 @@ def _many_layers(s: Array, depth: float) -> PairCurvature:
     return PairCurvature(crossed, even, -apart * _slope_of_slope(at) / small)
 
 
-def _bend(t: Array) -> Array:
+def _bend(at: Pairs) -> Array:
     """``t / (exp(t) - 1)`` with its limit one."""
-    xp = namespace(t)
+    xp = namespace(at.v)
+    t = xp.abs(at.v)
     safe = xp.where(t == 0, xp.ones_like(t), t)
-    return xp.where(t == 0, xp.ones_like(t), safe * xp.exp(-safe) / -xp.expm1(-safe))
+    return xp.where(t == 0, xp.ones_like(t), safe * at.ratio / -xp.expm1(-safe))
 
 
 def _exchange(at: Pairs) -> Array:
@@ -104,7 +105,7 @@ def _exchange(at: Pairs) -> Array:
     xp = namespace(at.v)
     t = xp.abs(at.v)
     near = t < NEAR
-    small, q = xp.where(near, t, 0 * t), xp.exp(-xp.where(near, xp.ones_like(t), t))
+    small, q = xp.where(near, t, 0 * t), xp.where(near, 0 * t, at.ratio)
     coth = 2 + small * small / 2 * langevin_ratio(small * small / 4)
     close = (1 - at.step - pair_langevin(small, at.step) * coth) / 2
     far = ((1 + q) * at.bath - q / (1 - q) + q * at.step) / (1 - q)
@@ -112,7 +113,7 @@ def _exchange(at: Pairs) -> Array:
 
 
 def _slope_of_slope(at: Pairs) -> Array:
-    """Derivative of the pair slope by ``v``."""
+    """Differentiate the pair slope by ``v``."""
     xp = namespace(at.v)
     near = xp.abs(at.v) < NEAR
     small = xp.where(near, at.v, 0 * at.v)
@@ -180,6 +181,6 @@ def _divided_coth(at: Pairs, decay: Array, step: float) -> Array:
     scaled = xp.sign(at.v) / -xp.expm1(-2 * xp.where(close, xp.ones_like(t), t))
     first, second = scaled[..., :, None, :], scaled[..., None, :, :]
     product = first * second
-    larger = xp.maximum(decay[..., :, None, :], decay[..., None, :, :])
+    larger = xp.maximum(decay[..., :, None, :], decay[..., None, :, :]) ** 2
     larger = xp.where(product < 0, xp.ones_like(larger), larger)
     return 2 * larger * ratio[..., None] * product

@@ -45,7 +45,8 @@ def _log_decay(x: Array) -> Array:
     square, series = small * small, 0 * x
     for k in range(len(LANGEVIN), 0, -1):
         series = series * square + LANGEVIN[k - 1] / (2 * k)
-    far = xp.log(-xp.expm1(-2 * large)) - xp.log(2 * large)
+    twice = -2 * large
+    far = xp.log(xp.expm1(twice) / twice)
     return xp.where(near, square * series - size, far)
 
 
@@ -57,9 +58,9 @@ class Pairs(NamedTuple):
     v : array (..., r, r)
         ``log(sigma_k / sigma_l)``.
     ratio : array (..., r, r)
-        ``q = exp(-2|v|)``, the squared ratio of the smaller value to the larger one.
+        ``exp(-|v|)``, the ratio of the smaller value to the larger one.
     root : array (..., r, r)
-        The same of the singular values of the layers, ``exp(-2|v|/N)``; one at infinite depth.
+        ``exp(-|v|/N)``, the same of the singular values of the layers.
     bath : array (..., r, r)
         ``1/(N (exp(2|v|/N) - 1))``, or ``1/(2|v|)`` for infinite depth; not meant near ties.
     gauge : array (..., r, r)
@@ -80,17 +81,24 @@ def pairs(s: Array, depth: float) -> Pairs:
     """Compare all singular values with each other; near ties ``bath`` and ``gauge`` are finite."""
     xp = namespace(s)
     row, column = pair(s)
-    _, log_ratio = spectral._larger_and_log_ratio(row, column)
-    v = xp.where(row < column, log_ratio, -log_ratio)
-    safe = xp.where(-log_ratio < NEAR, -xp.ones_like(v), log_ratio)
-    ratio = xp.exp(2 * log_ratio)
-    gauge = ratio / -xp.expm1(2 * safe)
+    large, small = xp.maximum(row, column), xp.minimum(row, column)
+    ratio, log_s = small / large, xp.log(s)
+    normal = ratio >= float(xp.finfo(s.dtype).smallest_normal)
+    # Below the normal range the quotient has lost digits that the two logarithms still have.
+    distance = -xp.log(xp.where(normal, ratio, xp.ones_like(ratio)))
+    distance = xp.where(normal, distance, xp.abs(log_s[..., :, None] - log_s[..., None, :]))
+    near = distance < NEAR
+    safe = xp.where(near, xp.ones_like(distance), distance)
+    gap = xp.where(near, large, large - small)
+    gauge = small / gap * (small / (large + small))
+    v = xp.where(row < column, -distance, distance)
     if depth == math.inf:
-        return Pairs(v, ratio, xp.ones_like(v), -0.5 / safe, gauge, 0.0)
+        return Pairs(v, ratio, ratio, 0.5 / safe, gauge, 0.0)
     first, second = pair(spectral._root(s, depth))
     # A logarithm of -690 has lost three digits, which a power of the ratio has not.
-    root = (xp.minimum(first, second) / xp.maximum(first, second)) ** 2
-    return Pairs(v, ratio, root, root / -xp.expm1(2 / depth * safe) / depth, gauge, 1 / depth)
+    root = xp.minimum(first, second) / xp.maximum(first, second)
+    bath = root * root / (-depth * xp.expm1(-2 / depth * safe))
+    return Pairs(v, ratio, root, bath, gauge, 1 / depth)
 
 
 def others(s: Array) -> Array:
