@@ -2,8 +2,8 @@ r"""Repulsion of singular values as it is printed, at every ratio of them.
 
 .. math:: a \log|\lambda_k^2 - \lambda_l^2| + b \log|\sigma_k^2 - \sigma_l^2|
 
-with ``a log |log(sigma_k / sigma_l)|`` as first term for infinite depth.  The larger value of a pair
-stands before what depends on their ratio, so forces on small values are no differences.
+with ``a log |log(sigma_k / sigma_l)|`` as first term for infinite depth.  The larger value of a
+pair stands before what depends on their ratio, so forces on small values are no differences.
 """
 
 from __future__ import annotations

@@ -191,6 +191,10 @@ def _potential(
     beta: float,
     depth: float | None,
 ) -> FreeEnergyPotential:
+    given = {"energy": energy, "gradient": gradient, "hessian": hessian}
+    for name, function in given.items():
+        if not callable(function):
+            raise TypeError(f"{name}={function!r}: it must be a function of matrices")
     beta, layers = checks.inverse_temperature(beta), layer_widths(widths, depth)
     return FreeEnergyPotential(energy, gradient, hessian, layers.widths, beta, layers.depth)
 
@@ -198,7 +202,7 @@ def _potential(
 def _find(
     potential: FreeEnergyPotential, starts: NumpyArray, max_iterations: int, *, descend: bool
 ) -> Landscape:
-    starts = np.asarray(starts, dtype=np.float64)
+    starts = checks.real_array("starts", starts)
     if starts.ndim != 3 or not len(starts):
         raise ValueError(f"starts has shape {starts.shape}: it must be (k, m, n) with k >= 1")
     checks.shape("starts", starts, (potential.widths[-1], potential.widths[0]))
@@ -207,7 +211,25 @@ def _find(
     s = np.linalg.svd(starts, compute_uv=False)
     require_positive("starts", s, max(starts.shape[1:]) * np.finfo(float).eps)
     max_iterations = checks.integer("max_iterations", max_iterations, 1)
+    _require_batches(potential, starts)
     return _landscape(potential, search(potential, starts, max_iterations, descend=descend))
+
+
+def _require_batches(potential: FreeEnergyPotential, starts: NumpyArray) -> None:
+    """Require functions of the caller that take a batch and return one, of real numbers."""
+    k = len(starts)
+    results = {
+        "energy": (potential.energy(starts.copy()), (k,)),
+        "gradient": (potential.gradient(starts.copy()), starts.shape),
+        "hessian": (potential.hessian(starts.copy(), starts.copy()), starts.shape),
+    }
+    for name, (value, expected) in results.items():
+        found = checks.real_array(f"the result of {name}", value)
+        if found.shape != expected:
+            raise ValueError(
+                f"{name} returned shape {found.shape} for matrices {starts.shape}: it must be "
+                f"{expected}"
+            )
 
 
 def _landscape(potential: FreeEnergyPotential, found: Search) -> Landscape:
