@@ -67,7 +67,7 @@ def test_what_is_no_array_of_real_numbers_is_refused_in_one_sentence(name):
             TAKE_ARRAYS[name](wrong)
         message = str(raised.value)
         assert raised.type in (TypeError, ValueError), raised.type
-        assert any(rule in message for rule in ("must", "needs", "too large")), (name, wrong, message)
+        assert any(rule in message for rule in ("must", "needs", "too large")), (wrong, message)
         assert "\n" not in message
         assert len(message) < 600
 
@@ -120,7 +120,7 @@ TAKE_INTEGERS = {
 )
 def test_what_is_no_number_is_refused_with_its_value_and_the_rule(function, values):
     for wrong in values:
-        with pytest.raises((TypeError, ValueError), match="it must|they must|it needs"):
+        with pytest.raises((TypeError, ValueError), match=r"it must|they must|it needs"):
             function(wrong)
 
 

@@ -185,18 +185,19 @@ class MinimiserLaw:
 
 def _points(s: Any) -> np.ndarray:
     """Real numbers, infinite ones included."""
-    s = checks.real_array("s", s)
-    if np.any(np.isnan(s)):
+    values: np.ndarray = checks.real_array("s", s)
+    if np.any(np.isnan(values)):
         raise ValueError("s has an entry NaN: all entries must be numbers")
-    return s
+    return values
 
 
 def _levels(u: Any) -> np.ndarray:
-    u = checks.real_array("u", u)
-    bad = ~((u >= 0) & (u <= 1))
+    """Probabilities."""
+    values: np.ndarray = checks.real_array("u", u)
+    bad = ~((values >= 0) & (values <= 1))
     if np.any(bad):
-        raise ValueError(f"u has the entry {u[bad][0]}: all entries must be from 0 to 1")
-    return u
+        raise ValueError(f"u has the entry {values[bad][0]}: all entries must be from 0 to 1")
+    return values
 
 
 def exponents(depth: float, kappa: float) -> tuple[float, float]:
