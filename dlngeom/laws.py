@@ -56,8 +56,8 @@ def radial_law(
 
     Raises
     ------
-    ValueError
-        If an argument is out of range.
+    TypeError, ValueError
+        If an argument is not of real numbers or out of range.
 
     See Also
     --------
@@ -109,8 +109,8 @@ def radial_law_infinite_depth(
 
     Raises
     ------
-    ValueError
-        If an argument is out of range.
+    TypeError, ValueError
+        If an argument is not of real numbers or out of range.
 
     See Also
     --------
@@ -260,9 +260,10 @@ def dyson_law(
 
     Raises
     ------
-    ValueError
-        If an argument is out of range, or no exact law is known; from distinct eigenvalues one is
-        for ``kappa`` 2, 1 and 1/2 (real, complex and quaternion matrices).
+    TypeError, ValueError
+        If an argument is not of real numbers or out of range, or no exact law is known; from
+        distinct eigenvalues one is for ``kappa`` 2, 1 and 1/2 (real, complex and quaternion
+        matrices).
 
     See Also
     --------

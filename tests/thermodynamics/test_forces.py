@@ -7,7 +7,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from dlngeom import SVD, Tangent
+from dlngeom import SVD, Tangent, endtoend
 from dlngeom.thermodynamics import (
     entropy_egrad,
     entropy_ehess,
@@ -17,6 +17,7 @@ from dlngeom.thermodynamics import (
 )
 from dlngeom.thermodynamics._entropy_derivatives import entropy_hessian
 from dlngeom.thermodynamics._layers import layer_widths
+from dlngeom.thermodynamics.landscape._newton import FreeEnergyPotential, local_model
 from tests.helpers.parameters import crossed
 
 INF = math.inf
@@ -250,3 +251,30 @@ def test_the_free_energy_keeps_its_digits_at_every_ratio(depth, name, dtype, wid
                 if tiny < size < huge:
                     error = max(abs(found[i] - right).ravel()) / size
                     assert error <= rtol, (s, i, float(error))
+
+
+@pytest.mark.parametrize("depth", [2, 3, 5, INF])
+def test_the_landscape_sees_the_curvature_of_nearly_singular_points(depth):
+    def nothing(W, *_):
+        return 0 * W
+
+    widths = (2, 2) if depth == INF else (2,) * (depth + 1)
+    potential = FreeEnergyPotential(nothing, nothing, nothing, widths, 1.0, depth)
+    for q in (1e-3, 1e-7, 1e-11):
+        s = [1.0, q]
+        found = local_model(potential, np.diag(s)[None])
+        with mpmath.workdps(DIGITS):
+            slopes = exact(s, depth, 0)[1]
+            diagonal, own, opposite = exact_hessian(s, depth, 0)
+        weight = endtoend.cometric(np.diag(s), np.ones((2, 2)), depth)
+        slope = np.zeros((2, 2))
+        slope[np.diag_indices(2)] = [-float(x) for x in slopes]
+        np.testing.assert_allclose(
+            found.slope[0].reshape(2, 2), slope * np.sqrt(weight), rtol=1e-13, atol=0
+        )
+        root = np.sqrt(np.diag(weight))
+        block = -np.array(diagonal.tolist(), dtype=float) * root / root[:, None]
+        crossed = -np.array([[own[0, 1], opposite[0, 1]], [opposite[0, 1], own[0, 1]]], dtype=float)
+        expected = np.sort([*np.linalg.eigvalsh(block), *np.linalg.eigvalsh(crossed)])
+        scale = np.max(np.abs(expected))
+        np.testing.assert_allclose(found.eigenvalues[0], expected, rtol=0, atol=1e-13 * scale)

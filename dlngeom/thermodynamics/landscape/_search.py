@@ -122,8 +122,9 @@ def local_minima(
 
     Raises
     ------
-    ValueError
-        If ``beta`` is not positive, shapes or depth do not fit, or a start is singular.
+    TypeError, ValueError
+        If ``beta`` is not positive, shapes or depth do not fit, a start is singular, or the
+        functions do not return one real number or matrix for each start.
 
     See Also
     --------
@@ -167,7 +168,7 @@ def critical_points(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         As for :func:`local_minima`.
 
     See Also
