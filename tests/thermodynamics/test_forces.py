@@ -18,6 +18,7 @@ from dlngeom.thermodynamics import (
 from dlngeom.thermodynamics._entropy_derivatives import entropy_hessian
 from dlngeom.thermodynamics._layers import layer_widths
 from dlngeom.thermodynamics.landscape._newton import FreeEnergyPotential, local_model
+from tests.helpers.namespaces import JAX_IS_SLOW
 from tests.helpers.parameters import crossed
 
 INF = math.inf
@@ -278,3 +279,21 @@ def test_the_landscape_sees_the_curvature_of_nearly_singular_points(depth):
         expected = np.sort([*np.linalg.eigvalsh(block), *np.linalg.eigvalsh(crossed)])
         scale = np.max(np.abs(expected))
         np.testing.assert_allclose(found.eigenvalues[0], expected, rtol=0, atol=1e-13 * scale)
+
+
+@pytest.mark.parametrize("depth", [2, 3, INF])
+@pytest.mark.parametrize("xp", JAX_IS_SLOW, indirect=True)
+def test_every_library_keeps_the_digits(xp, depth):
+    widths, options, _ = structure(3, depth, 0)
+    s = np.array([1.0, 3e-150, 1e-300])
+    W, Z = point(s, 9), basis(3, np.float64)
+    # Where a result does not fit into the dtype no warning is due.
+    with np.errstate(over="ignore"):
+        for function, arguments in (
+            (entropy_gradient, (W,)),
+            (entropy_egrad, (W,)),
+            (entropy_ehess, (W, Z)),
+        ):
+            expected = function(*arguments, widths, **options)[1]
+            found = function(*(xp.array(x) for x in arguments), widths, **options)[1]
+            np.testing.assert_allclose(xp.numpy(found), expected, rtol=1e-13, atol=1e-305)
