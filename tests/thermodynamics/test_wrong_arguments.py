@@ -144,12 +144,13 @@ def test_a_potential_is_two_functions(potential):
         ((SQUARES[0], lambda W: W[0], SQUARES[2]), "gradient returned shape"),
         ((*SQUARES[:2], lambda W, Z: Z[0]), "hessian returned shape"),
         ((lambda W: None, *SQUARES[1:]), "the result of energy=None"),
+        ((lambda W: W[:, 0, 0] * np.inf, *SQUARES[1:]), r"the result of energy.0. is inf"),
         ((SQUARES[0], lambda W: 1j * W, SQUARES[2]), "the result of gradient has dtype complex128"),
     ],
 )
 def test_functions_of_the_landscape_take_and_return_batches(functions, message):
     with pytest.raises((TypeError, ValueError), match=message):
-        landscape.local_minima(*functions, (2, 2, 2), 1.0, starts=np.eye(2)[None])
+        landscape.local_minima(*functions, (2, 2, 2), 1.0, starts=np.stack([np.eye(2)] * 2))
 
 
 @pytest.mark.parametrize("law", [CLOSED, MINIMISER])
@@ -173,7 +174,7 @@ def test_potentials_and_laws_can_be_pickled():
 @pytest.mark.parametrize("batch", [(0,), (2, 0), (0, 3)])
 @pytest.mark.parametrize("depth", [1, 2, 3, INF])
 def test_empty_batches_have_empty_results(batch, depth):
-    s = np.ones((*batch, 2))
+    s = np.ones((*batch, 2))  # No values at all, hence no equal ones.
     W, widths, options = np.zeros((*batch, 2, 2)), (2, 2), {"depth": INF}
     if depth < INF:
         widths, options = (2,) * (depth + 1), {}

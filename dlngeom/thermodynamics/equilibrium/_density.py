@@ -124,12 +124,12 @@ def log_density_gradient(
     Returns
     -------
     array (..., r)
-        NaN for equal values, at which the density vanishes and has no gradient.
 
     Raises
     ------
     TypeError, ValueError
-        As for :func:`log_density`.
+        If two values are equal, where the density vanishes and has no gradient, or as for
+        :func:`log_density`.
 
     See Also
     --------
@@ -140,6 +140,14 @@ def log_density_gradient(
     Derivative of the density of (12.12) of Menon, *The geometry of the deep linear network*.
     """
     gas, lam, single = _at(lam, depth, beta, kappa, widths, potential)
+    ordered = np.sort(lam, axis=-1)
+    equal = ordered[..., 1:] == ordered[..., :-1]
+    if np.any(equal):
+        value = float(ordered[..., 1:][equal][0])
+        raise ValueError(
+            f"lam has the entry {value} twice: the density vanishes there and has no gradient, "
+            "move one of them"
+        )
     change = 1.0 if depth in (1, math.inf) else depth * lam ** (depth - 1)
     outer = single / lam - gas.strength * change * potential.slope(_sigma(lam, depth))
     return np.asarray(outer + force(gas, lam))

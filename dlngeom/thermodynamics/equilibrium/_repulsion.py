@@ -57,20 +57,18 @@ def log_repulsion(gas: Gas, lam: np.ndarray) -> np.ndarray:
 
 
 def force(gas: Gas, lam: np.ndarray) -> np.ndarray:
-    """Gradient of :func:`log_repulsion` by ``lam``, NaN at ties."""
+    """Gradient of :func:`log_repulsion` by ``lam``, whose entries differ."""
     large, ratio, gap, distance = _pairs(lam)
     row, column = lam[..., :, None], lam[..., None, :]
     below, sign = row < column, np.sign(row - column)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # The number ``2 lam_k / |lam_k^2 - lam_l^2|``.
-        plain = 2 * np.where(below, ratio, 1.0) / (large * gap * (1 + ratio))
-        if gas.depth == math.inf:
-            value = gas.b * plain
-            value = value + gas.a / (distance * row) if gas.a else value
-        else:
-            power = np.where(below, ratio ** (2 * gas.depth - 1), 1.0)
-            value = 2 * gas.b * gas.depth * power / (-np.expm1(-2 * gas.depth * distance) * large)
-            value = value + gas.a * plain if gas.a else value
-        value = np.where(sign == 0, np.nan, sign * value)
-    value[..., np.arange(lam.shape[-1]), np.arange(lam.shape[-1])] = 0.0
-    return np.asarray(np.sum(value, axis=-1))
+    # The number ``2 lam_k / |lam_k^2 - lam_l^2|``.
+    plain = 2 * np.where(below, ratio, 1.0) / (large * gap * (1 + ratio))
+    if gas.depth == math.inf:
+        value = gas.b * plain
+        value = value + gas.a / (distance * row) if gas.a else value
+    else:
+        power = np.where(below, ratio ** (2 * gas.depth - 1), 1.0)
+        value = 2 * gas.b * gas.depth * power / (-np.expm1(-2 * gas.depth * distance) * large)
+        value = value + gas.a * plain if gas.a else value
+    # The sign is zero on the diagonal.
+    return np.asarray(np.sum(sign * value, axis=-1))

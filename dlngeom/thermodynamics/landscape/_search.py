@@ -226,7 +226,8 @@ def _require_batches(potential: FreeEnergyPotential, starts: NumpyArray) -> None
     }
     for name, (value, expected) in results.items():
         found = checks.real_array(f"the result of {name}", value)
-        if found.shape != expected:
+        checks.finite(f"the result of {name}", found)
+        if found.size != math.prod(expected):
             raise ValueError(
                 f"{name} returned shape {found.shape} for matrices {starts.shape}: it must be "
                 f"{expected}"
