@@ -56,8 +56,8 @@ def radial_law(
 
     Raises
     ------
-    ValueError
-        If an argument is out of range.
+    TypeError, ValueError
+        If an argument is not of real numbers or out of range.
 
     See Also
     --------
@@ -71,15 +71,12 @@ def radial_law(
     network*, has the singular values of a Gaussian matrix.  For ``m = n = r`` the smallest one is
     reflected at zero.
     """
-    if np.shape(shape) != (2,):
-        raise ValueError(f"shape={shape!r}: it must be (m, n)")
+    s0, (m, n) = _spectrum(s0), _sides(shape)
     if checks.depth(depth) == math.inf:
-        if shape[0] != shape[1] or len(np.atleast_1d(s0)) != shape[0]:
-            raise ValueError(f"depth=inf: shape={shape} with {np.size(s0)} values, it needs (r, r)")
+        if not m == n == len(s0):
+            raise ValueError(f"depth=inf: shape={(m, n)} with {len(s0)} values, it needs (r, r)")
         return radial_law_infinite_depth(s0, time, beta, size, rng)
-    s0, variance = _spectrum(s0), _variance(time, beta)
-    n, m = checks.widths(shape)
-    r = checks.rank(len(s0), m, n)
+    variance, r = _variance(time, beta), checks.rank(len(s0), m, n)
     start = np.zeros((m + n - r, r))
     np.fill_diagonal(start, np.sort(s0)[::-1] ** (1 / depth))
     noise = as_generator(rng).standard_normal((checks.integer("size", size, 1), *start.shape))
@@ -112,8 +109,8 @@ def radial_law_infinite_depth(
 
     Raises
     ------
-    ValueError
-        If an argument is out of range.
+    TypeError, ValueError
+        If an argument is not of real numbers or out of range.
 
     See Also
     --------
@@ -263,9 +260,10 @@ def dyson_law(
 
     Raises
     ------
-    ValueError
-        If an argument is out of range, or no exact law is known; from distinct eigenvalues one is
-        for ``kappa`` 2, 1 and 1/2 (real, complex and quaternion matrices).
+    TypeError, ValueError
+        If an argument is not of real numbers or out of range, or no exact law is known; from
+        distinct eigenvalues one is for ``kappa`` 2, 1 and 1/2 (real, complex and quaternion
+        matrices).
 
     See Also
     --------
@@ -279,7 +277,7 @@ def dyson_law(
     eigenvalues the law is, for every ``kappa``, that of the tridiagonal matrices of Dumitriu and
     Edelman, *Matrix models for beta ensembles*, J. Math. Phys. 43 (2002).
     """
-    x0 = np.sort(np.asarray(x0, dtype=np.float64))
+    x0 = np.sort(checks.real_array("x0", x0))
     variance, rng, size = _variance(time, beta), as_generator(rng), checks.integer("size", size, 1)
     if x0.ndim != 1 or x0.size == 0 or not np.all(np.isfinite(x0)):
         raise ValueError(f"x0={x0!r}: it must be finite, of shape (d,)")
@@ -337,10 +335,22 @@ def _check_space(space: Any) -> None:
 
 
 def _spectrum(s0: Numbers) -> np.ndarray:
-    values = np.atleast_1d(np.asarray(s0, dtype=np.float64))
+    values = np.atleast_1d(checks.real_array("s0", s0))
     if values.ndim != 1 or not np.all(np.isfinite(values)) or not np.all(values > 0):
         raise ValueError(f"s0={s0!r}: it must be positive and finite, of shape (r,)")
     return values
+
+
+def _sides(shape: Any) -> tuple[int, int]:
+    """Return the shape of a matrix, two integers."""
+    try:
+        sides = list(shape)
+    except TypeError:
+        sides = []
+    if len(sides) != 2:
+        raise ValueError(f"shape={shape!r}: it must be (m, n)")
+    m, n = checks.widths(sides)
+    return m, n
 
 
 def _variance(time: float, beta: float) -> float:

@@ -8,7 +8,10 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
-from dlngeom._lib.arrays import Array, identity, namespace
+import numpy as np
+
+from dlngeom._lib.arrays import Array, NumpyArray, identity, namespace, to_numpy
+from dlngeom._lib.door import plain
 
 __all__ = [
     "batches_agree",
@@ -26,6 +29,7 @@ __all__ = [
     "orthonormal",
     "positive",
     "rank",
+    "real_array",
     "relative_tolerance",
     "same_dtype",
     "shape",
@@ -248,3 +252,25 @@ def chain_axis(batch: tuple[int, ...]) -> None:
     """
     if len(batch) > 1 or batch == (0,):
         raise ValueError(f"the point has batch shape {batch}: it must be () or (chain,)")
+
+
+def real_array(name: str, value: Any) -> NumpyArray:
+    """Return real numbers in an array, a list or alone as ``float64`` of numpy.
+
+    Raises
+    ------
+    TypeError
+        If the value is nothing of this kind.
+    ValueError
+        If it holds bools, complex numbers or strings, or an entry is masked.
+    """
+    found = plain(name, value)
+    if isinstance(found, (int, float)):
+        return np.asarray(found, dtype=np.float64)
+    if not hasattr(found, "dtype") or hasattr(found, "toarray"):
+        kind = type(value).__name__
+        raise TypeError(f"{name} is a {kind}: it must be an array of real numbers")
+    array = to_numpy(found)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name} has dtype {array.dtype}: it must hold real numbers")
+    return np.asarray(array, dtype=np.float64)

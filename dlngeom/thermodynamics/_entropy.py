@@ -12,6 +12,7 @@ from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
 from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.stiefel import log_stiefel_volume
+from dlngeom.endtoend._kernels import pair
 from dlngeom.points import SVD
 from dlngeom.points._checks import require_positive
 from dlngeom.thermodynamics._layers import LayerWidths, layer_widths, point_of
@@ -143,12 +144,20 @@ def entropy_of_singular_values(
 def symmetric_entropy(s: Array, layers: LayerWidths) -> Array:
     """Entropy from singular values in any order; nothing is checked."""
     xp, r = namespace(s), s.shape[-1]
-    log_s = xp.log(s)
-    gaps = log_s[..., :, None] - log_s[..., None, :]
-    total = xp.sum(xp.triu(pair_entropy(gaps, layers.depth), k=1), axis=(-2, -1)) / 2
-    # Each value is in r - 1 pairs; the directions beyond the rank add powers of its root.
-    single = (r - 1) * (1 - 1 / layers.depth) / 2 + layers.free(r) / layers.depth
+    total = xp.sum(xp.triu(_of_pairs(s, layers.depth), k=1), axis=(-2, -1))
+    # The directions beyond the rank add powers of the singular values of the layers.
+    single = layers.free(r) / layers.depth
     # Deep networks have few widths, each of them many times.
     widths = Counter(layers.inner)
     constant_part = sum(count * log_stiefel_volume(r, d) for d, count in widths.items())
-    return total + single * xp.sum(log_s, axis=-1) + constant_part
+    return total + single * xp.sum(xp.log(s), axis=-1) + constant_part
+
+
+def _of_pairs(s: Array, depth: float) -> Array:
+    """Entropies of all pairs, ``log(w_N(sigma_k, sigma_l)) / 2``."""
+    xp = namespace(s)
+    if depth == 2:
+        return xp.log(s[..., :, None] + s[..., None, :]) / 2
+    row, column = pair(xp.log(s))
+    # The larger of two values stands before what depends on their ratio, and nothing cancels.
+    return (1 - 1 / depth) * xp.maximum(row, column) + pair_entropy(row - column, depth) / 2

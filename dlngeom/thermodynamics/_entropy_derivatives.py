@@ -1,6 +1,7 @@
 r"""Derivatives of the entropy of a deep linear network: the force that gauge noise exerts.
 
-They are sums over pairs of singular values; what happens at ties is in ``_pair_entropy``.
+They are sums over pairs of singular values; what happens at ties and at small ratios is in
+``_pair_entropy`` and ``_pair_curvature``.
 References are to Menon, *The geometry of the deep linear network*.
 """
 
@@ -16,9 +17,10 @@ from dlngeom.endtoend._checks import checked_components
 from dlngeom.endtoend._kernels import pair
 from dlngeom.points import SVD, LowRank, Tangent, dense
 from dlngeom.thermodynamics._layers import LayerWidths, layer_widths, point_of
-from dlngeom.thermodynamics._pair_entropy import pair_force, pair_stiffness
+from dlngeom.thermodynamics._pair_curvature import pair_curvature
+from dlngeom.thermodynamics._pair_entropy import others, pair_slope, pairs
 
-__all__ = ["entropy_egrad", "entropy_ehess", "entropy_gradient"]
+__all__ = ["entropy_egrad", "entropy_ehess", "entropy_gradient", "entropy_hessian"]
 
 
 @takes_arrays("W")
@@ -159,8 +161,10 @@ def entropy_ehess(
     layers = layer_widths(widths, depth)
     point = point_of(W, layers, check_finite)
     Up, M, Vp = checked_components("Z", W, point, Z, check_finite, tangent=True)
-    force = _log_force(point.s, layers)
-    core, side = _core_hessian(point.s, force, M, layers.depth), _diagonal(force / point.s**2)
+    slope = _log_force(point.s, layers) / point.s
+    core, side = _core_hessian(point.s, M, layers), _diagonal(slope)
+    # The vectors go first: what they are divided by may be as small as they are.
+    Up, Vp = Up / point.s[..., None, :], Vp / point.s[..., None, :]
     xp = namespace(core)
     upper = xp.concat([core, side], axis=-1)
     S = xp.concat([upper, xp.concat([side, 0 * side], axis=-1)], axis=-2)
@@ -168,23 +172,54 @@ def entropy_ehess(
     return covector if isinstance(W, SVD) else dense(covector)
 
 
-def _core_hessian(s: Array, force: Array, M: Array, depth: float) -> Array:
-    """Hessian of the entropy in the frames: divided differences of ``force / s``."""
-    xp = namespace(s)
+def _core_hessian(s: Array, M: Array, layers: LayerWidths) -> Array:
+    """Hessian of the entropy in the frames: divided differences of ``slope``."""
+    xp, unit = namespace(s), identity(s.shape[-1], s)
     row, column = pair(s)
-    force_row, force_column = pair(force)
-    log_s = xp.log(s)
-    v = log_s[..., :, None] - log_s[..., None, :]
-    # The terms of the pair (k, l) itself complete the sum over all other values.
-    stiffness = xp.sum(pair_stiffness(v[..., :, None, :], v[..., None, :, :], depth), axis=-1)
-    mean = spectral.weights(row**0.5, column**0.5, math.inf)
-    smaller = xp.where(row < column, force_row, force_column)
-    even = stiffness / mean / xp.maximum(row, column) - smaller / row / column
-    odd = (force_row / row + force_column / column) / (row + column)
-    unit = identity(s.shape[-1], s)
-    relative = xp.sum(M * unit, axis=-1) / s
-    coupling = xp.sum(pair_stiffness(v, v, depth) * relative[..., None, :], axis=-1) / s
-    return even * (M + M.mT) / 2 + odd * (M - M.mT) / 2 - coupling[..., None, :] * unit
+    crossed, even, mixed = pair_curvature(s, layers.depth)
+    even = even - _free(layers, s.shape[-1]) / xp.minimum(row, column)
+    # Entry (k, l) takes crossed from its own and even - crossed from the opposite one, which have
+    # one sign each: the symmetric and the antisymmetric part would cancel at small ratios.
+    large, apart = xp.maximum(row, column), others(s)
+    relative = xp.sum(unit * M, axis=-1)[..., None, :] / large
+    own = xp.sum((mixed + even * unit) * relative, axis=-1)
+    M = apart * M / large
+    return xp.where(apart == 0, own[..., None, :], crossed * M + (even - crossed) * M.mT)
+
+
+def entropy_hessian(point: SVD, Z: Tangent, layers: LayerWidths) -> Tangent:
+    r"""Hessian of the entropy for ``g^N``, applied to a tangent vector; nothing is checked.
+
+    Functions of singular values do not change along rotations, and on two such fields the Hessian
+    is half the derivative of their inner product along the gradient.  With ``F_k`` the derivative
+    by ``log sigma_k`` it is ``(F_k - F_l) / (lam_k^2 - lam_l^2)`` from entry ``(k, l)`` to itself,
+    and ``F_k / lam_k^2`` on the parts beyond the frames.
+    """
+    s, depth = point.s, layers.depth
+    if depth == 1:
+        return Tangent(*(x * 0 for x in Z))
+    xp, unit, step = namespace(s), identity(s.shape[-1], s), 1 / depth
+    number = 1.0 if step == 0 else depth
+    row, column = pair(s)
+    large, small = xp.maximum(row, column), xp.minimum(row, column)
+    crossed, _, mixed = pair_curvature(s, depth)
+    force = _log_force(s, layers)
+    rate = force / s ** (2 * step)
+    weight = spectral.weights(xp.ones_like(large), small / large, depth)
+    own = crossed * large ** (1 - 2 * step) * weight
+    least = 0 * own if step == 0 else xp.where(row < column, *pair(rate))
+    opposite = number * (small / large / weight) * (own - least)
+    # Derivatives of the forces by the logarithms of the other values.
+    mixed = number * mixed * small
+    growth = -xp.sum(mixed, axis=-1) / s ** (2 * step)
+    growth = growth if step == 0 else growth - rate
+    vector = xp.sum(unit * Z.M, axis=-1)
+    turned = s ** (1 - 2 * step) * xp.sum(mixed * (vector / s)[..., None, :], axis=-1)
+    diagonal = growth * vector + turned
+    M = xp.where(unit == 1, diagonal[..., None, :], own * Z.M + opposite * Z.M.mT)
+    if step == 0:
+        return Tangent(Z.Up * 0, M, Z.Vp * 0)
+    return Tangent(Z.Up * rate[..., None, :], M, Z.Vp * rate[..., None, :])
 
 
 def _diagonal(values: Array) -> Array:
@@ -193,19 +228,23 @@ def _diagonal(values: Array) -> Array:
 
 def _force(s: Array, layers: LayerWidths) -> Array:
     """Diagonal ``c`` of the gradient of the entropy."""
-    power = 1.0 if layers.depth == math.inf else 1 - 2 / layers.depth
-    return s**power * _lam_force(s, layers)
+    if layers.depth == math.inf:
+        return s * _log_force(s, layers)
+    return layers.depth * s ** (1 - 2 / layers.depth) * _log_force(s, layers)
 
 
 def _log_force(s: Array, layers: LayerWidths) -> Array:
-    """Differentiate the entropy by ``log sigma``."""
-    return _lam_force(s, layers) / (1.0 if layers.depth == math.inf else layers.depth)
+    """Differentiate the entropy by ``log sigma``; a value itself is left out of the sum."""
+    xp, free = namespace(s), _free(layers, s.shape[-1])
+    if layers.depth == 1:
+        return s * 0 + free
+    if layers.depth == 2:
+        slopes = s[..., :, None] / (s[..., :, None] + s[..., None, :]) / 2
+    else:
+        slopes = pair_slope(pairs(s, layers.depth))
+    return xp.sum(others(s) * slopes, axis=-1) + free
 
 
-def _lam_force(s: Array, layers: LayerWidths) -> Array:
-    """Differentiate the entropy by ``log lam``; by ``log sigma`` for infinite depth."""
-    xp = namespace(s)
-    log_s = xp.log(s)
-    forces = pair_force(log_s[..., :, None] - log_s[..., None, :], layers.depth)
-    itself = pair_force(log_s * 0, layers.depth)
-    return xp.sum(forces, axis=-1) - itself + layers.free(s.shape[-1])
+def _free(layers: LayerWidths, rank: int) -> float:
+    """Exponent of the singular values due to directions beyond the rank."""
+    return layers.free(rank) / layers.depth

@@ -13,15 +13,12 @@ from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array
 from dlngeom._lib.door import plain, takes_arrays
 from dlngeom.endtoend import _kernels
-from dlngeom.points import SVD, Tangent
+from dlngeom.endtoend._checks import checked_components
+from dlngeom.points import SVD, Tangent, dense
 from dlngeom.points._covectors import Covector
 from dlngeom.thermodynamics._entropy import entropy
-from dlngeom.thermodynamics._entropy_derivatives import (
-    entropy_egrad,
-    entropy_ehess,
-    entropy_gradient,
-)
-from dlngeom.thermodynamics._layers import layer_widths
+from dlngeom.thermodynamics._entropy_derivatives import entropy_gradient, entropy_hessian
+from dlngeom.thermodynamics._layers import layer_widths, point_of
 
 __all__ = ["free_energy", "free_energy_gradient", "free_energy_hessian"]
 
@@ -190,12 +187,12 @@ def free_energy_hessian(
     Derivative of (12.13); smooth at repeated singular values.
     """
     beta = checks.inverse_temperature(beta)
-    first = entropy_egrad(W, widths, depth=depth, check_finite=check_finite)
-    second = entropy_ehess(W, Z, widths, depth=depth, check_finite=check_finite)
-    number = layer_widths(widths, depth).depth
-    pull = endtoend.hessian(W, egrad, ehess, Z, number, check_finite=check_finite)
-    force = endtoend.hessian(W, first, second, Z, number, check_finite=False)
-    return _minus(pull, force, beta)
+    layers = layer_widths(widths, depth)
+    point = point_of(W, layers, check_finite)
+    vector = checked_components("Z", W, point, Z, check_finite, tangent=True)
+    pull = endtoend.hessian(W, egrad, ehess, Z, layers.depth, check_finite=check_finite)
+    force = entropy_hessian(point, vector, layers)
+    return _minus(pull, force if isinstance(W, SVD) else dense((point, force)), beta)
 
 
 def _minus(pull: Array | Tangent, force: Any, beta: float) -> Array | Tangent:

@@ -1,144 +1,136 @@
-r"""Entropy of a pair of singular values and its derivatives, in ``v = log(sigma_k / sigma_l)``.
+r"""Entropy of a pair of singular values and its slope, in ``v = log(sigma_k / sigma_l)``.
 
-Nothing here divides by a difference of singular values: near a tie a power series takes over.
+Nothing here divides by a difference of singular values: near a tie a power series takes over.  Nor
+does anything small remain of terms that cancel: far from a tie slopes are sums of the numbers
+``1/(exp(2|v|/N) - 1)``, which keep their digits at every ratio.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from scipy.special import zeta
 
-from dlngeom._lib.arrays import Array, namespace
+from dlngeom import spectral
+from dlngeom._lib.arrays import Array, constant, identity, namespace
+from dlngeom.endtoend._kernels import pair
 
-__all__ = ["pair_entropy", "pair_force", "pair_stiffness"]
+__all__ = ["NEAR", "Pairs", "langevin_ratio", "others", "pair_entropy", "pair_slope", "pairs"]
 
 # Coefficients of coth(x) - 1/x in odd powers of x.
-_LANGEVIN = [-2 * (-1) ** k * float(zeta(2 * k)) / math.pi ** (2 * k) for k in range(1, 15)]
+LANGEVIN = [-2 * (-1) ** k * float(zeta(2 * k)) / math.pi ** (2 * k) for k in range(1, 15)]
 # The series is used below this argument, where its last term is at rounding level.
-_NEAR = 0.75
+NEAR = 0.75
 
 
 def pair_entropy(v: Array, depth: float) -> Array:
-    r"""Entropy of a pair of singular values, twice, less ``(1 - 1/N) log(sigma_k sigma_l)``.
+    r"""Entropy of a pair of singular values, twice, less ``(2 - 2/N) log max(sigma_k, sigma_l)``.
 
-    .. math:: \log \frac{\sinh v}{\sinh(v/N)}, \qquad \log \frac{\sinh v}{v}
+    .. math:: \log \frac{1 - e^{-2|v|}}{1 - e^{-2|v|/N}}, \qquad \log \frac{1 - e^{-2|v|}}{2|v|}
 
     the second for infinite depth.  Automatic derivatives are as accurate as the value.
     """
-    total = _log_sinhc(v)
-    return total if depth == math.inf else total - _log_sinhc(v / depth) + math.log(depth)
+    total = _log_decay(v)
+    return total if depth == math.inf else total - _log_decay(v / depth) + math.log(depth)
 
 
-def _log_sinhc(x: Array) -> Array:
-    """``log(sinh(x) / x)``, whose derivative is ``coth(x) - 1/x``."""
+def _log_decay(x: Array) -> Array:
+    """``log((1 - exp(-2|x|)) / (2|x|))``, which is even apart from ``-|x|``."""
     xp = namespace(x)
-    near = xp.abs(x) < _NEAR
-    small, large = xp.where(near, x, 0 * x), xp.where(near, xp.ones_like(x), xp.abs(x))
+    # Like the larger value of a pair, and unlike abs in jax, its derivative at a tie is the mean.
+    size = xp.maximum(x, -x)
+    near = size < NEAR
+    small, large = xp.where(near, x, 0 * x), xp.where(near, xp.ones_like(x), size)
     square, series = small * small, 0 * x
-    for k in range(len(_LANGEVIN), 0, -1):
-        series = series * square + _LANGEVIN[k - 1] / (2 * k)
-    far = large + xp.log(-xp.expm1(-2 * large)) - xp.log(2 * large)
-    return xp.where(near, square * series, far)
+    for k in range(len(LANGEVIN), 0, -1):
+        series = series * square + LANGEVIN[k - 1] / (2 * k)
+    twice = -2 * large
+    far = xp.log(xp.expm1(twice) / twice)
+    return xp.where(near, square * series - size, far)
 
 
-def pair_force(v: Array, depth: float) -> Array:
-    """Differentiate the entropy of a pair with respect to ``log lam_k``.
+class Pairs(NamedTuple):
+    r"""All pairs ``(k, l)`` of singular values, and what decays with their distance.
 
-    The derivative is ``N e(v) - e(v/N)`` with ``v = log(sigma_k / sigma_l)`` and
-    ``e(x) = 1/(1 - exp(-2x))``.  Near ``v = 0`` the poles of both terms are left out, since they
-    cancel.
+    Attributes
+    ----------
+    v : array (..., r, r)
+        ``log(sigma_k / sigma_l)``.
+    ratio : array (..., r, r)
+        ``exp(-|v|)``, the ratio of the smaller value to the larger one.
+    root : array (..., r, r)
+        ``exp(-|v|/N)``, the same of the singular values of the layers.
+    bath : array (..., r, r)
+        ``1/(N (exp(2|v|/N) - 1))``, or ``1/(2|v|)`` for infinite depth; not meant near ties.
+    gauge : array (..., r, r)
+        ``1/(exp(2|v|) - 1)``; not meant near ties.
+    step : float
+        ``1/N``.
     """
-    xp = namespace(v)
-    near = xp.abs(v) < _NEAR
-    small, large = xp.where(near, v, 0 * v), xp.where(near, xp.ones_like(v), v)
+
+    v: Array
+    ratio: Array
+    root: Array
+    bath: Array
+    gauge: Array
+    step: float
+
+
+def pairs(s: Array, depth: float) -> Pairs:
+    """Compare all singular values with each other; near ties ``bath`` and ``gauge`` are finite."""
+    xp = namespace(s)
+    row, column = pair(s)
+    large, small = xp.maximum(row, column), xp.minimum(row, column)
+    ratio, log_s = small / large, xp.log(s)
+    normal = ratio >= float(xp.finfo(s.dtype).smallest_normal)
+    # Below the normal range the quotient has lost digits that the two logarithms still have.
+    distance = -xp.log(xp.where(normal, ratio, xp.ones_like(ratio)))
+    distance = xp.where(normal, distance, xp.abs(log_s[..., :, None] - log_s[..., None, :]))
+    near = distance < NEAR
+    safe = xp.where(near, xp.ones_like(distance), distance)
+    gap = xp.where(near, large, large - small)
+    gauge = small / gap * (small / (large + small))
+    v = xp.where(row < column, -distance, distance)
     if depth == math.inf:
-        far = _step(large) - 1 / (2 * large)
-        return xp.where(near, (1 + _langevin(small)) / 2, far)
-    far = depth * _step(large) - _step(large / depth)
-    close = (depth - 1 + depth * _langevin(small) - _langevin(small / depth)) / 2
+        return Pairs(v, ratio, ratio, 0.5 / safe, gauge, 0.0)
+    first, second = pair(spectral._root(s, depth))
+    # A logarithm of -690 has lost three digits, which a power of the ratio has not.
+    root = xp.minimum(first, second) / xp.maximum(first, second)
+    bath = root * root / (-depth * xp.expm1(-2 / depth * safe))
+    return Pairs(v, ratio, root, bath, gauge, 1 / depth)
+
+
+def others(s: Array) -> Array:
+    """Ones for all pairs of different places, zeros on the diagonal."""
+    return constant(1.0, s) - identity(s.shape[-1], s)
+
+
+def pair_slope(at: Pairs) -> Array:
+    r"""Differentiate the entropy of a pair by ``log sigma_k``.
+
+    .. math:: p(v) = e(v) - \tfrac1N e(v/N), \qquad e(x) = \frac{1}{1 - e^{-2x}}
+
+    All slopes are positive, and keep their digits where they are small, at ``v < 0``.
+    """
+    xp = namespace(at.v)
+    near = xp.abs(at.v) < NEAR
+    small = xp.where(near, at.v, 0 * at.v)
+    close = (1 - at.step + small * pair_langevin(small, at.step)) / 2
+    below = at.bath - at.gauge
+    far = xp.where(at.v < 0, below, (1 - at.step) - below)
     return xp.where(near, close, far)
 
 
-def _step(x: Array) -> Array:
-    """Return ``1 / (1 - exp(-2x))``, which is zero to rounding before ``exp`` overflows."""
-    xp = namespace(x)
-    largest = math.log(float(xp.finfo(x.dtype).max)) - 1
-    return -1 / xp.expm1(xp.minimum(-2 * x, largest * xp.ones_like(x)))
+def pair_langevin(x: Array, step: float) -> Array:
+    """Series of ``(L(x) - L(x/N)/N) / x`` with ``L(x) = coth(x) - 1/x``, for ``|x| < 0.75``."""
+    total = langevin_ratio(x * x)
+    return total - step**2 * langevin_ratio((step * x) ** 2) if step else total
 
 
-def _langevin(x: Array) -> Array:
-    """Series of ``coth(x) - 1/x`` for ``|x| < 0.75``, to rounding."""
-    squared, total = x * x, 0 * x
-    for coefficient in reversed(_LANGEVIN):
-        total = total * squared + coefficient
-    return x * total
-
-
-def pair_stiffness(a: Array, b: Array, depth: float) -> Array:
-    r"""Divided difference of the pair force in ``log sigma``, with its limit at ``a = b``.
-
-    .. math:: \frac{p(a) - p(b)}{a - b}, \qquad
-              2 p(v) = \coth v - \tfrac1N \coth\tfrac vN + 1 - \tfrac1N
-
-    Parameters
-    ----------
-    a, b : array (...)
-        Logarithms of ratios of singular values; they broadcast.
-    depth : int or inf
-        Number of layers; not checked.
-
-    Returns
-    -------
-    array (...)
-    """
-    a, b = a + 0 * b, b + 0 * a
-    total = _divided(a, b)
-    if depth != math.inf:
-        total = total - _divided(a / depth, b / depth) / depth**2
-    return total / 2
-
-
-def _divided(a: Array, b: Array) -> Array:
-    """Divided difference of ``L(x) = coth(x) - 1/x``, by series, addition theorem or quotient."""
-    xp = namespace(a, b)
-    size_a, size_b = xp.abs(a), xp.abs(b)
-    near = (size_a < _NEAR) & (size_b < _NEAR)
-    apart = xp.minimum(size_a, size_b) < _NEAR / 2
-    one = xp.ones_like(a)
-    series = _divided_series(xp.where(near, a, 0 * a), xp.where(near, b, 0 * b))
-    safe = near | apart
-    far = _divided_product(xp.where(safe, one, a), xp.where(safe, one, b))
-    plain = apart & ~near
-    x, y = xp.where(plain, a, one), xp.where(plain, b, 0 * one)
-    difference = (_langevin_anywhere(x) - _langevin_anywhere(y)) / (x - y)
-    return xp.where(near, series, xp.where(plain, difference, far))
-
-
-def _divided_series(a: Array, b: Array) -> Array:
-    """Horner's rule for a series in odd powers and its divided difference."""
-    value, change = 0 * a, 0 * a
-    for coefficient in reversed(_LANGEVIN):
-        change = change * b * b + value
-        value = value * a * a + coefficient
-    return value + b * (a + b) * change
-
-
-def _divided_product(a: Array, b: Array) -> Array:
-    """``1/(a b) - sinh(a - b) / ((a - b) sinh(a) sinh(b))`` for arguments away from zero."""
-    xp = namespace(a, b)
-    gap, size_a, size_b = xp.abs(a - b), xp.abs(a), xp.abs(b)
-    tie = gap == 0
-    safe = xp.where(tie, xp.ones_like(gap), gap)
-    ratio = xp.where(tie, 2 * xp.ones_like(gap), -xp.expm1(-2 * safe) / safe)
-    # The exponent vanishes for opposite signs, up to rounding.
-    decay = xp.exp(xp.minimum(gap - size_a - size_b, 0 * gap))
-    product = 2 * decay * ratio / (xp.expm1(-2 * size_a) * xp.expm1(-2 * size_b))
-    return 1 / (a * b) - xp.sign(a) * xp.sign(b) * product
-
-
-def _langevin_anywhere(x: Array) -> Array:
-    xp = namespace(x)
-    near = xp.abs(x) < _NEAR
-    far = xp.where(near, xp.ones_like(x), x)
-    return xp.where(near, _langevin(xp.where(near, x, 0 * x)), 1 / xp.tanh(far) - 1 / far)
+def langevin_ratio(square: Array) -> Array:
+    """Series of ``(coth(x) - 1/x) / x`` in ``x^2``, for ``|x| < 0.75``, to rounding."""
+    total = 0 * square
+    for coefficient in reversed(LANGEVIN):
+        total = total * square + coefficient
+    return total

@@ -10,13 +10,10 @@ import numpy as np
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed, as_generator
-from dlngeom.thermodynamics.equilibrium import _gas
-from dlngeom.thermodynamics.equilibrium._gas import Gas, Potential, quadratic
+from dlngeom.thermodynamics.equilibrium._gas import Gas, Potential, checked_potential, quadratic
 from dlngeom.thermodynamics.equilibrium._gas_sampler import effective_size, walk
-from dlngeom.thermodynamics.equilibrium._limit_laws import (
-    ClosedLaw,
-    exponents,
-)
+from dlngeom.thermodynamics.equilibrium._limit_laws import ClosedLaw, exponents
+from dlngeom.thermodynamics.equilibrium._repulsion import force, log_repulsion
 
 __all__ = ["Sample", "log_density", "log_density_gradient", "mean_virial", "sample"]
 
@@ -82,11 +79,12 @@ def log_density(
     Returns
     -------
     array (...)
+        Minus infinity for equal values.
 
     Raises
     ------
-    ValueError
-        If an argument is out of range or the shapes do not fit.
+    TypeError, ValueError
+        If an argument is not of real numbers or out of range, or the shapes do not fit.
 
     See Also
     --------
@@ -99,8 +97,10 @@ def log_density(
     Invariant density of (12.12) with Theorems 10 and 11 of Menon, *The geometry of the deep linear
     network*.
     """
-    gas, x, power = _at(lam, depth, beta, kappa, widths, potential)
-    return np.asarray(_gas.log_density(gas, x) - power * np.sum(x, axis=-1))
+    gas, lam, single = _at(lam, depth, beta, kappa, widths, potential)
+    energy = np.sum(potential.value(_sigma(lam, depth)), axis=-1)
+    outer = single * np.sum(np.log(lam), axis=-1) - gas.strength * energy
+    return np.asarray(outer + log_repulsion(gas, lam))
 
 
 def log_density_gradient(
@@ -127,8 +127,9 @@ def log_density_gradient(
 
     Raises
     ------
-    ValueError
-        As for :func:`log_density`.
+    TypeError, ValueError
+        If two values are equal, where the density vanishes and has no gradient, or as for
+        :func:`log_density`.
 
     See Also
     --------
@@ -138,9 +139,18 @@ def log_density_gradient(
     -----
     Derivative of the density of (12.12) of Menon, *The geometry of the deep linear network*.
     """
-    gas, x, power = _at(lam, depth, beta, kappa, widths, potential)
-    slope = (_gas.gradient(gas, x) - power) / power
-    return np.asarray(slope / np.asarray(lam, dtype=np.float64))
+    gas, lam, single = _at(lam, depth, beta, kappa, widths, potential)
+    ordered = np.sort(lam, axis=-1)
+    equal = ordered[..., 1:] == ordered[..., :-1]
+    if np.any(equal):
+        value = float(ordered[..., 1:][equal][0])
+        raise ValueError(
+            f"lam has the entry {value} twice: the density vanishes there and has no gradient, "
+            "move one of them"
+        )
+    change = 1.0 if depth in (1, math.inf) else depth * lam ** (depth - 1)
+    outer = single / lam - gas.strength * change * potential.slope(_sigma(lam, depth))
+    return np.asarray(outer + force(gas, lam))
 
 
 def mean_virial(
@@ -264,16 +274,20 @@ def _at(
     widths: Sequence[int] | None,
     potential: Potential,
 ) -> tuple[Gas, np.ndarray, float]:
-    """Gas, logarithms of the singular values, and ``1/N``, or one for infinite depth."""
-    lam = np.asarray(lam, dtype=np.float64)
+    """Gas, values as an array, and the exponent of their product."""
+    lam = checks.real_array("lam", lam)
     if lam.ndim == 0 or lam.shape[-1] == 0:
         raise ValueError(f"lam has shape {lam.shape}: it must be (..., r)")
     checks.finite("lam", lam)
-    if np.min(lam) <= 0:
+    if np.any(lam <= 0):
         raise ValueError(f"lam has the entry {np.min(lam)}: all entries must be positive")
     gas = _particles(lam.shape[-1], depth, beta, kappa, widths, potential, escaped=False)
-    power = 1.0 if depth == math.inf else 1 / depth
-    return gas, np.log(lam) / power, power
+    single = -1.0 if depth == math.inf else _excess(lam.shape[-1], depth, kappa, widths)
+    return gas, lam, single
+
+
+def _sigma(lam: np.ndarray, depth: float) -> np.ndarray:
+    return lam if depth == math.inf else np.asarray(lam**depth)
 
 
 def _particles(
@@ -289,7 +303,7 @@ def _particles(
     """Gas of ``d`` particles; at infinite depth without the one at zero, if ``escaped``."""
     d, depth = checks.integer("d", d, 1), checks.depth(depth)
     beta, kappa = checks.inverse_temperature(beta, infinite=False), checks.noise_ratio(kappa)
-    excess = _excess(d, depth, kappa, widths)
+    excess, potential = _excess(d, depth, kappa, widths), checked_potential(potential)
     a, b = exponents(depth, kappa)
     if depth == math.inf:
         r = d - 1 if escaped else d

@@ -13,7 +13,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-__all__ = ["Gas", "Potential", "gradient", "hessian", "log_density", "minimiser", "quadratic"]
+__all__ = [
+    "Gas",
+    "Potential",
+    "checked_potential",
+    "gradient",
+    "hessian",
+    "log_density",
+    "minimiser",
+    "quadratic",
+]
 
 _NEWTON_STEPS = 200
 # Newton stops where the expected decrease of the energy is this small, relative to the mass.
@@ -42,7 +51,25 @@ class Potential(NamedTuple):
     slope: Callable[[Any], Any]
 
 
-quadratic = Potential(lambda s: s * s / 2, lambda s: s)
+def _half_square(s: Any) -> Any:
+    return s * s / 2
+
+
+def _itself(s: Any) -> Any:
+    return s
+
+
+# Named functions, which can be pickled and sent to other processes.
+quadratic = Potential(_half_square, _itself)
+
+
+def checked_potential(potential: Any) -> Potential:
+    """Require a potential with two functions."""
+    if not isinstance(potential, Potential) or not all(map(callable, potential)):
+        raise TypeError(
+            f"potential={potential!r}: it must be a Potential of two functions, V and V'"
+        )
+    return potential
 
 
 class Gas(NamedTuple):

@@ -18,7 +18,13 @@ from scipy.optimize import brentq
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Numbers
-from dlngeom.thermodynamics.equilibrium._gas import Gas, Potential, minimiser, quadratic
+from dlngeom.thermodynamics.equilibrium._gas import (
+    Gas,
+    Potential,
+    checked_potential,
+    minimiser,
+    quadratic,
+)
 
 __all__ = ["ClosedLaw", "MinimiserLaw", "exponents", "hard_edge_exponent", "limit_law"]
 
@@ -65,7 +71,7 @@ class ClosedLaw:
 
     def cdf(self, s: Numbers) -> np.ndarray:
         """Probability of ``sigma <= s``, elementwise."""
-        s = np.asarray(s, dtype=np.float64)
+        s = _points(s)
         inside = (s > 0) & (s < self.edge)
         target = np.log(np.where(inside, s, 1.0))
         angle = self._bisect(lambda phi: self._log_s(phi) > target, s.shape)
@@ -73,7 +79,7 @@ class ClosedLaw:
 
     def log_quantile(self, u: Numbers) -> np.ndarray:
         """Logarithm of the quantile; at infinite depth the quantile itself may underflow."""
-        u = np.asarray(u, dtype=np.float64)
+        u = _levels(u)
         return self._log_s(self._bisect(lambda phi: self._tail(phi) < 1 - u, u.shape))
 
     def quantile(self, u: Numbers) -> np.ndarray:
@@ -82,7 +88,7 @@ class ClosedLaw:
 
     def density(self, s: Numbers) -> np.ndarray:
         """Density, elementwise; at zero it is infinite for more than one layer."""
-        s = np.asarray(s, dtype=np.float64)
+        s = _points(s)
         h = 1e-5 * np.maximum(s, 1e-300)
         return np.asarray((self.cdf(s + h) - self.cdf(s - h)) / (2 * h))
 
@@ -139,7 +145,8 @@ class MinimiserLaw:
     """
 
     def __init__(self, levels: np.ndarray, log_s: np.ndarray) -> None:
-        self.levels, self.log_s = levels, log_s
+        self.levels, self.log_s = _levels(levels), checks.real_array("log_s", log_s)
+        levels, log_s = self.levels, self.log_s
         self._cdf = PchipInterpolator(log_s, levels)
         self._quantile = PchipInterpolator(levels, log_s)
         last, root = np.exp(log_s[-2:]), (1 - levels[-2:]) ** (2 / 3)
@@ -148,7 +155,7 @@ class MinimiserLaw:
 
     def cdf(self, s: Numbers) -> np.ndarray:
         """Probability of ``sigma <= s``, elementwise."""
-        s = np.asarray(s, dtype=np.float64)
+        s = _points(s)
         x = np.log(np.maximum(s, 1e-300))
         below = self.levels[0] * np.exp(self._power * np.minimum(x - self.log_s[0], 0.0))
         rest = np.maximum(self.edge - s, 0.0) / (self.edge - math.exp(self.log_s[-1]))
@@ -159,7 +166,7 @@ class MinimiserLaw:
 
     def quantile(self, u: Numbers) -> np.ndarray:
         """Singular value below which a share ``u`` lies, elementwise."""
-        u = np.asarray(u, dtype=np.float64)
+        u = _levels(u)
         low = np.minimum(u / self.levels[0], 1.0) ** (1 / self._power)
         ratio = (np.maximum(1 - u, 0.0) / (1 - self.levels[-1])) ** (2 / 3)
         high = self.edge - (self.edge - math.exp(self.log_s[-1])) * np.minimum(ratio, 1.0)
@@ -169,11 +176,28 @@ class MinimiserLaw:
 
     def density(self, s: Numbers) -> np.ndarray:
         """Density between the outermost charges and zero beyond, elementwise."""
-        s = np.asarray(s, dtype=np.float64)
+        s = _points(s)
         x = np.log(np.maximum(s, 1e-300))
         inside = (x >= self.log_s[0]) & (x <= self.log_s[-1])
         slope = self._cdf.derivative()(np.where(inside, x, self.log_s[0]))
         return np.where(inside, slope / np.maximum(s, 1e-300), 0.0)
+
+
+def _points(s: Any) -> np.ndarray:
+    """Real numbers, infinite ones included."""
+    values: np.ndarray = checks.real_array("s", s)
+    if np.any(np.isnan(values)):
+        raise ValueError("s has an entry NaN: all entries must be numbers")
+    return values
+
+
+def _levels(u: Any) -> np.ndarray:
+    """Probabilities."""
+    values: np.ndarray = checks.real_array("u", u)
+    bad = ~((values >= 0) & (values <= 1))
+    if np.any(bad):
+        raise ValueError(f"u has the entry {values[bad][0]}: all entries must be from 0 to 1")
+    return values
 
 
 def exponents(depth: float, kappa: float) -> tuple[float, float]:
@@ -227,7 +251,7 @@ def limit_law(
     :func:`log_density`.
     """
     depth = checks.depth(depth)
-    kappa = checks.noise_ratio(kappa)
+    kappa, potential = checks.noise_ratio(kappa), checked_potential(potential)
     nodes = checks.integer("nodes", nodes, 10)
     v = np.arange(2 * nodes + 1) / (2 * nodes)
     # Levels are quadratic in v below and cubic above, where 1 - F vanishes like a power 3/2.

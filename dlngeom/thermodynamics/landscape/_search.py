@@ -122,8 +122,9 @@ def local_minima(
 
     Raises
     ------
-    ValueError
-        If ``beta`` is not positive, shapes or depth do not fit, or a start is singular.
+    TypeError, ValueError
+        If ``beta`` is not positive, shapes or depth do not fit, a start is singular, or the
+        functions do not return one real number or matrix for each start.
 
     See Also
     --------
@@ -137,7 +138,8 @@ def local_minima(
     bound, and ``escaped`` counts such searches.
     """
     potential = _potential(energy, gradient, hessian, widths, beta, depth)
-    return _find(potential, starts, max_iterations, descend=True)
+    given = _functions(energy, gradient, hessian)
+    return _find(potential, given, starts, max_iterations, descend=True)
 
 
 def critical_points(
@@ -167,7 +169,7 @@ def critical_points(
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         As for :func:`local_minima`.
 
     See Also
@@ -180,7 +182,8 @@ def critical_points(
     Stationary points of (6.7) of Menon, *The geometry of the deep linear network*.
     """
     potential = _potential(energy, gradient, hessian, widths, beta, depth)
-    return _find(potential, starts, max_iterations, descend=False)
+    given = _functions(energy, gradient, hessian)
+    return _find(potential, given, starts, max_iterations, descend=False)
 
 
 def _potential(
@@ -191,14 +194,36 @@ def _potential(
     beta: float,
     depth: float | None,
 ) -> FreeEnergyPotential:
+    for name, function in _functions(energy, gradient, hessian).items():
+        if not callable(function):
+            raise TypeError(f"{name}={function!r}: it must be a function of matrices")
     beta, layers = checks.inverse_temperature(beta), layer_widths(widths, depth)
-    return FreeEnergyPotential(energy, gradient, hessian, layers.widths, beta, layers.depth)
+
+    def values(W: NumpyArray) -> NumpyArray:
+        return np.asarray(energy(W)).reshape(W.shape[:-2])
+
+    def slopes(W: NumpyArray) -> NumpyArray:
+        return np.asarray(gradient(W)).reshape(W.shape)
+
+    def bends(W: NumpyArray, Z: NumpyArray) -> NumpyArray:
+        return np.asarray(hessian(W, Z)).reshape(Z.shape)
+
+    return FreeEnergyPotential(values, slopes, bends, layers.widths, beta, layers.depth)
+
+
+def _functions(energy: Any, gradient: Any, hessian: Any) -> dict[str, Any]:
+    return {"energy": energy, "gradient": gradient, "hessian": hessian}
 
 
 def _find(
-    potential: FreeEnergyPotential, starts: NumpyArray, max_iterations: int, *, descend: bool
+    potential: FreeEnergyPotential,
+    given: dict[str, Any],
+    starts: NumpyArray,
+    max_iterations: int,
+    *,
+    descend: bool,
 ) -> Landscape:
-    starts = np.asarray(starts, dtype=np.float64)
+    starts = checks.real_array("starts", starts)
     if starts.ndim != 3 or not len(starts):
         raise ValueError(f"starts has shape {starts.shape}: it must be (k, m, n) with k >= 1")
     checks.shape("starts", starts, (potential.widths[-1], potential.widths[0]))
@@ -207,7 +232,30 @@ def _find(
     s = np.linalg.svd(starts, compute_uv=False)
     require_positive("starts", s, max(starts.shape[1:]) * np.finfo(float).eps)
     max_iterations = checks.integer("max_iterations", max_iterations, 1)
+    _require_batches(given, starts)
     return _landscape(potential, search(potential, starts, max_iterations, descend=descend))
+
+
+def _require_batches(given: dict[str, Any], starts: NumpyArray) -> None:
+    """Require functions of the caller that take a batch and return one, of real numbers."""
+    for name, function in given.items():
+        copies = [starts.copy() for _ in range(2 if name == "hessian" else 1)]
+        value, shape = function(*copies), starts.shape[:1] if name == "energy" else starts.shape
+        found = checks.real_array(f"the result of {name}", _from_list(value))
+        checks.finite(f"the result of {name}", found)
+        # One matrix may come without its axis of length one.
+        if found.size != math.prod(shape):
+            raise ValueError(
+                f"{name} returned shape {found.shape} for matrices {starts.shape}: it must be "
+                f"{shape}"
+            )
+
+
+def _from_list(value: Any) -> Any:
+    try:
+        return np.asarray(value) if isinstance(value, list) else value
+    except ValueError:
+        return value
 
 
 def _landscape(potential: FreeEnergyPotential, found: Search) -> Landscape:
