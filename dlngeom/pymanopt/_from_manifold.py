@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import pickle
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from pymanopt.manifolds.manifold import RetrAsExpMixin, RiemannianSubmanifold
 
 from dlngeom._lib.arrays import Array, Seed, as_generator
 from dlngeom.submersion import RiemannianSubmersion
+
+_GLOBAL_STATE = threading.RLock()
 
 __all__ = ["from_manifold"]
 
@@ -169,12 +172,14 @@ class _EmbeddedManifold(RiemannianSubmersion):
 def _seeded(rng: Seed) -> Iterator[None]:
     """Seed the global state of numpy, which pymanopt draws from, and restore it afterwards."""
     # All of this is legacy, and there is no other way to seed pymanopt.
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(as_generator(rng).integers(2**32))  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
+    # One thread at a time: the state is shared by all spaces of the process.
+    with _GLOBAL_STATE:
+        state = np.random.get_state()  # noqa: NPY002
+        np.random.seed(as_generator(rng).integers(2**32))  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
 
 
 def _misfit(manifold: Any, point: Any) -> str | None:

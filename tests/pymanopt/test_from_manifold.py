@@ -1,6 +1,8 @@
 """Embedded manifolds of pymanopt as submersions with the trivial group."""
 
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -183,3 +185,24 @@ def test_brownian_motion_on_the_sphere_decays_by_its_first_eigenvalue(monkeypatc
         type(space), "retraction", lambda self, x, V, *, order=2: honest(self, x, 2**0.5 * V)
     )
     assert cosine_gap(space) > 5
+
+
+class Slow(manifolds.Sphere):
+    """Sphere whose draws take two parts, with time for another thread in between."""
+
+    def random_point(self):
+        first = np.random.normal(size=2)  # noqa: NPY002
+        time.sleep(0.002)
+        point = np.concatenate([first, np.random.normal(size=2)])  # noqa: NPY002
+        return point / np.linalg.norm(point)
+
+
+def test_threads_do_not_see_each_others_draws():
+    spaces = [from_manifold(Slow(4)), from_manifold(Slow(4))]
+    alone = [spaces[k % 2].random_point(k, (3,)) for k in range(8)]
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda k: spaces[k % 2].random_point(k, (3,)), range(8)))
+    for k in range(8):
+        np.testing.assert_array_equal(together[k], alone[k])
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
