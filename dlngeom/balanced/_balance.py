@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlngeom._lib.arrays import Array, constant, namespace, symmetric
+from dlngeom._lib.arrays import Array, constant, namespace
 
 __all__ = [
     "Balance",
@@ -84,7 +84,8 @@ def _sine_matrix(depth: int) -> np.ndarray:
 def _sum_matrix(depth: int) -> np.ndarray:
     """Matrix of sums over the first ``0, 1, ..., N`` of ``N`` layers, minus their mean."""
     sums = np.tri(depth + 1, depth, -1)
-    return sums - sums.mean(axis=0)
+    centred: np.ndarray = sums - sums.mean(axis=0)
+    return centred
 
 
 def balance_defect(at: Balance, core: Array) -> Array:
@@ -168,9 +169,10 @@ def rotations(lam: Array, core: Array) -> Rotations:
     row, column = lam[..., :, None], lam[..., None, :]
     rate = (core - core.mT) / (row + column)[..., None, :, :]
     omega = _centred_sums(rate)
-    # Mean over layers of the rotations on both sides, since all of them add up to zero.
-    middle = -(omega[..., 0, :, :] + omega[..., -1, :, :]) / (2 * core.shape[-3])
-    h = symmetric(xp.mean(core, axis=-3)) - (column - row) * middle
+    # The mean over layers of the rotations on both sides, since all of them add up to zero.
+    middle = omega[..., 0, :, :] + omega[..., -1, :, :]
+    total = xp.sum(core, axis=-3)
+    h = (total + total.mT + (column - row) * middle) / (2 * core.shape[-3])
     return Rotations(omega, h, rate)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -20,6 +21,7 @@ from dlngeom.points import Frames
 
 __all__ = [
     "acceleration",
+    "cayley",
     "corrected",
     "corrected_core",
     "fast_move",
@@ -55,6 +57,17 @@ def fast_move(frame: Array, omega: Array, perp: Array | float, lam: Array) -> Ar
     linalg = namespace(omega).linalg
     # The transpose of I - Om / 2 is I + Om / 2.
     return 2 * linalg.solve(unit + omega / 2, frame.mT).mT - frame
+
+
+def cayley(omega: Array) -> Array:
+    r"""Rotations :math:`(I - \Omega/2)^{-1} (I + \Omega/2)` of antisymmetric matrices."""
+    unit = identity(omega.shape[-1], omega)
+    if omega.shape[-1] != 2:
+        return namespace(omega).linalg.solve(unit - omega / 2, unit + omega / 2)
+    # The square of an antisymmetric 2 x 2 matrix is a multiple of the identity.
+    square = (omega[..., :1, 1:] / 2) ** 2
+    rotation: Array = ((1 - square) * unit + omega) / (1 + square)
+    return rotation
 
 
 def turned(
@@ -187,7 +200,9 @@ def _damping(V: TangentInFrames | StepInFrames, correction: StepInFrames) -> Arr
 
 def _squares(core: Array) -> Array:
     """Sum of the squares of all cores."""
-    return namespace(core).sum(core * core, axis=(-3, -2, -1))
+    xp = namespace(core)
+    flat = xp.reshape(core, (*core.shape[:-3], math.prod(core.shape[-3:])))
+    return xp.vecdot(flat, flat)
 
 
 def _share(step: Array, correction: Array) -> Array:

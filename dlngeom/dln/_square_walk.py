@@ -15,7 +15,7 @@ from dlngeom import network
 from dlngeom._lib.arrays import Array, constant, identity, namespace
 from dlngeom._lib.trajectory import Observe
 from dlngeom.balanced._balance import Rotations, balance
-from dlngeom.balanced._curves import corrected_core, signed_svd
+from dlngeom.balanced._curves import cayley, corrected_core, signed_svd
 from dlngeom.dln._walks import anisotropic_core, columns, spread
 from dlngeom.points import Frames, _covectors
 from dlngeom.points._covectors import Covector, checked_covector
@@ -110,9 +110,7 @@ def turned(state: StackedFrames, motion: Rotations) -> StackedFrames:
     lam, q = state
     unit = identity(lam.shape[-1], lam)
     values, turn, signs = _turn(lam[..., None, :] * unit + motion.h)
-    # The transpose of I - Om / 2 is I + Om / 2.
-    half = namespace(q).linalg.solve(unit + motion.omega / 2, q.mT)
-    moved = (2 * half.mT - q) @ turn[..., None, :, :]
+    moved = q @ (cayley(motion.omega) @ turn[..., None, :, :])
     if signs is None:
         return StackedFrames(values, moved)
     # A symmetric matrix with negative eigenvalues takes their signs to every other frame.
@@ -125,7 +123,7 @@ def _turn(H: Array) -> tuple[Array, Array, Array | None]:
     if isinstance(H, np.ndarray):
         ascending, vectors = np.linalg.eigh(H)
         if ascending[..., 0].min(initial=1.0) > 0:
-            return ascending[..., ::-1], vectors[..., ::-1], None
+            return ascending[..., ::-1], np.ascontiguousarray(vectors[..., ::-1]), None
     values, left, right = signed_svd(H)
     xp = namespace(left)
     return values, left, xp.sum(left * right, axis=-2)
