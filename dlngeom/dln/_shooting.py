@@ -15,7 +15,7 @@ import numpy as np
 from dlngeom import network
 from dlngeom._lib.arrays import Array, norm
 from dlngeom.balanced import orthonormal_frame
-from dlngeom.dln._geodesics import end_to_end_geodesic, network_geodesic
+from dlngeom.dln._geodesics import _LAYERS, end_to_end_geodesic, network_geodesic
 from dlngeom.endtoend import _kernels
 from dlngeom.points import SVD, Frames, Tangent, dense
 from dlngeom.points._nearest import closest_frames
@@ -23,6 +23,9 @@ from dlngeom.submersion._equations import Geodesic, Shooting
 
 __all__ = ["end_to_end_shooting", "network_shooting"]
 
+# A layer that shrinks to this part of its size, times the depth, is lost to rounding: no shot comes
+# within 1e-9 of the product.
+_HIDDEN = 1e-6
 # Guesses for deeper networks are those of a network with this many layers.
 _FINITE_DEPTH = 8
 
@@ -103,7 +106,8 @@ def end_to_end_shooting(point: SVD, other: SVD, depth: float) -> Shooting:
     apart = _separated((point.vt.mT, point.u), (other.vt.mT, other.u))
     changes = (_aligned(small, target, depth), goal - dense(small))
     guesses = [here.coefficients(D) for D in changes]
-    return Shooting(guesses, apart, geodesic, residual, miss, vector)
+    hidden = _hidden(point.s ** (1 / depth), target.s ** (1 / depth), depth)
+    return Shooting(guesses, apart, geodesic, residual, miss, vector, hidden)
 
 
 def _spread(x: Array, coefficients: np.ndarray) -> np.ndarray:
@@ -118,6 +122,14 @@ def _separated(q: tuple[Array, ...], others: tuple[Array, ...]) -> np.ndarray:
     return (
         np.any([x != signs[0] for x in signs], axis=0) if pairs else np.zeros(q[0].shape[0], bool)
     )
+
+
+def _hidden(lam: Array, other: Array, depth: float) -> np.ndarray:
+    """Whether the layers of the target are lost in the rounding errors of those of the point."""
+    # One layer goes on a straight line, and the limit scales all singular values alike.
+    if not 1 < depth <= _LAYERS:
+        return np.zeros(lam.shape[:-1], dtype=bool)
+    return np.asarray(other[..., 0] < _HIDDEN * depth * lam[..., 0])
 
 
 def _joint_frame(first: Array, second: Array) -> np.ndarray:
@@ -166,7 +178,8 @@ def network_shooting(point: Frames, other: Frames) -> Shooting:
         return _times(there, gap(reached))
 
     guess = _times(here, goal - _flat(_layers(point), 2))
-    return Shooting([guess], _separated(point.q, other.q), geodesic, residual, miss, vector)
+    apart, hidden = _separated(point.q, other.q), _hidden(point.lam, other.lam, len(point.q) - 1)
+    return Shooting([guess], apart, geodesic, residual, miss, vector, hidden)
 
 
 def _times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
