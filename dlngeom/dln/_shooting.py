@@ -7,6 +7,7 @@ axes in front of it hold several tries for each pair.
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -66,7 +67,7 @@ class _Basis(NamedTuple):
         up = self.across_u.mT @ Dv / self.column
         vp = self.across_v.mT @ Dtu / self.column
         blocks = (up, self.u.mT @ Dv / self.core, vp)
-        return np.concatenate([np.reshape(x, (*D.shape[:-2], -1)) for x in blocks], axis=-1)
+        return np.concatenate([_row(x, x.ndim - 2) for x in blocks], axis=-1)
 
 
 def _basis(point: SVD, depth: float) -> _Basis:
@@ -152,8 +153,8 @@ def _aligned(point: SVD, target: SVD, depth: float) -> Array:
 
 def network_shooting(point: Frames, other: Frames) -> Shooting:
     """Boundary value problem between balanced networks."""
-    here, there = (_flat(orthonormal_frame(x), 3) for x in (point, other))
-    goal = _flat(_layers(other), 2)
+    here, there = (_flat(orthonormal_frame(x)) for x in (point, other))
+    goal = _flat(_layers(other))
     widths = [q.shape[-2] for q in point.q]
 
     def vector(coefficients: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -169,7 +170,7 @@ def network_shooting(point: Frames, other: Frames) -> Shooting:
         return network_geodesic(Frames(lam, tuple(q)), vector(coefficients))
 
     def gap(reached: Frames) -> np.ndarray:
-        return np.asarray(_flat(_layers(reached), 2) - goal)
+        return np.asarray(_flat(_layers(reached)) - goal)
 
     def miss(reached: Frames) -> np.ndarray:
         return np.asarray(np.linalg.norm(gap(reached), axis=-1) / np.linalg.norm(goal, axis=-1))
@@ -177,7 +178,7 @@ def network_shooting(point: Frames, other: Frames) -> Shooting:
     def residual(reached: Frames) -> np.ndarray:
         return _times(there, gap(reached))
 
-    guess = _times(here, goal - _flat(_layers(point), 2))
+    guess = _times(here, goal - _flat(_layers(point)))
     apart, hidden = _separated(point.q, other.q), _hidden(point.lam, other.lam, len(point.q) - 1)
     return Shooting([guess], apart, geodesic, residual, miss, vector, hidden)
 
@@ -193,8 +194,11 @@ def _layers(point: Frames) -> tuple[Array, ...]:
     return tuple((high * column) @ low.mT for low, high in pairwise(point.q))
 
 
-def _flat(layers: Any, axes: int) -> np.ndarray:
+def _flat(layers: Any) -> np.ndarray:
     """Entries of all layers in one last axis."""
-    keep = axes - 2
-    batch = layers[0].ndim - axes
-    return np.concatenate([np.reshape(x, (*x.shape[: batch + keep], -1)) for x in layers], axis=-1)
+    return np.concatenate([_row(x, x.ndim - 2) for x in layers], axis=-1)
+
+
+def _row(x: Array, batch: int) -> np.ndarray:
+    """Join the axes behind the first ones, of empty batches too."""
+    return np.reshape(x, (*x.shape[:batch], math.prod(x.shape[batch:])))

@@ -42,6 +42,8 @@ class GeodesicError(RuntimeError):
 
 def states_at(curve: Geodesic, times: np.ndarray, rtol: float = PRECISE) -> list[tuple[Array, ...]]:
     """States of a geodesic at times of any sign; negative times reverse the rates."""
+    if 0 in curve.clearance(curve.start).shape:
+        return [curve.start] * len(times)  # No geodesics, at any time.
     states = {0.0: curve.start}
     for sign in (1.0, -1.0):
         ahead = np.unique(sign * times[sign * times > 0])

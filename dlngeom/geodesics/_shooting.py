@@ -46,6 +46,8 @@ def shoot(problems: Problems, pairs: int) -> list[Any]:
 def _solve(problems: Problems, first: int, last: int) -> list[Any]:
     problem, count = problems(slice(first, last)), last - first
     _require_reachable(problem, first, count)
+    if count == 0:
+        return [problem.vector(problem.guesses[0])]
     if count == 1:
         return [_single(problem)]
     if count * problem.guesses[0].shape[-1] <= _GEODESICS:
