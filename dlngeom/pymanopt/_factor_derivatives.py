@@ -150,10 +150,11 @@ def _precision(point: SVD, g: FactorTriple) -> tuple[float, float]:
 
 def _is_single(x: Array) -> bool:
     """Whether float32 holds all entries, some of which are not zero."""
+    # The first entry decides nearly always, at a small fraction of the cost of all.
+    first = float(x[0, 0])
+    if first != 0 and (not 1e-30 < abs(first) < 1e30 or float(np.float32(first)) != first):
+        return False
     with np.errstate(all="ignore"):
-        # The first entry decides nearly always, at a small fraction of the cost of all.
-        if np.float32(x[0, 0]) != x[0, 0]:
-            return False
         return bool(np.any(x)) and np.array_equal(np.asarray(x, np.float32), x)
 
 
