@@ -23,11 +23,11 @@ from dlngeom.balanced._geometry import (
 )
 from dlngeom.balanced._in_frames import AmbientInFrames, TangentInFrames, assemble, resolve
 from dlngeom.points import Frames
-from dlngeom.points._checks import check_frames
 from dlngeom.points._tuples import Layers
 
 __all__ = [
     "curvature",
+    "gauss",
     "integrability",
     "integrability_tensor",
     "normal_acceleration",
@@ -38,7 +38,9 @@ __all__ = [
 
 
 @takes_arrays("frames", "X", "Y")
-def second_fundamental_form(frames: Frames, X: Sequence[Array], Y: Sequence[Array]) -> Layers:
+def second_fundamental_form(
+    frames: Frames, X: Sequence[Array], Y: Sequence[Array], *, check_finite: bool = True
+) -> Layers:
     r"""Second fundamental form of the balanced manifold in the ambient space.
 
     .. math:: \mathrm{II}(X, Y) = (I - P)\, D_X Y
@@ -48,6 +50,8 @@ def second_fundamental_form(frames: Frames, X: Sequence[Array], Y: Sequence[Arra
     frames : Frames
     X, Y : sequence of N arrays (..., d_p, d_{p-1})
         Tangent vectors; components off the tangent space are ignored.
+    check_finite : bool
+        Whether to check the values of the input.
 
     Returns
     -------
@@ -57,7 +61,7 @@ def second_fundamental_form(frames: Frames, X: Sequence[Array], Y: Sequence[Arra
     Raises
     ------
     ValueError
-        If frames are not orthonormal or shapes do not fit.
+        If shapes do not fit, frames are not orthonormal or an entry is not finite.
 
     See Also
     --------
@@ -69,8 +73,8 @@ def second_fundamental_form(frames: Frames, X: Sequence[Array], Y: Sequence[Arra
     The normal part of the acceleration of curves in the chart (5.16), (5.20) of Menon, *The
     geometry of the deep linear network*.
     """
-    frames = check_frames(frames)
-    return second_form(frames, tuple(X), tuple(Y))
+    frames, X = checked(frames, "X", X, check_finite)
+    return second_form(frames, X, checked_vector(frames, "Y", Y, check_finite))
 
 
 def second_form(frames: Frames, X: Sequence[Array], Y: Sequence[Array]) -> Layers:
@@ -98,7 +102,9 @@ def normal_acceleration(frames: Frames, V: Sequence[Array]) -> Layers:
 
 
 @takes_arrays("frames", "X", "Y")
-def integrability_tensor(frames: Frames, X: Sequence[Array], Y: Sequence[Array]) -> Layers:
+def integrability_tensor(
+    frames: Frames, X: Sequence[Array], Y: Sequence[Array], *, check_finite: bool = True
+) -> Layers:
     r"""O'Neill's integrability tensor of the submersion to end-to-end matrices.
 
     .. math:: A_X Y = P_v \nabla_{P_h X} P_h Y + P_h \nabla_{P_h X} P_v Y
@@ -108,6 +114,8 @@ def integrability_tensor(frames: Frames, X: Sequence[Array], Y: Sequence[Array])
     frames : Frames
     X, Y : sequence of N arrays (..., d_p, d_{p-1})
         Tangent vectors; components off the tangent space are ignored.
+    check_finite : bool
+        Whether to check the values of the input.
 
     Returns
     -------
@@ -117,7 +125,7 @@ def integrability_tensor(frames: Frames, X: Sequence[Array], Y: Sequence[Array])
     Raises
     ------
     ValueError
-        If frames are not orthonormal or shapes do not fit.
+        If shapes do not fit, frames are not orthonormal or an entry is not finite.
 
     See Also
     --------
@@ -131,7 +139,8 @@ def integrability_tensor(frames: Frames, X: Sequence[Array], Y: Sequence[Array])
     ``<A_X Y, omega W> = -<Y, omega X>``, which a solve along depth turns into ``A_X Y``, and
     ``A_X (omega W)`` is the horizontal part of ``omega X``.
     """
-    return integrability(check_frames(frames), X, Y)
+    frames, X = checked(frames, "X", X, check_finite)
+    return integrability(frames, X, checked_vector(frames, "Y", Y, check_finite))
 
 
 def integrability(frames: Frames, X: Sequence[Array], Y: Sequence[Array]) -> Layers:
@@ -178,7 +187,14 @@ def _from_vertical(frames: Frames, X: TangentInFrames, V: TangentInFrames) -> Ta
 
 
 @takes_arrays("frames", "X", "Y", "Z")
-def curvature(frames: Frames, X: Sequence[Array], Y: Sequence[Array], Z: Sequence[Array]) -> Layers:
+def curvature(
+    frames: Frames,
+    X: Sequence[Array],
+    Y: Sequence[Array],
+    Z: Sequence[Array],
+    *,
+    check_finite: bool = True,
+) -> Layers:
     r"""Curvature of the balanced manifold.
 
     .. math:: R(X, Y) Z = \mathcal{W}(X, \mathrm{II}(Y, Z)) - \mathcal{W}(Y, \mathrm{II}(X, Z))
@@ -188,6 +204,8 @@ def curvature(frames: Frames, X: Sequence[Array], Y: Sequence[Array], Z: Sequenc
     frames : Frames
     X, Y, Z : sequence of N arrays (..., d_p, d_{p-1})
         Tangent vectors; components off the tangent space are ignored.
+    check_finite : bool
+        Whether to check the values of the input.
 
     Returns
     -------
@@ -197,7 +215,7 @@ def curvature(frames: Frames, X: Sequence[Array], Y: Sequence[Array], Z: Sequenc
     Raises
     ------
     ValueError
-        If frames are not orthonormal or shapes do not fit.
+        If shapes do not fit, frames are not orthonormal or an entry is not finite.
 
     See Also
     --------
@@ -209,10 +227,15 @@ def curvature(frames: Frames, X: Sequence[Array], Y: Sequence[Array], Z: Sequenc
     -----
     The equation of Gauss in a flat space; ``W`` is the Weingarten map.
     """
-    frames = check_frames(frames)
-    X, Y, Z = tuple(X), tuple(Y), tuple(Z)
-    first = weingarten(frames, X, second_form(frames, Y, Z))
-    second = weingarten(frames, Y, second_form(frames, X, Z))
+    frames, X = checked(frames, "X", X, check_finite)
+    Y, Z = (checked_vector(frames, name, V, check_finite) for name, V in (("Y", Y), ("Z", Z)))
+    return gauss(frames, X, Y, Z)
+
+
+def gauss(frames: Frames, X: Sequence[Array], Y: Sequence[Array], Z: Sequence[Array]) -> Layers:
+    """Unchecked :func:`curvature`, by the equation of Gauss."""
+    first = weingarten(frames, X, second_form(frames, Y, Z), check_finite=False)
+    second = weingarten(frames, Y, second_form(frames, X, Z), check_finite=False)
     curved: Layers = combine(1.0, first, -1.0, second)
     return curved
 

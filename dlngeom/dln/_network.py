@@ -226,7 +226,9 @@ class DeepLinearNetwork(RiemannianSubmersion):
         V = tuple(vector)
         flat = self.tangent_projection(at, V)
         gap = self.norm(at, [x - y for x, y in zip(V, flat, strict=True)])
-        off = float(namespace(gap).max(gap / (self.norm(at, V) + 1e-300)))
+        off = (
+            0.0 if 0 in gap.shape else float(namespace(gap).max(gap / (self.norm(at, V) + 1e-300)))
+        )
         limit = checks.relative_tolerance(at.lam)
         if not off <= limit:
             raise ValueError(

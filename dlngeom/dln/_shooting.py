@@ -7,6 +7,7 @@ axes in front of it hold several tries for each pair.
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 from dlngeom import network
 from dlngeom._lib.arrays import Array, norm
 from dlngeom.balanced import orthonormal_frame
-from dlngeom.dln._geodesics import end_to_end_geodesic, network_geodesic
+from dlngeom.dln._geodesics import _LAYERS, end_to_end_geodesic, network_geodesic
 from dlngeom.endtoend import _kernels
 from dlngeom.points import SVD, Frames, Tangent, dense
 from dlngeom.points._nearest import closest_frames
@@ -23,6 +24,9 @@ from dlngeom.submersion._equations import Geodesic, Shooting
 
 __all__ = ["end_to_end_shooting", "network_shooting"]
 
+# A layer that shrinks to this part of its size, times the depth, is lost to rounding: no shot comes
+# within 1e-9 of the product.
+_HIDDEN = 1e-6
 # Guesses for deeper networks are those of a network with this many layers.
 _FINITE_DEPTH = 8
 
@@ -63,7 +67,7 @@ class _Basis(NamedTuple):
         up = self.across_u.mT @ Dv / self.column
         vp = self.across_v.mT @ Dtu / self.column
         blocks = (up, self.u.mT @ Dv / self.core, vp)
-        return np.concatenate([np.reshape(x, (*D.shape[:-2], -1)) for x in blocks], axis=-1)
+        return np.concatenate([_row(x, x.ndim - 2) for x in blocks], axis=-1)
 
 
 def _basis(point: SVD, depth: float) -> _Basis:
@@ -103,7 +107,8 @@ def end_to_end_shooting(point: SVD, other: SVD, depth: float) -> Shooting:
     apart = _separated((point.vt.mT, point.u), (other.vt.mT, other.u))
     changes = (_aligned(small, target, depth), goal - dense(small))
     guesses = [here.coefficients(D) for D in changes]
-    return Shooting(guesses, apart, geodesic, residual, miss, vector)
+    hidden = _hidden(point.s ** (1 / depth), target.s ** (1 / depth), depth)
+    return Shooting(guesses, apart, geodesic, residual, miss, vector, hidden)
 
 
 def _spread(x: Array, coefficients: np.ndarray) -> np.ndarray:
@@ -118,6 +123,14 @@ def _separated(q: tuple[Array, ...], others: tuple[Array, ...]) -> np.ndarray:
     return (
         np.any([x != signs[0] for x in signs], axis=0) if pairs else np.zeros(q[0].shape[0], bool)
     )
+
+
+def _hidden(lam: Array, other: Array, depth: float) -> np.ndarray:
+    """Whether the layers of the target are lost in the rounding errors of those of the point."""
+    # One layer goes on a straight line, and the limit scales all singular values alike.
+    if not 1 < depth <= _LAYERS:
+        return np.zeros(lam.shape[:-1], dtype=bool)
+    return np.asarray(other[..., 0] < _HIDDEN * depth * lam[..., 0])
 
 
 def _joint_frame(first: Array, second: Array) -> np.ndarray:
@@ -140,8 +153,8 @@ def _aligned(point: SVD, target: SVD, depth: float) -> Array:
 
 def network_shooting(point: Frames, other: Frames) -> Shooting:
     """Boundary value problem between balanced networks."""
-    here, there = (_flat(orthonormal_frame(x), 3) for x in (point, other))
-    goal = _flat(_layers(other), 2)
+    here, there = (_flat(orthonormal_frame(x)) for x in (point, other))
+    goal = _flat(_layers(other))
     widths = [q.shape[-2] for q in point.q]
 
     def vector(coefficients: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -157,7 +170,7 @@ def network_shooting(point: Frames, other: Frames) -> Shooting:
         return network_geodesic(Frames(lam, tuple(q)), vector(coefficients))
 
     def gap(reached: Frames) -> np.ndarray:
-        return np.asarray(_flat(_layers(reached), 2) - goal)
+        return np.asarray(_flat(_layers(reached)) - goal)
 
     def miss(reached: Frames) -> np.ndarray:
         return np.asarray(np.linalg.norm(gap(reached), axis=-1) / np.linalg.norm(goal, axis=-1))
@@ -165,8 +178,9 @@ def network_shooting(point: Frames, other: Frames) -> Shooting:
     def residual(reached: Frames) -> np.ndarray:
         return _times(there, gap(reached))
 
-    guess = _times(here, goal - _flat(_layers(point), 2))
-    return Shooting([guess], _separated(point.q, other.q), geodesic, residual, miss, vector)
+    guess = _times(here, goal - _flat(_layers(point)))
+    apart, hidden = _separated(point.q, other.q), _hidden(point.lam, other.lam, len(point.q) - 1)
+    return Shooting([guess], apart, geodesic, residual, miss, vector, hidden)
 
 
 def _times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
@@ -180,8 +194,11 @@ def _layers(point: Frames) -> tuple[Array, ...]:
     return tuple((high * column) @ low.mT for low, high in pairwise(point.q))
 
 
-def _flat(layers: Any, axes: int) -> np.ndarray:
+def _flat(layers: Any) -> np.ndarray:
     """Entries of all layers in one last axis."""
-    keep = axes - 2
-    batch = layers[0].ndim - axes
-    return np.concatenate([np.reshape(x, (*x.shape[: batch + keep], -1)) for x in layers], axis=-1)
+    return np.concatenate([_row(x, x.ndim - 2) for x in layers], axis=-1)
+
+
+def _row(x: Array, batch: int) -> np.ndarray:
+    """Join the axes behind the first ones, of empty batches too."""
+    return np.reshape(x, (*x.shape[:batch], math.prod(x.shape[batch:])))

@@ -83,7 +83,7 @@ def _checked_tangent(name: str, point: SVD, Z: Tangent, check_finite: bool) -> T
 def _require_tangent(name: str, point: SVD, gap: Array, size: Array) -> None:
     xp = namespace(gap)
     if 0 in gap.shape:
-        return
+        return  # An empty batch.
     worst = float(xp.max(gap / xp.where(size == 0, xp.ones_like(size), size)))
     limit = checks.relative_tolerance(point.s)
     if not worst <= limit:

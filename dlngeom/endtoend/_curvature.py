@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from typing import overload
 
-from dlngeom import balanced, spectral
+from dlngeom import spectral
 from dlngeom._lib.arrays import Array, constant, namespace
 from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.vectors import combine
-from dlngeom.balanced._curvature import integrability
+from dlngeom.balanced._curvature import gauss, integrability
 from dlngeom.balanced._geometry import tangent_part
 from dlngeom.balanced._in_frames import resolve
 from dlngeom.endtoend._checks import (
@@ -221,7 +221,7 @@ def curvature(
         )
         for name, V in (("X", X), ("Y", Y), ("Z", Z))
     )
-    total = balanced.curvature(frames, a, b, c)
+    total = gauss(frames, a, b, c)
     for weight, x, y, z in ((2.0, c, a, b), (-1.0, a, b, c), (1.0, b, a, c)):
         inner = integrability(frames, y, z)
         total = combine(1.0, total, weight, integrability(frames, x, inner))

@@ -20,8 +20,12 @@ PRECISE = 1e-12
 # A geodesic ends where its clearance falls below this fraction of the initial one.
 _BOUNDARY = 1e-6
 _EVALUATIONS = 20_000
+# A geodesic that at the pace of so many evaluations would need more than all of them, and has come
+# this near to the boundary, relative to its start, is stopped where its clearance points to zero.
+_WINDOW, _NEAR = 500, 0.1
 # First step, as a fraction of the way; the solver's own choice is too cautious.
 _FIRST = 0.25
+_MEETS = "it meets matrices of lower rank, or such as rounding takes for them"
 # Points in a step, and refinements, in the search for its smallest clearance.
 _NODES, _ZOOMS = 8, 26
 
@@ -38,6 +42,8 @@ class GeodesicError(RuntimeError):
 
 def states_at(curve: Geodesic, times: np.ndarray, rtol: float = PRECISE) -> list[tuple[Array, ...]]:
     """States of a geodesic at times of any sign; negative times reverse the rates."""
+    if 0 in curve.clearance(curve.start).shape:
+        return [curve.start] * len(times)  # No geodesics, at any time.
     states = {0.0: curve.start}
     for sign in (1.0, -1.0):
         ahead = np.unique(sign * times[sign * times > 0])
@@ -48,18 +54,16 @@ def states_at(curve: Geodesic, times: np.ndarray, rtol: float = PRECISE) -> list
 
 
 def _integrate(curve: Geodesic, sign: float, times: np.ndarray, rtol: float) -> Solution:
-    count = 0
 
     def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
-        nonlocal count
-        count += 1
-        if count > _EVALUATIONS:
+        watch.evaluations += 1
+        if watch.evaluations > _EVALUATIONS:
             raise HaltError("it is too long, or the network too deep, to be followed so far")
         return tuple(sign * x for x in curve.rates(state))
 
     chains = math.prod(curve.clearance(curve.start).shape)
     rtol = max(rtol, 100 * eps(curve.start[0]))
-    watch = _BoundaryWatch(curve, rates)
+    watch = _BoundaryWatch(curve, rates, float(times[-1]))
     options = SolverOptions(rtol=rtol, events=(watch,), solver={"first_step": _FIRST * times[-1]})
     solution = integrate(curve.start, rates, times, options, chains)
     if solution.failure is not None:
@@ -72,16 +76,21 @@ class _BoundaryWatch:
     """Stop a geodesic that crosses the boundary of the manifold within a step.
 
     The clearance falls to zero at the boundary and rises again, no faster than the coordinates
-    change.  Steps long enough to hide this are searched for their smallest clearance.
+    change.  Steps long enough to hide this are searched for their smallest clearance.  Near the
+    boundary a geodesic may turn so fast that its steps shrink without end: it is stopped too.
     """
 
     terminal = False
     direction = 0.0
 
-    def __init__(self, curve: Geodesic, rates: Callable[[SolverState], SolverState]) -> None:
-        self._clearance, self._rates = curve.clearance, rates
+    def __init__(
+        self, curve: Geodesic, rates: Callable[[SolverState], SolverState], goal: float
+    ) -> None:
+        self._clearance, self._rates, self._goal = curve.clearance, rates, goal
         self._floor = _BOUNDARY * curve.clearance(curve.start)
         self._last: _Knot | None = None
+        self._mark = _Mark(0, 0.0, 1.0)
+        self.evaluations = 0
         self.end: float | None = None
 
     def __call__(self, t: float, state: SolverState) -> float:
@@ -90,7 +99,21 @@ class _BoundaryWatch:
             self._last = _Knot(t, state, self._rates(state), self._clearance(state))
             if last is not None:
                 self._search(last, self._last)
+            if self.evaluations - self._mark.evaluations >= _WINDOW:
+                self._require_progress(self._last)
         return 1.0
+
+    def _require_progress(self, now: _Knot) -> None:
+        """Stop a geodesic that creeps towards the boundary, at the time of a straight approach."""
+        share = _BOUNDARY * float(namespace(self._floor).min(now.clearance / self._floor))
+        past, self._mark = self._mark, _Mark(self.evaluations, now.time, share)
+        pace, fall = now.time - past.time, past.share - share
+        left = self._goal - now.time
+        if share > _NEAR or fall <= 0 or pace * _EVALUATIONS > left * _WINDOW:
+            return
+        if pace * share < left * fall:
+            self.end = now.time + pace * share / fall
+            raise HaltError(_MEETS)
 
     def _search(self, start: _Knot, end: _Knot) -> None:
         """Refine around every local minimum of a clearance along a step, unless it is large."""
@@ -124,7 +147,7 @@ class _BoundaryWatch:
             width *= 2 / _NODES
         way = to_numpy(low).ravel()[np.argmin(to_numpy(least))]
         self.end = start.time + (end.time - start.time) * float(way)
-        raise HaltError("it meets matrices of lower rank, or such as rounding takes for them")
+        raise HaltError(_MEETS)
 
     def _clearances(self, start: _Knot, end: _Knot, low: Array, width: float) -> list[Array]:
         ways = (low + width * i / _NODES for i in range(_NODES + 1))
@@ -138,6 +161,14 @@ class _Knot(NamedTuple):
     state: SolverState
     rates: SolverState
     clearance: Array
+
+
+class _Mark(NamedTuple):
+    """How far a geodesic was: its clearance is a share of the initial one."""
+
+    evaluations: int
+    time: float
+    share: float
 
 
 def _size(state: SolverState) -> Array:

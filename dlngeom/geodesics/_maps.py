@@ -182,6 +182,7 @@ def log(
     deep linear network*.
     """
     place = _place(space, upstairs)
+    namespace(*(x for end in (point, other) for x in parts(_tupled(end))))
     batches = [_batch(place, x) for x in (point, other)]
     if batches[0] != batches[1]:
         raise ValueError(
@@ -189,8 +190,6 @@ def log(
         )
     ends = [_flat_batch(x, len(batches[0])) for x in (point, other)]
     pairs = math.prod(batches[0])
-    if pairs == 0:
-        raise ValueError(f"the points have batch axes {batches[0]}: there are none")
     found = shoot(lambda rows: place.shooting(*(_rows(x, rows) for x in ends)), pairs)
     return _with_batch(concatenate(found), batches[0])
 
@@ -411,13 +410,17 @@ def _place(space: Base | RiemannianSubmersion, upstairs: bool) -> HasGeodesics:
 
 
 def _batch(place: HasGeodesics, point: Point) -> tuple[int, ...]:
-    first = first_array(tuple(point) if isinstance(point, list) else point)
+    first = first_array(_tupled(point))
     return tuple(first.shape[: place.batch_axes(point)])
+
+
+def _tupled(point: Point) -> Point:
+    return tuple(point) if isinstance(point, list) else point
 
 
 def _flat_batch(point: Point, axes: int) -> Point:
     """Flatten the batch axes of a point to one."""
-    point = tuple(point) if isinstance(point, list) else point
+    point = _tupled(point)
     arrays = parts(point)
     return rebuild(point, [namespace(x).reshape(x, (-1, *x.shape[axes:])) for x in arrays])
 

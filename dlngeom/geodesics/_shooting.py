@@ -45,9 +45,9 @@ def shoot(problems: Problems, pairs: int) -> list[Any]:
 
 def _solve(problems: Problems, first: int, last: int) -> list[Any]:
     problem, count = problems(slice(first, last)), last - first
-    if np.any(problem.separated):
-        pair = f" of pair {first + int(np.argmax(problem.separated))}" if count > 1 else ""
-        raise GeodesicError(f"found no geodesic to the target{pair}: determinants differ in sign")
+    _require_reachable(problem, first, count)
+    if count == 0:
+        return [problem.vector(problem.guesses[0])]
     if count == 1:
         return [_single(problem)]
     if count * problem.guesses[0].shape[-1] <= _GEODESICS:
@@ -60,6 +60,22 @@ def _solve(problems: Problems, first: int, last: int) -> list[Any]:
                 return [problem.vector(found)]
     middle = (first + last) // 2
     return _solve(problems, first, middle) + _solve(problems, middle, last)
+
+
+def _require_reachable(problem: Shooting, first: int, count: int) -> None:
+    """Refuse targets that no shot can reach, before any is fired."""
+    reasons = (
+        (problem.separated, "determinants differ in sign"),
+        (
+            problem.hidden,
+            "it is so much smaller than the point that rounding errors on the way are larger; take "
+            "the logarithm in the other direction",
+        ),
+    )
+    for found, reason in reasons:
+        if found is not None and np.any(found):
+            pair = f" of pair {first + int(np.argmax(found))}" if count > 1 else ""
+            raise GeodesicError(f"found no geodesic to the target{pair}: {reason}")
 
 
 def _single(problem: Shooting) -> Any:

@@ -51,8 +51,7 @@ class _EndToEndShapes(Manifold):  # type: ignore[misc]
         """Whether vectors lie in the tangent space, up to ``atol``."""
         vector = as_array(vector)
         gap = gs.abs(vector - self.to_tangent(vector, base_point))
-        flat = gs.reshape(gap, (*gap.shape[: gap.ndim - self.point_ndim], -1))
-        return gs.all(flat <= atol, axis=-1)
+        return gs.all(gap <= atol, axis=tuple(range(-self.point_ndim, 0)))
 
     def to_tangent(self, vector: Array, base_point: Array | None = None) -> Array:
         r"""Project vectors on the tangent space.

@@ -23,6 +23,8 @@ __all__ = [
 
 def require_positive(name: str, s: Array, limit: float | Array = 0.0) -> None:
     """Require the smallest singular value to exceed ``limit`` times the largest."""
+    if 0 in s.shape:
+        return  # An empty batch has no smallest value.
     xp = namespace(s)
     if 0 in s.shape:
         return
@@ -39,6 +41,8 @@ def require_rank(name: str, s: Array, rank: int, size: int) -> None:
 
     ``size`` is the larger side of the matrix, which bounds its rounding error.
     """
+    if 0 in s.shape:
+        return
     xp = namespace(s)
     if 0 in s.shape:
         return
@@ -53,6 +57,8 @@ def require_rank(name: str, s: Array, rank: int, size: int) -> None:
 
 def require_weights(name: str, s: Array, depth: float) -> None:
     """Require singular values whose weights ``s^(2-2/N)`` are positive without underflow."""
+    if 0 in s.shape:
+        return
     xp = namespace(s)
     if 0 in s.shape:
         return
@@ -75,7 +81,7 @@ def check_svd(point: SVD, *, check_finite: bool = True) -> SVD:
     checks.shape("vt", vt, (r, vt.shape[-1]))
     checks.batches_agree("SVD", (u, 2), (s, 1), (vt, 2))
     checks.rank(r, u.shape[-2], vt.shape[-1])
-    if check_finite:
+    if check_finite and 0 not in s.shape:
         for name, x in zip(["u", "s", "vt"], (u, s, vt), strict=True):
             checks.finite(name, x)
         checks.orthonormal("u", u)
@@ -129,7 +135,7 @@ def check_frames(point: Frames, *, check_finite: bool = True) -> Frames:
         checks.rank(r, frame.shape[-2])
     checks.same_dtype("Frames", lam, *q)
     checks.batches_agree("Frames", (lam, 1), *((frame, 2) for frame in q))
-    if check_finite:
+    if check_finite and 0 not in lam.shape:
         checks.finite("lam", lam)
         _require_nonnegative("lam", lam)
         require_positive("lam", lam)

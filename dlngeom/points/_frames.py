@@ -176,6 +176,8 @@ def _widths(factors: Sequence[Array]) -> tuple[int, ...]:
 def _require_balanced(factors: Sequence[Array]) -> None:
     xp = namespace(*factors)
     limit = checks.relative_tolerance(factors[0])
+    if any(0 in factor.shape for factor in factors):
+        return  # An empty batch.
     # Scaled first, since fourth powers of the entries must not under- or overflow.
     largest = max(float(xp.max(xp.abs(factor))) for factor in factors) or 1.0
     factors = [factor / largest for factor in factors]

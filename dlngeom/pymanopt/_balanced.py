@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed, as_generator
 from dlngeom._lib.stiefel import random_frame, random_spectrum
 from dlngeom.points import Frames, factors, frames
+from dlngeom.pymanopt._end_to_end import unusable
 
 __all__ = ["Balanced", "LayersVector", "Network"]
 
@@ -47,6 +49,8 @@ class Network(tuple[Array, ...]):
 
     _frames: Frames
     _made: tuple[Array, ...]
+    # Widths and rank of the manifold that has made it.
+    _checked: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, point: Frames) -> Network:
@@ -109,6 +113,7 @@ class Balanced(Manifold):  # type: ignore[misc]
     ) -> None:
         self._widths = checks.widths(widths)
         self._rank = checks.rank(rank, *self._widths)
+        self._sizes = (*self._widths, self._rank)
         if retraction not in ("second-order", "first-order"):
             raise ValueError(f"retraction={retraction!r}: 'second-order' or 'first-order'")
         self._order = 2 if retraction == "second-order" else 1
@@ -172,9 +177,14 @@ class Balanced(Manifold):  # type: ignore[misc]
 
     def retraction(self, point: Any, tangent_vector: Any) -> Any:
         """Move along a tangent vector and stay exactly balanced."""
-        V = self._layers(tangent_vector)
-        frames = balanced.retraction(self._frames(point), V, order=self._order, check_finite=False)
-        return self._point(frames)
+        at, V = self._frames(point), self._layers(tangent_vector)
+        try:
+            moved = balanced.retraction(at, V, order=self._order, check_finite=False)
+        except np.linalg.LinAlgError as error:
+            raise ValueError(unusable(V)) from error
+        if not math.isfinite(moved.lam[0]):
+            raise ValueError(unusable(V))
+        return self._point(moved)
 
     def transport(self, point_a: Any, point_b: Any, tangent_vector_a: Any) -> Any:
         """Orthogonal projection on the tangent space at the other point."""
@@ -182,6 +192,8 @@ class Balanced(Manifold):  # type: ignore[misc]
 
     def log(self, point_a: Any, point_b: Any) -> Any:
         """Tangent part of the difference: not the logarithm, but equal to first order."""
+        for point in (point_a, point_b):
+            self._frames(point)
         pairs = zip(self._layers(point_b), self._layers(point_a), strict=True)
         return self.projection(point_a, self._vector(b - a for b, a in pairs))
 
@@ -215,8 +227,24 @@ class Balanced(Manifold):  # type: ignore[misc]
         return next(iter(layers)) if self.depth == 1 else LayersVector(layers)
 
     def _frames(self, point: Any) -> Frames:
-        kept = point.frames if isinstance(point, Network) else None
-        return frames(self._layers(point), self._rank) if kept is None else kept
+        """Frames of a point; one that this manifold did not make itself is checked."""
+        if isinstance(point, Network) and point._checked == self._sizes:
+            kept = point.frames
+            if kept is not None:
+                return kept
+        layers = self._layers(point)
+        shapes = tuple(tuple(np.shape(x)) for x in layers)
+        wanted = tuple((high, low) for low, high in pairwise(self._widths))
+        if shapes != wanted:
+            raise ValueError(
+                f"the point has layers of shapes {shapes}: on this manifold they are {wanted}, "
+                "the layer of the input first"
+            )
+        return frames(layers, self._rank)
 
     def _point(self, point: Frames) -> Any:
-        return factors(point)[0] if self.depth == 1 else Network.of(point)
+        if self.depth == 1:
+            return factors(point)[0]
+        network = Network.of(point)
+        network._checked = self._sizes
+        return network

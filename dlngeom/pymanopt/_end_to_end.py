@@ -21,7 +21,7 @@ from dlngeom.points._covectors import Covector
 from dlngeom.pymanopt import _factor_derivatives
 from dlngeom.pymanopt._factor_derivatives import FactorTriple
 
-__all__ = ["EndToEnd", "Point", "TangentVector", "ambient_direction"]
+__all__ = ["EndToEnd", "Point", "TangentVector", "ambient_direction", "unusable"]
 
 
 class _Scalable(ndarraySequenceMixin):  # type: ignore[misc]
@@ -88,6 +88,12 @@ class TangentVector(_Scalable, Tangent):  # type: ignore[misc]
 
     def __sub__(self, other: Any) -> Any:
         return TangentVector(*(x - y for x, y in zip(self, other, strict=True)))
+
+
+class _Direction(FactorTriple):
+    """Direction in the factors of a point, and that point, without which it means nothing."""
+
+    base: SVD
 
 
 def ambient_direction(point: Sequence[Array], direction: Sequence[Array]) -> LowRank:
@@ -243,10 +249,22 @@ class EndToEnd(Manifold):  # type: ignore[misc]
         """Length of a tangent vector."""
         return math.sqrt(self.inner_product(point, tangent_vector, tangent_vector))
 
-    def projection(self, point: Sequence[Array], vector: Covector) -> TangentVector:
-        """Orthogonal (Frobenius) projection of an ambient matrix on the tangent space."""
-        ambient = self._covector("vector", vector)
-        return TangentVector(*_covectors.components(self._at(point), ambient))
+    def projection(
+        self, point: Sequence[Array], vector: Covector | Sequence[Array]
+    ) -> TangentVector:
+        """Orthogonal (Frobenius) projection of an ambient matrix on the tangent space.
+
+        The matrix may also be a direction in the factors, as :meth:`embedding` returns it.
+        """
+        x = self._at(point)
+        if isinstance(vector, _Direction):
+            vector = ambient_direction(vector.base, vector)
+        elif isinstance(vector, (tuple, list)) and len(vector) == 3 and np.ndim(vector[1]) == 1:
+            raise ValueError(
+                "vector is a direction in the factors of an unknown point: pass what embedding "
+                "returns as it is, or dlngeom.pymanopt.ambient_direction(point, direction)"
+            )
+        return TangentVector(*_covectors.components(x, self._covector("vector", vector)))
 
     def to_tangent_space(self, point: Sequence[Array], vector: Any) -> TangentVector:
         """Remove rounding errors: components of ``Up`` along ``u``, and of ``Vp`` along ``v``."""
@@ -259,7 +277,9 @@ class EndToEnd(Manifold):  # type: ignore[misc]
         .. math:: u' = (u M + U_p) \Sigma^{-1}, \qquad s' = 0, \qquad v' = V_p \Sigma^{-1}
         """
         x, (Up, M, Vp) = self._at(point), tangent_vector
-        return FactorTriple((x.u @ M + Up) / x.s, np.zeros_like(x.s), (Vp / x.s).T)
+        direction = _Direction((x.u @ M + Up) / x.s, np.zeros_like(x.s), (Vp / x.s).T)
+        direction.base = x
+        return direction
 
     def euclidean_to_riemannian_gradient(
         self, point: Sequence[Array], euclidean_gradient: Any
@@ -299,10 +319,15 @@ class EndToEnd(Manifold):  # type: ignore[misc]
         """Move along a tangent vector and stay on the manifold."""
         x, Z = self._at(point), Tangent(*tangent_vector)
         require_weights("s", x.s, self._depth)
-        if self._retraction == "projection":
-            u, s, vt = _kernels.truncated_svd(x, Z)
-        else:
-            u, s, vt = _lifts.second_order_retraction(x, Z, self._depth)
+        try:
+            if self._retraction == "projection":
+                u, s, vt = _kernels.truncated_svd(x, Z)
+            else:
+                u, s, vt = _lifts.second_order_retraction(x, Z, self._depth)
+        except np.linalg.LinAlgError as error:
+            raise ValueError(unusable(Z)) from error
+        if not math.isfinite(s[0]):
+            raise ValueError(unusable(Z))
         return self._ours(_keep_rank(u, s, vt, float(x.s[-1])))
 
     def transport(
@@ -359,6 +384,8 @@ class EndToEnd(Manifold):  # type: ignore[misc]
         """Return a point of this manifold; one that it did not make itself is checked once."""
         if isinstance(point, Point) and point._checked == self._shapes:
             return point
+        if isinstance(point, Tangent):
+            raise ValueError("a tangent vector stands where a point (u, s, vt) is wanted")
         own = point if isinstance(point, Point) else Point(*point)
         found = tuple(tuple(np.shape(x)) for x in own)
         if found != self._shapes:
@@ -389,6 +416,17 @@ class EndToEnd(Manifold):  # type: ignore[misc]
                 triple = FactorTriple(*(np.asarray(x) for x in value))
                 return _factor_derivatives.check_triple(name, self._at(point), triple)
         return self._covector(name, value)
+
+
+def unusable(vector: Sequence[Array]) -> str:
+    """Say what is wrong with a tangent vector that cannot be moved along."""
+    if all(np.all(np.isfinite(x)) for x in vector):
+        size = max(float(np.max(np.abs(x))) for x in vector)
+        return f"the tangent vector has entries up to {size:.2g}: too long, shorten it"
+    return (
+        "the tangent vector has entries that are not finite: so has a derivative of the cost, "
+        "or the cost itself"
+    )
 
 
 def _require_finite(name: str, Z: Tangent) -> None:

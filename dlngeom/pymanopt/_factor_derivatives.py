@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, eps, namespace, norm, project_out
 from dlngeom.endtoend._kernels import hessian, pair
@@ -30,14 +32,23 @@ class FactorTriple(NamedTuple):
     vt: Array
 
 
+# Significant digits of float32, and the disagreement that they leave.
+_SINGLE = (2.0**-23, 1e-3)
+
+
 class _Core(NamedTuple):
-    """Estimates of the core and their errors, entry by entry."""
+    """Estimates of the core and their errors, entry by entry.
+
+    The rounding error and the tolerance are those of the numbers, not of the arrays they are in.
+    """
 
     agreed: Array
     differentiated: Array
     disagreement: Array
     noise: Array
     gap: Array
+    rounding: float
+    tolerance: float
 
 
 def check_triple(name: str, point: SVD, triple: FactorTriple) -> FactorTriple:
@@ -122,8 +133,29 @@ def _core(point: SVD, g: FactorTriple) -> _Core:
     sizes = _column_sizes(g.u)[..., None, :] + _column_sizes(g.vt.mT)[..., :, None]
     # E'(W) rounds at the scale of W for a least-squares cost, even where E'(W) v vanishes.
     scale = xp.max(point.s, axis=-1)[..., None, None]
-    noise = eps(point.s) * (sizes / largest + scale)
-    return _Core(agreed, turned / safe, disagreement, noise, xp.abs(signed))
+    rounding, tolerance = _precision(point, g)
+    noise = rounding * (sizes / largest + scale)
+    return _Core(agreed, turned / safe, disagreement, noise, xp.abs(signed), rounding, tolerance)
+
+
+def _precision(point: SVD, g: FactorTriple) -> tuple[float, float]:
+    """Return the rounding error and tolerance, single where float32 holds one of the parts.
+
+    A cost in single precision of points in double precision returns such numbers in float64.
+    """
+    if any(_is_single(x) for x in (g.u, g.vt)):
+        return _SINGLE
+    return eps(point.s), checks.relative_tolerance(point.s)
+
+
+def _is_single(x: Array) -> bool:
+    """Whether float32 holds all entries, some of which are not zero."""
+    # The first entry decides nearly always, at a small fraction of the cost of all.
+    first = float(x[0, 0])
+    if first != 0 and (not 1e-30 < abs(first) < 1e30 or float(np.float32(first)) != first):
+        return False
+    with np.errstate(all="ignore"):
+        return bool(np.any(x)) and np.array_equal(np.asarray(x, np.float32), x)
 
 
 def _column_sizes(x: Array) -> Array:
@@ -138,9 +170,9 @@ def _require_gradient(point: SVD, g: FactorTriple, core: _Core) -> None:
     xp = namespace(point.s)
     # What g_s adds to the core must commute with the rotations of tied vectors.
     added_row, added_column = pair(g.s - xp.linalg.diagonal(core.agreed))
-    size_row, size_column = pair(eps(point.s) * xp.abs(g.s))
+    size_row, size_column = pair(core.rounding * xp.abs(g.s))
     conflict = xp.maximum(core.disagreement, xp.abs(added_row - added_column))
-    limit = checks.relative_tolerance(point.s) / eps(point.s)
+    limit = core.tolerance / core.rounding
     off = xp.eye(point.s.shape[-1], dtype=point.s.dtype) == 0
     allowed = limit * (core.noise + size_row + size_column)
     undefined = (core.gap == 0) & (conflict > allowed) & off
@@ -207,9 +239,9 @@ def _require_lifted(point: SVD, Z: Tangent, g: FactorTriple, h: FactorTriple) ->
     diagonal = xp.linalg.diagonal(core.agreed)
     gap = xp.maximum(xp.max(xp.abs(diagonal - g.s)), xp.max(core.disagreement))
     length = xp.sqrt(sum(norm(x) ** 2 for x in Z))
-    scale = xp.max(xp.abs(g.s)) + xp.max(core.noise) / eps(point.s)
+    scale = xp.max(xp.abs(g.s)) + xp.max(core.noise) / core.rounding
     scale = scale + (norm(h.u) + norm(h.vt)) / xp.where(length == 0, 1.0, length)
-    if bool(gap > checks.relative_tolerance(point.s) * scale) and bool(length > 0):
+    if bool(gap > core.tolerance * scale) and bool(length > 0):
         raise ValueError(
             "the cost depends on its factors not only through u diag(s) vt: its derivatives "
             f"disagree by {float(gap):.2g}; give an ambient gradient and Hessian instead"

@@ -94,6 +94,9 @@ class Shooting(NamedTuple):
         Relative distances ``(..., pair)`` of the points reached from the target.
     vector : callable
         Tangent vectors from coefficients ``(pair, dim)``.
+    hidden : array (pair,), optional
+        Whether the target is too small next to the point for double precision: rounding errors
+        along the geodesic are larger than what a shot may miss by.
     """
 
     guesses: Sequence[np.ndarray]
@@ -102,3 +105,4 @@ class Shooting(NamedTuple):
     residual: Callable[[Point], np.ndarray]
     miss: Callable[[Point], np.ndarray]
     vector: Callable[[np.ndarray], Vector]
+    hidden: np.ndarray | None = None
