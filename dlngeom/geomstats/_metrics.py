@@ -12,6 +12,7 @@ from dlngeom import endtoend, geodesics
 from dlngeom._lib.arrays import Array, inner, namespace, symmetric
 from dlngeom.endtoend import _kernels
 from dlngeom.endtoend._curvature import christoffel_table, contract
+from dlngeom.geodesics._maps import squared_dist
 from dlngeom.geomstats._coordinates import EntryCoordinates
 from dlngeom.geomstats._forms import as_array, broadcast, form_of, in_groups
 from dlngeom.points import SVD, Tangent, dense
@@ -126,6 +127,10 @@ class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc
 
     def squared_dist(self, point_a: Array, point_b: Array) -> Array:
         """Squared length of the logarithm."""
+        matrices = (self.form.matrices(x) for x in broadcast(len(self._space.shape), point_a, point_b))
+        squared = squared_dist(self.form.space, *matrices)
+        if squared is not None:
+            return squared
         start, vector = self._log(point_b, point_a)
         return _kernels.inner_product(vector, vector, _kernels.metric(start.s, self.depth))
 
