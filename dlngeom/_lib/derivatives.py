@@ -19,7 +19,14 @@ import numpy as np
 
 from dlngeom._lib.arrays import Array, constant, namespace
 
-__all__ = ["detached", "is_differentiated", "rule_for", "smooth_in", "unless_zero", "with_gradients"]
+__all__ = [
+    "detached",
+    "is_differentiated",
+    "rule_for",
+    "smooth_in",
+    "unless_zero",
+    "with_gradients",
+]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -32,6 +39,7 @@ def is_differentiated(x: Any) -> bool:
     if type(x) is np.ndarray or not array_api_compat.is_torch_array(x):
         return False
     import torch
+
     if x.requires_grad and torch.is_grad_enabled():
         return True
     carries: Any = torch.autograd.forward_ad.unpack_dual
@@ -267,7 +275,7 @@ def _combine(operation: Any, first: Any, second: Any) -> Any:
 
 def _constant(x: Array) -> Array:
     if array_api_compat.is_torch_array(x):
-        return detached(x)
+        return x.detach()  # type: ignore[attr-defined,no-any-return]
     import jax
 
     fixed: Array = jax.lax.stop_gradient(x)

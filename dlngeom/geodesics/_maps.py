@@ -344,10 +344,10 @@ def squared_dist(
     place = _place(space, upstairs)
     start = detached(a)
     tangent = log(space, start, detached(b), upstairs=upstairs)
-    ends = geodesic(space, start, tangent, 1.0, upstairs=upstairs, velocity=True)
+    end, velocity = geodesic(space, start, tangent, 1.0, upstairs=upstairs, velocity=True)
     ambient = [x for point in (a, b) for x in _ambient(point, upstairs)]
     gradients = [-2 * x for x in _covector(place, start, tangent, upstairs)]
-    gradients += [2 * x for x in _covector(place, *ends, upstairs)]
+    gradients += [2 * x for x in _covector(place, end, velocity, upstairs)]
     return with_gradients(place.norm(start, tangent) ** 2, ambient, gradients)
 
 
