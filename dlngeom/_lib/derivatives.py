@@ -22,6 +22,7 @@ from dlngeom._lib.arrays import Array, constant, namespace
 __all__ = [
     "detached",
     "is_differentiated",
+    "require_separate",
     "rule_for",
     "smooth_in",
     "unless_zero",
@@ -275,7 +276,7 @@ def _combine(operation: Any, first: Any, second: Any) -> Any:
 
 def _constant(x: Array) -> Array:
     if array_api_compat.is_torch_array(x):
-        return x.detach()  # type: ignore[attr-defined,no-any-return]
+        return x.detach()
     import jax
 
     fixed: Array = jax.lax.stop_gradient(x)
@@ -293,6 +294,20 @@ def _spread(W: Array, step: float) -> Array:
     shares = xp.where(s[..., -1:] > limit, shares, math.nan * xp.ones_like(s))
     spread: Array = _constant((u * (shares * s)[..., None, :]) @ vt)
     return spread
+
+
+def require_separate(W: Array, s: Array) -> None:
+    """Require singular values to differ where torch differentiates singular vectors of ``W``."""
+    if not is_differentiated(W) or s.shape[-1] < 2:
+        return
+    s = detached(s)
+    xp = namespace(s)
+    gaps, limit = s[..., :-1] - s[..., 1:], 64 * max(W.shape[-2:]) * float(xp.finfo(s.dtype).eps)
+    if bool(xp.any(gaps <= limit * s[..., :1])):
+        raise ValueError(
+            f"two singular values differ by {float(xp.min(gaps)):.3g}: their vectors have no "
+            "derivative where they are equal, pass a matrix without requires_grad"
+        )
 
 
 def unless_zero(W: Array) -> Array:
