@@ -11,6 +11,8 @@ from tests.helpers.parameters import slow
 from tests.helpers.trees import leaves
 
 torch = pytest.importorskip("torch")
+# Checks turn tensors into numbers.
+pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor")
 SIZE = 3
 WIDTHS = (SIZE,) * 4
 

@@ -9,6 +9,7 @@ derivative is extrapolated to the matrix itself.
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 import math
 from collections.abc import Callable, Sequence
@@ -35,11 +36,16 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _DOUBLE, _SINGLE = (0.006, 6), (0.04, 4)
 
 
+def _library(name: str) -> Any:
+    """Load the library of an array at hand, which has been loaded already."""
+    return importlib.import_module(name)
+
+
 def is_differentiated(x: Any) -> bool:
     """Whether torch records or carries a derivative in ``x``."""
     if type(x) is np.ndarray or not array_api_compat.is_torch_array(x):
         return False
-    import torch
+    torch = _library("torch")
 
     if x.requires_grad and torch.is_grad_enabled():
         return True
@@ -70,7 +76,7 @@ def rule_for(*arrays: Array) -> Any:
 
 
 def _torch_rule(kernel: Any, rate: Any, a: Any, b: Any, share: Any, depth: float) -> Any:
-    import torch
+    torch = _library("torch")
 
     if depth > 1 and bool(((a == 0) | (b == 0)).any()):
         raise ValueError(
@@ -83,7 +89,7 @@ def _torch_rule(kernel: Any, rate: Any, a: Any, b: Any, share: Any, depth: float
 
 @functools.cache
 def _torch_function() -> Any:
-    import torch
+    torch = _library("torch")
 
     class Kernel(torch.autograd.Function):
         """A symmetric kernel of two values, whose derivative is given."""
@@ -112,7 +118,7 @@ def _torch_function() -> Any:
 
 
 def _jax_rule(kernel: Any, rate: Any, a: Any, b: Any, share: Any, depth: float) -> Any:
-    import jax
+    jax = _library("jax")
 
     def value(a: Any, b: Any) -> Any:
         return kernel(a, b, share, depth)
@@ -136,8 +142,7 @@ def with_gradients(value: Array, arrays: Sequence[Array], gradients: Sequence[Ar
 
 @functools.cache
 def _attaching() -> Any:
-    import torch
-    from torch.autograd.function import once_differentiable
+    torch = _library("torch")
 
     class Attached(torch.autograd.Function):
         """A scalar field and its gradient, both known."""
@@ -148,7 +153,7 @@ def _attaching() -> Any:
             return value.clone()
 
         @staticmethod
-        @once_differentiable
+        @torch.autograd.function.once_differentiable
         def backward(ctx: Any, upstream: Any) -> Any:
             gradients = ctx.saved_tensors
             scaled = [upstream[..., None, None] * x for x in gradients]
@@ -191,7 +196,7 @@ def smooth_in(*names: str) -> Callable[[_Function], _Function]:
 def _torch(function: Any, matrices: Any, rest: Any, kwargs: Any) -> Any:
     if not any(is_differentiated(x) for x in matrices):
         return function(*matrices, *rest, **kwargs)
-    import torch
+    torch = _library("torch")
 
     with torch.no_grad():
         fixed = tuple(unless_zero(x) for x in matrices)
@@ -205,7 +210,7 @@ def _held(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _jax(function: Any, matrices: Any, rest: Any, kwargs: Any) -> Any:
-    import jax
+    jax = _library("jax")
 
     def is_array(x: Any) -> bool:
         return isinstance(x, jax.Array)
@@ -236,7 +241,7 @@ def _plainly(function: Any, matrices: Any, rest: Any, kwargs: Any) -> Any:
 
 def _positive_if_known(_: Any, matrices: Any, *__: Any) -> None:
     """Check singular values, unless the code is being compiled."""
-    import jax
+    jax = _library("jax")
 
     for x in matrices:
         try:
@@ -277,7 +282,7 @@ def _combine(operation: Any, first: Any, second: Any) -> Any:
 def _constant(x: Array) -> Array:
     if array_api_compat.is_torch_array(x):
         return x.detach()
-    import jax
+    jax = _library("jax")
 
     fixed: Array = jax.lax.stop_gradient(x)
     return fixed
