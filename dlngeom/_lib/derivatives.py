@@ -91,7 +91,7 @@ def _torch_rule(kernel: Any, rate: Any, a: Any, b: Any, share: Any, depth: float
 def _torch_function() -> Any:
     torch = _library("torch")
 
-    class Kernel(torch.autograd.Function):
+    class Kernel(torch.autograd.Function):  # type: ignore[misc,name-defined]
         """A symmetric kernel of two values, whose derivative is given."""
 
         generate_vmap_rule = True
@@ -125,7 +125,7 @@ def _jax_rule(kernel: Any, rate: Any, a: Any, b: Any, share: Any, depth: float) 
 
     rule = jax.custom_jvp(value)
 
-    @rule.defjvp
+    @rule.defjvp  # type: ignore[untyped-decorator]
     def _(primals: Any, tangents: Any) -> Any:
         x, y = primals
         moved = rate(x, y, share, depth) * tangents[0] + rate(y, x, share, depth) * tangents[1]
@@ -144,7 +144,7 @@ def with_gradients(value: Array, arrays: Sequence[Array], gradients: Sequence[Ar
 def _attaching() -> Any:
     torch = _library("torch")
 
-    class Attached(torch.autograd.Function):
+    class Attached(torch.autograd.Function):  # type: ignore[misc,name-defined]
         """A scalar field and its gradient, both known."""
 
         @staticmethod
@@ -153,7 +153,7 @@ def _attaching() -> Any:
             return value.clone()
 
         @staticmethod
-        @torch.autograd.function.once_differentiable
+        @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
         def backward(ctx: Any, upstream: Any) -> Any:
             gradients = ctx.saved_tensors
             scaled = [upstream[..., None, None] * x for x in gradients]
@@ -226,7 +226,7 @@ def _jax(function: Any, matrices: Any, rest: Any, kwargs: Any) -> Any:
 
     rule = jax.custom_jvp(lambda *arrays: call(_plainly, arrays))
 
-    @rule.defjvp
+    @rule.defjvp  # type: ignore[untyped-decorator]
     def _(primals: Any, tangents: Any) -> Any:
         call(_positive_if_known, primals)
         moved = jax.jvp(lambda *arrays: call(_extrapolated, arrays), primals, tangents)[1]
