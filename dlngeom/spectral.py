@@ -15,12 +15,17 @@ import numpy as np
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, constant, namespace, together
+from dlngeom._lib.derivatives import rule_for
 from dlngeom._lib.door import takes_arrays
 
 __all__ = ["weights"]
 
 # Enough for a ratio of singular values of 1e-30 at rounding accuracy.
 _QUADRATURE_NODES = 64
+# Coefficients of coth(x) - 1/x in odd powers of x; later zeta functions are one to rounding.
+_ZETA = [math.pi**2 / 6, math.pi**4 / 90, math.pi**6 / 945, math.pi**8 / 9450]
+_ZETA += [1 + sum(n ** (-2.0 * k) for n in range(2, 100)) for k in range(5, 18)]
+_COTH = [-2 * (-1) ** k * z / math.pi ** (2 * k) for k, z in enumerate(_ZETA, start=1)]
 
 
 @takes_arrays("a", "b")
@@ -99,6 +104,15 @@ def _partial_weights(a: Array, b: Array, share: Array, depth: float) -> Array:
     -------
     array (...)
     """
+    rule = rule_for(a, b)
+    if rule is None:
+        return _partial_values(a, b, share, depth)
+    found: Array = rule(_partial_values, _partial_rates, a, b, share, depth)
+    return found
+
+
+def _partial_values(a: Array, b: Array, share: Array, depth: float) -> Array:
+    """Evaluate :func:`_partial_weights`."""
     xp = namespace(a, b)
     large, log_ratio = _larger_and_log_ratio(a, b)
     step = 0.0 if depth == math.inf else 1.0 / depth
@@ -158,10 +172,76 @@ def _log_weights(a: Array, b: Array, depth: float) -> Array:
     -------
     array (...)
     """
+    share = constant(1.0, a)
+    rule = rule_for(a, b)
+    if rule is None:
+        return _log_values(a, b, share, depth)
+    found: Array = rule(_log_values, _log_rates, a, b, share, depth)
+    return found
+
+
+def _log_values(a: Array, b: Array, _: Array, depth: float) -> Array:
+    """Evaluate :func:`_log_weights`."""
     xp = namespace(a, b)
     large, log_ratio = _larger_and_log_ratio(a, b)
     scaled = weights(xp.ones_like(large), xp.exp(log_ratio), depth)
     return (2 - 2 / depth) * xp.log(large) + xp.log(scaled)
+
+
+def _partial_rates(a: Array, b: Array, share: Array, depth: float) -> Array:
+    """Differentiate :func:`_partial_weights` in ``a``."""
+    return _partial_weights(a, b, share, depth) * _log_rates(a, b, share, depth)
+
+
+def _log_rates(a: Array, b: Array, share: Array, depth: float) -> Array:
+    r"""Differentiate the logarithm of :func:`_partial_weights` in ``a``; NaN where one is zero.
+
+    .. math:: \frac1a \big[ y (1 + \coth(y v)) - x (1 + \coth(x v)) \big], \qquad
+              v = \log\frac ab, \quad x = \tfrac1N, \quad y = \text{share}
+
+    Near ties the poles of both terms are left out, since they cancel.
+    """
+    xp = namespace(a, b)
+    if depth == 1:
+        return xp.zeros_like(a * b)
+    zero = (a == 0) | (b == 0)
+    one = xp.ones_like(a * b)
+    a, b = xp.where(zero, one, a), xp.where(zero, one, b)
+    ratio = a / b
+    normal = (ratio >= float(xp.finfo(a.dtype).smallest_normal)) & xp.isfinite(ratio)
+    v = xp.where(normal, xp.log(xp.where(normal, ratio, one)), xp.log(a) - xp.log(b))
+    step = 0.0 if depth == math.inf else 1.0 / depth
+    near = xp.abs(share * v) < 1
+    close, far = xp.where(near, v, 0 * v), xp.where(near, one, v)
+    far_share = xp.where(near, one, share * one)
+    poles = _growth(far, step, a) if step else 1 / (far * a)
+    apart = far_share * _growth(far, far_share, a) - (step * poles if step else poles)
+    bends = share * _odd_part(share * close) - step * _odd_part(step * close)
+    rates = xp.where(near, (share - step + bends) / a, apart)
+    return xp.where(zero, math.nan * one, rates)
+
+
+def _growth(v: Array, share: float | Array, a: Array) -> Array:
+    """Return ``(1 + coth(share v)) / a``, without underflow of the exponential alone."""
+    xp = namespace(v)
+    x = share * v
+    decay = -xp.expm1(-2 * xp.abs(x))
+    return 2 * xp.sign(x) * xp.exp(xp.minimum(2 * x, 0 * x) - xp.log(a)) / decay
+
+
+def _odd_part(x: Array) -> Array:
+    """Series of ``coth(x) - 1/x`` for ``|x| < 1``, to rounding."""
+    squared, total = x * x, 0 * x
+    for coefficient in reversed(_COTH):
+        total = total * squared + coefficient
+    return x * total
+
+
+def _beside_zero(s: Array, share: Array, depth: float) -> Array:
+    """Return ``_partial_weights(s, 0, share, depth)`` at finite depth, ``s`` positive."""
+    xp = namespace(s)
+    power = s ** xp.where(share == 0, share, 2 * share - 2.0 / depth)
+    return xp.where(share == 0, xp.zeros_like(power), power)
 
 
 def _root(s: Array, depth: float) -> Array:

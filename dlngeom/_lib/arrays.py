@@ -178,7 +178,9 @@ def polar_of_expansion(x: Array) -> Array:
     """
     if not isinstance(x, np.ndarray):
         # No branch on values: after one eigenvalue problem the singular values are near one.
-        y = x @ _inverse_root(x.mT @ x)
+        from dlngeom._lib.derivatives import smooth_in  # That module imports this one.
+
+        y = x @ smooth_in("gram")(_inverse_root)(x.mT @ x)
         shift = (15 / 8) * identity(x.shape[-1], x)
         for _ in range(_NEWTON_SCHULZ):
             y = y @ _contraction(y.mT @ y, shift)
@@ -217,6 +219,6 @@ def _contraction(gram: Array, shift: Array) -> Array:
 def _inverse_root(gram: Array) -> Array:
     """Inverse square root of matrices whose eigenvalues are at least one up to rounding."""
     xp = namespace(gram)
-    values, vectors = xp.linalg.eigh(gram)
-    safe = xp.maximum(values, xp.ones_like(values))
+    values, vectors = xp.linalg.eigh(symmetric(gram))
+    safe = xp.maximum(values, xp.ones_like(values) / 2)  # Derivatives look a little below one.
     return (vectors / xp.sqrt(safe)[..., None, :]) @ vectors.mT

@@ -12,6 +12,7 @@ from typing import overload
 
 from dlngeom import spectral
 from dlngeom._lib.arrays import Array, constant, namespace
+from dlngeom._lib.derivatives import smooth_in
 from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.vectors import combine
 from dlngeom.balanced._curvature import gauss, integrability
@@ -29,6 +30,7 @@ from dlngeom.points import SVD, Tangent, dense
 __all__ = ["christoffel", "christoffel_table", "contract", "curvature"]
 
 
+@smooth_in("W")
 @takes_arrays("W", "X", "Y")
 def christoffel(
     W: EndToEndPoint,
@@ -102,14 +104,22 @@ def christoffel_table(s: Array, depth: float) -> Array:
     nodes = spectral._layer_nodes(depth)
     left, right, weight = (constant(x, s) for x in nodes[:3])
     square = depth == math.inf
-    ends = s if square else xp.concat([s, s[..., :1] * 0], axis=-1)
     # One matrix product sums over the layers of the upper vector; those below it are summed before.
-    above = ends[..., :, None] ** (2 * left)
-    pairs = (s[..., None, :, None], ends[..., None, None, :])
-    below = spectral._partial_weights(*pairs, right[:, None, None], depth)
-    flat = xp.reshape(weight[:, None, None] * below, (*below.shape[:-2], r * ends.shape[-1]))
-    sums = xp.reshape(above @ flat, (*s.shape[:-1], ends.shape[-1], r, ends.shape[-1]))
-    weights = spectral.weights(s[..., :, None], ends[..., None, :], depth)
+    above = s[..., :, None] ** (2 * left)
+    pairs = (s[..., None, :, None], s[..., None, None, :])
+    share = right[:, None, None]
+    below = spectral._partial_weights(*pairs, share, depth)
+    weights = spectral.weights(s[..., :, None], s[..., None, :], depth)
+    if not square:
+        # The null space: powers of zero are constants, and have no derivative.
+        last = xp.astype(left == 0, s.dtype) + 0 * above[..., :1, :]
+        above = xp.concat([above, last], axis=-2)
+        below = xp.concat([below, spectral._beside_zero(pairs[0], share, depth)], axis=-1)
+        beside = spectral._beside_zero(s[..., :, None], constant(1.0, s), depth)
+        weights = xp.concat([weights, beside], axis=-1)
+    size = weights.shape[-1]
+    flat = xp.reshape(weight[:, None, None] * below, (*below.shape[:-2], r * size))
+    sums = xp.reshape(above @ flat, (*s.shape[:-1], size, r, size))
     table = sums * s[..., None, :, None] / weights[..., None, :, :]
     table = table / weights.mT[..., :, :, None]
     return _padded(table) if square else table
@@ -162,6 +172,7 @@ def curvature(
     *,
     check_finite: bool = True,
 ) -> Tangent: ...
+@smooth_in("W")
 @takes_arrays("W", "X", "Y", "Z")
 def curvature(
     W: EndToEndPoint,

@@ -12,6 +12,7 @@ from typing import overload
 from dlngeom import spectral
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
+from dlngeom._lib.derivatives import smooth_in
 from dlngeom._lib.door import takes_arrays
 from dlngeom.endtoend import _kernels, _lifts
 from dlngeom.endtoend._checks import (
@@ -40,6 +41,7 @@ __all__ = [
 def cometric(W: Array, Z: Covector, depth: float, *, check_finite: bool = True) -> Array: ...
 @overload
 def cometric(W: SVD, Z: Covector, depth: float, *, check_finite: bool = True) -> Tangent: ...
+@smooth_in("W")
 @takes_arrays("W", "Z")
 def cometric(
     W: EndToEndPoint, Z: Covector, depth: float, *, check_finite: bool = True
@@ -158,6 +160,7 @@ def inverse_cometric(
 def inverse_cometric(
     W: SVD, Z: EndToEndVector, depth: float, *, check_finite: bool = True
 ) -> Tangent: ...
+@smooth_in("W")
 @takes_arrays("W", "Z")
 def inverse_cometric(
     W: EndToEndPoint, Z: EndToEndVector, depth: float, *, check_finite: bool = True
@@ -203,6 +206,7 @@ def inverse_cometric(
     return _like(W, point, _kernels.scaled(vector, _kernels.metric(point.s, depth), -1.0))
 
 
+@smooth_in("W")
 @takes_arrays("W", "Z1", "Z2")
 def inner(
     W: EndToEndPoint,
@@ -279,6 +283,7 @@ def hessian(
     *,
     check_finite: bool = True,
 ) -> Tangent: ...
+@smooth_in("W")
 @takes_arrays("W", "egrad", "ehess", "Z")
 def hessian(
     W: EndToEndPoint,
@@ -345,6 +350,7 @@ def retraction(
 def retraction(
     W: SVD, Z: EndToEndVector, depth: float, *, order: int = 2, check_finite: bool = True
 ) -> SVD: ...
+@smooth_in("W")
 @takes_arrays("W", "Z")
 def retraction(
     W: EndToEndPoint, Z: EndToEndVector, depth: float, *, order: int = 2, check_finite: bool = True
@@ -454,6 +460,7 @@ def transport(
 def transport(
     W: EndToEndPoint, other: SVD, Z: EndToEndVector, depth: float, *, check_finite: bool = True
 ) -> Tangent: ...
+@smooth_in("W", "other")
 @takes_arrays("W", "other", "Z")
 def transport(
     W: EndToEndPoint,
@@ -510,6 +517,7 @@ def transport(
     return _like(other, target, _kernels.transport(point, target, vector, here, there))
 
 
+@smooth_in("W")
 @takes_arrays("W")
 def log_volume_density(W: EndToEndPoint, depth: float, *, check_finite: bool = True) -> Array:
     r"""Logarithm of the volume density against Lebesgue measure, at full rank.

@@ -62,9 +62,7 @@ def metric(s: Array, depth: float) -> Metric | None:
         return Metric(spectral.weights(*pair(s), depth), s[..., None, :] * 0 + 1)
     if depth <= _FEW:
         return _sums_of_powers(s, int(depth))
-    columns = namespace(s).concat([s, s[..., :1] * 0], axis=-1)
-    table = spectral.weights(s[..., :, None], columns[..., None, :], depth)
-    return Metric(table[..., :-1], table[..., None, :, -1])
+    return Metric(spectral.weights(*pair(s), depth), s[..., None, :] ** (2 - 2 / depth))
 
 
 def _sums_of_powers(s: Array, depth: int) -> Metric:

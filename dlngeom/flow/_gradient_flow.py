@@ -10,6 +10,7 @@ from typing import Any
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array
+from dlngeom._lib.derivatives import detached
 from dlngeom._lib.door import plain, takes_arrays
 from dlngeom._lib.ode.integrate import SolverOptions, checked_times
 from dlngeom._lib.trajectory import Observe, Trajectory
@@ -114,6 +115,8 @@ def gradient_flow(
 
     Notes
     -----
+    Results carry no derivatives of torch.
+
     Theorems 2 and 3 and (4.21) of Menon, *The geometry of the deep linear network*; (14.9) for
     infinite depth.  The flow upstairs is the horizontal lift of the one downstairs.
 
@@ -130,6 +133,7 @@ def gradient_flow(
             [1.484, 0.451],
             [2.   , 1.   ]]])
     """
+    point = detached(point)
     options = SolverOptions.of(rtol=rtol, atol=atol, progress=progress, **solver)
     times, place = checked_times(t), geometry_on(space, upstairs)
     if isinstance(place, HasFlow):
@@ -189,8 +193,11 @@ def network_flow(
 
     Notes
     -----
+    Results carry no derivatives of torch.
+
     Equations (3.6) and (4.7) and Theorem 1 of Menon, *The geometry of the deep linear network*.
     """
+    factors = detached(factors)
     options = SolverOptions.of(rtol=rtol, atol=atol, progress=progress, **solver)
     if isinstance(factors, (Frames, SVD)):
         raise ValueError(f"factors is of type {type(factors).__name__}: it must be layers")

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from dlngeom._lib.arrays import Array, Numbers, constant, namespace
+from dlngeom._lib.derivatives import detached, is_differentiated, with_gradients
 from dlngeom._lib.door import real_numbers, takes_arrays
 from dlngeom._lib.ode.integrate import checked_times
 from dlngeom._lib.vectors import Point, Vector, concatenate, first_array, parts, rebuild, stack
 from dlngeom.geodesics._integration import states_at
 from dlngeom.geodesics._shooting import shoot
+from dlngeom.points import SVD, Frames, dense, factors
 from dlngeom.submersion import Base, RiemannianSubmersion
 from dlngeom.submersion._offers import HasGeodesics
 from dlngeom.submersion._spaces import geometry_on
@@ -65,6 +68,8 @@ def exp(
 
     Notes
     -----
+    Results carry no derivatives of torch.
+
     A geodesic downstairs is the projection of a horizontal one upstairs, by Theorem 13 of Menon,
     *The geometry of the deep linear network*.
 
@@ -121,12 +126,15 @@ def geodesic(
 
     Notes
     -----
+    Results carry no derivatives of torch.
+
     Its speed is constant, in the metrics of Section 8 (upstairs) and (4.17) (downstairs) of Menon,
     *The geometry of the deep linear network*.
     """
     times = np.atleast_1d(real_numbers("t", t))
     if times.ndim > 1 or times.size == 0 or not np.all(np.isfinite(times)):
         raise ValueError(f"t={t!r}: it must be a finite time, or a vector of such")
+    point, tangent = detached(point), detached(tangent)
     curve = _place(space, upstairs).geodesic(point, tangent)
     states = states_at(curve, times)
     batch = len(curve.clearance(curve.start).shape)
@@ -178,11 +186,14 @@ def log(
 
     Notes
     -----
+    Results carry no derivatives of torch.
+
     In the metrics of Section 8 (upstairs) and (4.17) (downstairs) of Menon, *The geometry of the
     deep linear network*.
     """
     place = _place(space, upstairs)
     namespace(*(x for end in (point, other) for x in parts(_tupled(end))))
+    point, other = detached(point), detached(other)
     batches = [_batch(place, x) for x in (point, other)]
     if batches[0] != batches[1]:
         raise ValueError(
@@ -242,12 +253,15 @@ def parallel_transport(
 
     Notes
     -----
+    Results carry no derivatives of torch.
+
     The equation is integrated with the Christoffel operator downstairs, with the second
     fundamental form upstairs, and with O'Neill's tensor for horizontal lifts (O'Neill, *The
     fundamental equations of a submersion*, Michigan Math. J. 13, 1966); the error of the
     integration is below 1e-10.
     """
     place = _place(space, upstairs)
+    point, tangent, direction = (detached(x) for x in (point, tangent, direction))
     curve, vector = place.geodesic(point, direction), place.ambient(point, tangent)
     count, transport = len(curve.start), curve.lifted if horizontal else curve.transport
     if transport is None:
@@ -300,7 +314,9 @@ def dist(
     Notes
     -----
     In the metrics of Section 8 (upstairs) and (4.17) (downstairs) of Menon, *The geometry of the
-    deep linear network*.  It is the length of the geodesic that :func:`log` finds.
+    deep linear network*.  It is the length of the geodesic that :func:`log` finds.  It has first
+    derivatives of torch, NaN at ``a = b``, from the Euclidean gradient of its square in ``a``,
+    ``-2 inverse_cometric(a, log(a, b))``.
 
     Examples
     --------
@@ -309,7 +325,44 @@ def dist(
     >>> float(geodesics.dist(DeepLinearNetwork((2, 2)), np.eye(2), 2 * np.eye(2)).round(6))
     1.414214
     """
-    return _place(space, upstairs).norm(a, log(space, a, b, upstairs=upstairs))
+    squared = squared_dist(space, a, b, upstairs=upstairs)
+    if squared is None:
+        return _place(space, upstairs).norm(a, log(space, a, b, upstairs=upstairs))
+    return namespace(squared).sqrt(squared)
+
+
+def squared_dist(
+    space: Base | RiemannianSubmersion, a: Point, b: Point, *, upstairs: bool = False
+) -> Array | None:
+    """Squared distance with its gradient where torch asks for it, else None.
+
+    The Euclidean gradient in ``a`` is ``-2 A_a^{-1} log_a(b)``.
+    """
+    if not any(is_differentiated(x) for point in (a, b) for x in parts(point)):
+        return None
+    place = _place(space, upstairs)
+    start = detached(a)
+    tangent = log(space, start, detached(b), upstairs=upstairs)
+    end, velocity = geodesic(space, start, tangent, 1.0, upstairs=upstairs, velocity=True)
+    ambient = [x for point in (a, b) for x in _ambient(point, upstairs)]
+    gradients = [-2 * x for x in _covector(place, start, tangent, upstairs)]
+    gradients += [2 * x for x in _covector(place, end, velocity, upstairs)]
+    return with_gradients(place.norm(start, tangent) ** 2, ambient, gradients)
+
+
+def _ambient(point: Point, upstairs: bool) -> tuple[Array, ...]:
+    """Matrices of a point, as functions of its arrays."""
+    if not upstairs:
+        return (dense(point) if isinstance(point, SVD) else point,)
+    return factors(point) if isinstance(point, Frames) else tuple(point)
+
+
+def _covector(place: Any, point: Point, vector: Vector, upstairs: bool) -> tuple[Array, ...]:
+    """Euclidean representative of a tangent vector; upstairs the metric is Euclidean."""
+    if upstairs:
+        return tuple(vector)
+    found = place.inverse_cometric(point, vector)
+    return (dense((point, found)) if isinstance(point, SVD) else found,)
 
 
 @takes_arrays("curve")

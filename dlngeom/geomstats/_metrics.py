@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,14 +11,33 @@ from geomstats.geometry.riemannian_metric import RiemannianMetric
 
 from dlngeom import endtoend, geodesics
 from dlngeom._lib.arrays import Array, inner, namespace, symmetric
+from dlngeom._lib.derivatives import detached, is_differentiated, smooth_in
 from dlngeom.endtoend import _kernels
 from dlngeom.endtoend._curvature import christoffel_table, contract
+from dlngeom.geodesics._maps import squared_dist
 from dlngeom.geomstats._coordinates import EntryCoordinates
 from dlngeom.geomstats._forms import as_array, broadcast, form_of, in_groups
 from dlngeom.points import SVD, Tangent, dense
 from dlngeom.points._covectors import components
 
 __all__ = ["DeepLinearMetric", "chosen_direction", "unit_tangent_vector"]
+
+
+def _smooth_at_base(method: Any) -> Any:
+    """Decorate a method whose last argument is a point, where it is smooth at equal values."""
+
+    @functools.wraps(method)
+    def called(self: Any, *args: Any, **named: Any) -> Any:
+        base = named["base_point"] if "base_point" in named else args[-1]
+        if not is_differentiated(base):
+            return method(self, *args, **named)
+        rest = args if named.pop("base_point", None) is not None else args[:-1]
+        function: Any = smooth_in("W")(
+            lambda W: method(self, *rest, **named, base_point=self.form.array(W))
+        )
+        return function(self.form.matrices(base))
+
+    return called
 
 
 class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc]
@@ -52,6 +72,7 @@ class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc
     Notes
     -----
     Equations (4.14), (4.17) and (14.10) of Menon, *The geometry of the deep linear network*.
+    On the pytorch backend, ``exp``, ``log``, geodesics and parallel transport carry no derivatives.
     Methods raise ValueError at matrices of lower rank, and
     :class:`dlngeom.geodesics.GeodesicError` where no geodesic was found, as between matrices with
     determinants of opposite sign.
@@ -79,6 +100,7 @@ class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc
         at = SVD(_spread(u, batch, 2), _spread(s, batch, 1), _spread(vt, batch, 2))
         return at, *(Tangent(*(_spread(x, batch, 2) for x in z)) for z in tangents)
 
+    @_smooth_at_base
     def inner_product(self, tangent_vec_a: Array, tangent_vec_b: Array, base_point: Array) -> Array:
         r"""Inner product of tangent vectors: :math:`\langle Z_1, \mathcal{A}^{-1} Z_2 \rangle`."""
         arrays = (as_array(x) for x in (tangent_vec_a, tangent_vec_b, base_point))
@@ -101,6 +123,7 @@ class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc
         vector = self.form.matrices(self.riemannian_gradient(cotangent_vec_b, base_point))
         return inner(self.form.matrices(as_array(cotangent_vec_a)), vector)
 
+    @_smooth_at_base
     def riemannian_gradient(self, euclidean_gradient: Array, base_point: Array) -> Array:
         r"""Riemannian gradient: :math:`\mathcal{A}_{N,W}(E'(W))`, Theorem 3."""
         point = self.form.point(base_point)
@@ -112,7 +135,7 @@ class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc
 
     def exp(self, tangent_vec: Array, base_point: Array) -> Array:
         """Exponential map, :func:`dlngeom.geodesics.exp`."""
-        point, vector = self._located(base_point, tangent_vec)
+        point, vector = self._located(detached(base_point), detached(tangent_vec))
         return self.form.array(dense(geodesics.exp(self.form.space, point, vector)))
 
     def log(self, point: Array, base_point: Array) -> Array:
@@ -120,12 +143,18 @@ class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc
         return self.form.array(dense(self._log(point, base_point)))
 
     def _log(self, point: Array, base_point: Array) -> tuple[SVD, Tangent]:
-        target, base = broadcast(len(self._space.shape), point, base_point)
+        target, base = broadcast(len(self._space.shape), detached(point), detached(base_point))
         start = self.form.point(base)
         return start, geodesics.log(self.form.space, start, self.form.point(target))
 
     def squared_dist(self, point_a: Array, point_b: Array) -> Array:
-        """Squared length of the logarithm."""
+        """Squared length of the logarithm, with its gradient on the pytorch backend."""
+        matrices = (
+            self.form.matrices(x) for x in broadcast(len(self._space.shape), point_a, point_b)
+        )
+        squared = squared_dist(self.form.space, *matrices)
+        if squared is not None:
+            return squared
         start, vector = self._log(point_b, point_a)
         return _kernels.inner_product(vector, vector, _kernels.metric(start.s, self.depth))
 
@@ -133,7 +162,7 @@ class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc
         self, initial_point: Array, initial_tangent_vec: Array
     ) -> Callable[[Any], Array]:
         """Path from times to points ``(..., time, *shape)``."""
-        point, vector = self._located(initial_point, initial_tangent_vec)
+        point, vector = self._located(detached(initial_point), detached(initial_tangent_vec))
 
         def path(t: Any) -> Array:
             times = np.atleast_1d(np.asarray(t, dtype=np.float64))
@@ -150,10 +179,12 @@ class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc
     ) -> Array:
         """Parallel transport along a geodesic, :func:`dlngeom.geodesics.parallel_transport`."""
         direction = chosen_direction(self, base_point, direction, end_point)
-        point, vector, along = self._located(base_point, tangent_vec, direction)
+        located = self._located(*(detached(x) for x in (base_point, tangent_vec, direction)))
+        point, vector, along = located
         moved = geodesics.parallel_transport(self.form.space, point, vector, along)
         return self.form.array(dense(moved))
 
+    @_smooth_at_base
     def christoffel_operator(
         self, tangent_vec_a: Array, tangent_vec_b: Array, base_point: Array
     ) -> Array:
@@ -165,6 +196,7 @@ class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc
         table = christoffel_table(point.s, self.depth)
         return self.form.array(contract(point, table, first, second))
 
+    @_smooth_at_base
     def curvature(
         self, tangent_vec_a: Array, tangent_vec_b: Array, tangent_vec_c: Array, base_point: Array
     ) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed
+from dlngeom._lib.derivatives import detached
 from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.trajectory import Observe, Trajectory
 from dlngeom._lib.vectors import Point, Vector, parts
@@ -114,6 +115,8 @@ def brownian_motion(
 
     Notes
     -----
+    Results carry no derivatives of torch.
+
     Section 10.3 and Theorem 18 of Menon, *The geometry of the deep linear network*.  Downstairs
     the smallest singular value of square matrices is reflected at zero.  Brownian motion upstairs
     projects to Brownian motion downstairs with the drift ``grad S / beta`` of the entropy.
@@ -128,6 +131,7 @@ def brownian_motion(
     >>> run.points.shape
     (5, 11, 2, 2)
     """
+    point = detached(point)
     place = geometry_on(space, upstairs)
     beta = checks.inverse_temperature(beta)
     vertical = 2 / beta
@@ -213,6 +217,8 @@ def riemannian_langevin(
 
     Notes
     -----
+    Results carry no derivatives of torch.
+
     Equations (12.3) and (12.11) of Menon, *The geometry of the deep linear network*.  ``adjust``
     is the algorithm of Zappa, Holmes-Cerfon and Goodman, *Monte Carlo on manifolds*, Comm. Pure
     Appl. Math. 71 (2018), with the gradient in its proposals.
@@ -227,6 +233,7 @@ def riemannian_langevin(
     >>> run.observed["end_to_end"].shape
     (1, 11, 2, 2)
     """
+    point = detached(point)
     place = geometry_on(space, isinstance(space, RiemannianSubmersion))
     # A step without noise has no density by which it could be accepted.
     beta = checks.inverse_temperature(beta, infinite=not adjust)
@@ -307,9 +314,12 @@ def network_langevin(
 
     Notes
     -----
+    Results carry no derivatives of torch.
+
     Section 13.4 of Menon, *The geometry of the deep linear network*; the matrix version of
     (11.10).  Each step factorises dense matrices of the size of all layers together.
     """
+    factors = detached(factors)
     beta, kappa = checks.inverse_temperature(beta), checks.noise_ratio(kappa, zero=True)
     if isinstance(factors, (Frames, SVD)):
         raise ValueError(f"factors is of type {type(factors).__name__}: it must be layers")
@@ -368,10 +378,13 @@ def step(
 
     Notes
     -----
+    Results carry no derivatives of torch.
+
     Array operations only, without branches on values: with Frames, or an SVD at finite depth, it
     can be compiled.  Unlike the drivers it does not subdivide steps near a singularity.  The
     equation is (12.3) of Menon, *The geometry of the deep linear network*.
     """
+    point, noise, covector = (detached(x) for x in (point, noise, covector))
     _check_numbers(duration=duration, beta=beta, kappa=kappa)
     walk = walk_of(space, point)
     vertical = (2 * duration / beta) ** 0.5

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
+from dlngeom._lib.derivatives import require_separate
 from dlngeom._lib.door import takes_arrays
 from dlngeom.points._checks import check_factors, check_frames, require_rank
 from dlngeom.points._tuples import SVD, Frames
@@ -39,7 +40,8 @@ def svd(W: Array, rank: int | None = None) -> SVD:
     Raises
     ------
     ValueError
-        If ``W`` is not a finite matrix or ``rank`` is not in ``1..min(m, n)``.
+        If ``W`` is not a finite matrix or ``rank`` is not in ``1..min(m, n)``, or if torch
+        differentiates equal singular values, whose vectors have no derivative.
 
     See Also
     --------
@@ -62,6 +64,7 @@ def svd(W: Array, rank: int | None = None) -> SVD:
     checks.finite("W", W)
     linalg = namespace(W).linalg
     u, s, vt = linalg.svd(W, full_matrices=False)
+    require_separate(W, s)
     return SVD(u[..., :kept], s[..., :kept], vt[..., :kept, :])
 
 
@@ -144,6 +147,7 @@ def frames(factors: Sequence[Array], rank: int | None = None) -> Frames:
     _require_balanced(factors)
     xp = namespace(*factors)
     u, s, vt = xp.linalg.svd(factors[0], full_matrices=False)
+    require_separate(factors[0], s)
     require_rank("layer 1", s, kept, max(factors[0].shape[-2:]))
     q = [vt[..., :kept, :].mT, u[..., :kept]]
     for factor in factors[1:]:

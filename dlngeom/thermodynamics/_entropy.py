@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
+from dlngeom._lib.derivatives import smooth_in
 from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.stiefel import log_stiefel_volume
 from dlngeom.endtoend._kernels import pair
@@ -21,6 +22,7 @@ from dlngeom.thermodynamics._pair_entropy import pair_entropy
 __all__ = ["entropy", "entropy_of_singular_values", "symmetric_entropy"]
 
 
+@smooth_in("W")
 @takes_arrays("W")
 def entropy(
     W: Array | SVD,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from dlngeom import spectral
 from dlngeom._lib.arrays import Array, identity, namespace
+from dlngeom._lib.derivatives import smooth_in
 from dlngeom._lib.door import takes_arrays
 from dlngeom.endtoend._checks import checked_components
 from dlngeom.endtoend._kernels import pair
@@ -23,6 +24,7 @@ from dlngeom.thermodynamics._pair_entropy import others, pair_slope, pairs
 __all__ = ["entropy_egrad", "entropy_ehess", "entropy_gradient", "entropy_hessian"]
 
 
+@smooth_in("W")
 @takes_arrays("W")
 def entropy_gradient(
     W: Array | SVD,
@@ -73,6 +75,7 @@ def entropy_gradient(
     return Z if isinstance(W, SVD) else dense((point, Z))
 
 
+@smooth_in("W")
 @takes_arrays("W")
 def entropy_egrad(
     W: Array | SVD,
@@ -117,6 +120,7 @@ def entropy_egrad(
     return covector if isinstance(W, SVD) else dense(covector)
 
 
+@smooth_in("W")
 @takes_arrays("W", "Z")
 def entropy_ehess(
     W: Array | SVD,
