@@ -91,8 +91,9 @@ def brownian_motion(
         Whether to show a progress bar, with the rate in steps of single chains.
     checkpoint : path, optional
         Folder, made if it does not exist, from which the same call resumes after an interruption
-        and gives the same result to the bit.  Functions count as the same if they give the same
-        values at the start and in one trial step.  It needs the extra ``dlngeom[xarray]``.
+        and gives the same result, on one kind of processor to the bit.  Functions count as the
+        same if they give the same values, up to rounding, at the start and in one trial step,
+        whatever their names.  It needs the extra ``dlngeom[xarray]``.
 
     Returns
     -------
@@ -250,7 +251,6 @@ def riemannian_langevin(
     }
     if adjust:
         walk = _adjusted(place, kappa, energy, energy_gradient)
-        call = {**call, "energy": getattr(energy, "__qualname__", type(energy).__qualname__)}
         return sample(place, point, options, vertical, vertical, call, energy_gradient, walk)
     if energy is not None:
         raise ValueError("energy is given without adjust=True: only that compares energies")

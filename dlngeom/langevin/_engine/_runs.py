@@ -186,10 +186,11 @@ def _sinks(
     if options.rng is None:
         raise ValueError("rng=None with a checkpoint: give a seed, so that the call can resume")
     # Imported here, since only runs with a checkpoint need zarr.
-    from dlngeom.langevin._engine._checkpoints import digest, open_checkpoint
+    from dlngeom.langevin._engine._checkpoints import open_checkpoint
+    from dlngeom.langevin._engine._same_call import Call
 
     seeds = json.dumps([g.bit_generator.state for g in streams], default=lambda x: x.tolist())
-    energy = plan.energy_gradient
+    draw, size = record(plan, state), len(parts(plan.walk.point(state)))
     about = {
         # A default repr contains an address, which differs from run to run.
         "space": re.sub(r" at 0x[0-9a-f]+", "", repr(space)),
@@ -198,14 +199,15 @@ def _sinks(
         "n_steps": int(options.n_steps),
         "save_every": int(options.save_every),
         "observe": sorted(plan.observe),
-        "energy_gradient": getattr(energy, "__qualname__", type(energy).__qualname__),
-        "point": digest(parts(state)),
+        "point": [f"{x.dtype}{tuple(x.shape)}" for x in draw[:size]],
         "rng": hashlib.sha256(seeds.encode()).hexdigest(),
     }
-    draw, draws = record(plan, state), len(plan.saved)
+    energy = plan.energy_gradient
+    names = {"energy_gradient": getattr(energy, "__qualname__", type(energy).__qualname__)}
     # Functions and spaces are compared by what they compute.
-    about |= {"first draw": digest(draw), "trial step": digest(_trial(plan, state))}
-    return open_checkpoint(options.checkpoint, about, draw, draws, joined(state), held)
+    values = {"point": draw[:size], "first draw": draw[size:], "trial step": _trial(plan, state)}
+    known = Call(about, names, values)
+    return open_checkpoint(options.checkpoint, known, draw, len(plan.saved), joined(state), held)
 
 
 def _trial(plan: Plan, state: WalkState) -> tuple[Array, ...]:
