@@ -31,6 +31,7 @@ from dlngeom.langevin._engine._groups import (
     record,
     run,
 )
+from dlngeom.langevin._engine._pickles import is_of_pickle, unsendable
 from dlngeom.langevin._engine._pools import DEAD, mapped
 from dlngeom.langevin._engine._steps import DivergenceError, Plan, advance
 from dlngeom.langevin._engine._streams import BLOCK, Streams
@@ -304,9 +305,15 @@ def _outcomes(tasks: list[Group], pool: Any, bar: Any) -> Iterator[Result]:
     if pool is None:
         yield from map(partial(run, report=bar.update), tasks)
         return
-    for task, result in zip(tasks, mapped(pool, run, tasks), strict=True):
-        bar.update(task.chains * task.plan.n_steps)
-        yield result
+    try:
+        for task, result in zip(tasks, mapped(pool, run, tasks), strict=True):
+            bar.update(task.chains * task.plan.n_steps)
+            yield result
+    except Exception as error:
+        reason = unsendable(tasks[0]) if is_of_pickle(error) else None
+        if reason is not None:
+            raise TypeError(reason) from error
+        raise
 
 
 def _failed(task: Group, result: Result) -> LangevinError:
