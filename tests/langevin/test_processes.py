@@ -16,6 +16,7 @@ from dlngeom.langevin import (
     riemannian_langevin,
     step,
 )
+from dlngeom.langevin._engine._steps import Plan
 from dlngeom.quotients import BuresWasserstein, Grassmann, HermitianSpectrum, Sphere
 from tests.helpers import langevin_cases as cases
 from tests.helpers import reference as ref
@@ -354,3 +355,12 @@ def test_nearly_equal_small_singular_values_do_not_throw_a_chain(upstairs, rng):
     before, after = (2 * np.sum(y**2, axis=-1) for y in (lam, moved))
     assert 0.5 * added < np.mean(after - before) < 1.5 * added
     assert np.max(after) < 20
+
+
+@pytest.mark.parametrize("save_every", [1, 3, 4, 10, 13])
+def test_saved_steps_are_the_regular_ones_and_the_last(save_every):
+    steps = sorted({*range(0, 10, save_every), 10})
+    plan = Plan(None, 0.3, 10, save_every, 1.0, 1.0)
+    assert [step for step in range(12) if step in plan.saved] == steps
+    assert len(plan.saved) == len(steps)
+    assert np.array_equal(plan.times, 0.3 * np.asarray(steps) / 10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dlngeom._lib import checks
+from dlngeom._lib import checks, memory
 from dlngeom._lib.arrays import Array, Seed, as_generator, namespace, to_numpy
 from dlngeom._lib.trajectory import Observe, Trajectory, observe_along
 from dlngeom._lib.vectors import Point, batch_axes, parts, rebuild, with_chain
@@ -47,6 +48,11 @@ from dlngeom.submersion._offers import (
 from dlngeom.submersion._walks import walk_of
 
 __all__ = ["LangevinError", "RunOptions", "sample", "walk_on", "with_chains"]
+
+# Draws are kept one by one, and then joined.
+_COPIES = 2
+# Bytes of a saved time, and of the random stream of a chain.
+_TIME = _STREAM = 24
 
 
 @dataclass(frozen=True)
@@ -160,16 +166,30 @@ def walk_on(
     functions = dict(_default(walk) if options.observe is None else options.observe)
     for name in extras(walk, state).keys() & functions.keys():
         raise ValueError(f"observe has the name {name!r}, which this run observes by itself")
-    observe_along([first], functions, parts(first)[0].shape[0])
+    found = observe_along([first], functions, parts(first)[0].shape[0])
     plan = Plan(
         walk, options.duration, options.n_steps, options.save_every, vertical, horizontal,
         energy_gradient, functions,
     )  # fmt: skip
+    _require_memory(plan, (first, *found.values(), *extras(walk, state).values()))
     streams = as_generator(options.rng).spawn(-(-parts(state)[0].shape[0] // BLOCK))
     with ExitStack() as held:
         sink = _sinks(plan, space, state, streams, options, call, held)
         results = _run_all(groups(plan, state, streams, sink), options)
     return _trajectory(plan, state, [result.draws for result in results], plan.times)
+
+
+def _require_memory(plan: Plan, draw: Any) -> None:
+    """Refuse a trajectory that does not fit into memory, before its first step."""
+    draws = len(plan.saved)
+
+    def cure(share: float) -> str:
+        # Half of what would fit, since other things are in memory too.
+        every = min(plan.n_steps, math.ceil(2 * plan.save_every / share))
+        return f"raise save_every to {every}, start fewer chains or observe less"
+
+    what = f"n_steps={plan.n_steps} with save_every={plan.save_every}, which makes {draws} draws,"
+    memory.require(draws * (_COPIES * memory.bytes_of(draw) + _TIME), what, cure)
 
 
 def _sinks(
@@ -271,6 +291,8 @@ def with_chains(point: Point, axes: int, n_chains: int | None) -> Point:
 
 
 def _repeated(point: Point, chains: int) -> Point:
+    need = chains * (_COPIES * memory.bytes_of(point) + _STREAM)
+    memory.require(need, f"n_chains={chains}", lambda _: "start fewer chains")
     return rebuild(point, [namespace(x).repeat(x, chains, axis=0) for x in parts(point)])
 
 
