@@ -179,6 +179,9 @@ def _unmasked(name: str, value: Any) -> np.ndarray:
 def _plain_tuple(name: str, value: tuple[Any, ...]) -> Any:
     fields = getattr(value, "_fields", None)
     if fields is None:
+        if value and all(getattr(x, "ndim", 0) == 1 for x in value):
+            # A point that consists of vectors; the rows of a matrix come in a list.
+            return tuple(_part(f"{name}[{i}]", x) for i, x in enumerate(value))
         return _plain_list(name, value)
     if all(type(x) is np.ndarray and x.dtype is _DOUBLE for x in value):
         return value

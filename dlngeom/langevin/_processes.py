@@ -31,6 +31,7 @@ from dlngeom.points import SVD, Frames
 from dlngeom.points._checks import check_factors
 from dlngeom.points._covectors import Covector
 from dlngeom.submersion import Base, RiemannianSubmersion
+from dlngeom.submersion._given import named
 from dlngeom.submersion._offers import HasAdjustedRank
 from dlngeom.submersion._spaces import geometry_on
 from dlngeom.submersion._walks import walk_of
@@ -421,7 +422,7 @@ def _adjusted(
 ) -> AdjustedWalk:
     """Return the walk for ``adjust``, or raise an error that says why it is impossible."""
     if not isinstance(space, HasAdjustedRank):
-        raise ValueError(f"adjust=True: it needs a DeepLinearNetwork, not {space}")
+        raise ValueError(f"adjust=True: it needs a DeepLinearNetwork, not {named(space)}")
     if kappa != 1:
         raise ValueError(
             f"adjust=True with kappa={kappa:g}: only kappa=1 has the invariant law "

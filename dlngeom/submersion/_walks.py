@@ -11,6 +11,7 @@ from typing import Any
 
 from dlngeom._lib.arrays import Array, constant
 from dlngeom._lib.vectors import Point, Vector, combine, parts, rebuild, scale
+from dlngeom.submersion._given import named
 from dlngeom.submersion._offers import Draw, HasSubmersion, HasWalk, Walk, WalkState
 from dlngeom.submersion._spaces import (
     Base,
@@ -91,8 +92,8 @@ class BaseWalk:
     def _space(self) -> RiemannianSubmersion:
         if not isinstance(self.base, HasSubmersion):
             raise TypeError(
-                f"{self.base} has no random_walk and no submersion whose horizontal vectors would "
-                "make one"
+                f"{named(self.base)} has no random_walk and no submersion whose horizontal "
+                "vectors would make one"
             )
         return self.base.space
 

@@ -170,3 +170,14 @@ def test_sparse_tensors_are_refused(layout):
             DeepLinearNetwork((2, 2, 2)).base, W, energy_gradient=lambda _: tensor, beta=1.0,
             duration=0.1, n_steps=1, rng=0,
         )  # fmt: skip
+
+
+def test_tuples_of_vectors_are_points_and_lists_of_vectors_are_rows():
+    rows = [np.ones(2), np.zeros(2, np.float32)]
+    found = plain("x", tuple(rows))
+    assert isinstance(found, tuple)
+    assert found[0] is rows[0]
+    assert found[1] is rows[1]
+    assert plain("x", rows).shape == (2, 2)
+    with pytest.raises(ValueError, match=r"x\[1\] has dtype complex256|x\[1\] has dtype object"):
+        plain("x", (np.ones(2), np.ones(2, object)))

@@ -37,6 +37,7 @@ from dlngeom.langevin._engine._pools import DEAD, mapped
 from dlngeom.langevin._engine._steps import DivergenceError, Plan, advance
 from dlngeom.langevin._engine._streams import BLOCK, Streams
 from dlngeom.submersion import Base, RiemannianSubmersion
+from dlngeom.submersion._given import named
 from dlngeom.submersion._offers import (
     HasBatchAxes,
     HasObservables,
@@ -265,7 +266,7 @@ def _fitting(space: Any, point: Point) -> Point:
     if not fits or not all(hasattr(x, "ndim") for x in given):
         shapes = [tuple(getattr(x, "shape", ())) for x in given]
         expected = [("...", *y.shape) for y in like]
-        raise ValueError(f"the point has shapes {shapes}: those of {space} are {expected}")
+        raise ValueError(f"the point has shapes {shapes}: those of {named(space)} are {expected}")
     for x in given:
         if not np.all(np.isfinite(to_numpy(x))):
             raise ValueError("the point is not finite: all entries must be")
