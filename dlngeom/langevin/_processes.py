@@ -236,6 +236,7 @@ def riemannian_langevin(
     (1, 11, 2, 2)
     """
     point = detached(point)
+    _require_functions(energy_gradient=energy_gradient, energy=energy)
     place = geometry_on(space, isinstance(space, RiemannianSubmersion))
     # A step without noise has no density by which it could be accepted.
     beta = checks.inverse_temperature(beta, infinite=not adjust)
@@ -324,10 +325,12 @@ def network_langevin(
     beta, kappa = checks.inverse_temperature(beta), checks.noise_ratio(kappa, zero=True)
     if isinstance(factors, (Frames, SVD)):
         raise ValueError(f"factors is of type {type(factors).__name__}: it must be layers")
-    start = with_chains(check_factors(factors), factors[0].ndim - 2, n_chains)
+    _require_functions(energy_gradient=energy_gradient)
     options = RunOptions(
         duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
     )
+    options.check()
+    start = with_chains(check_factors(factors), factors[0].ndim - 2, n_chains)
     call = {"function": "network_langevin", "beta": beta, "kappa": kappa}
     vertical = 2 / beta
     return walk_on(
@@ -407,6 +410,17 @@ def _check_numbers(*, duration: Any, beta: Any, kappa: Any) -> None:
             checks.nonnegative(name, value)
     if not _is_traced(beta):
         checks.inverse_temperature(beta)
+
+
+def _require_functions(**functions: Any) -> None:
+    """Require functions of points downstairs, or None."""
+    for name, value in functions.items():
+        if value is not None and not callable(value):
+            shown = " ".join(repr(value).split())[:60]
+            raise TypeError(
+                f"{name}={shown}: it must be a function, of batched end-to-end matrices or of "
+                "points of the base"
+            )
 
 
 def _is_traced(value: Any) -> bool:

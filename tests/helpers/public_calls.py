@@ -84,7 +84,7 @@ def _tangent() -> tuple[np.ndarray, ...]:
 
 
 def _force(W: Any) -> Any:
-    return W - np.eye(2)
+    return W - np.eye(*W.shape[-2:])
 
 
 def _points() -> dict[str, Call]:

@@ -78,7 +78,7 @@ class RunOptions:
         ValueError
             If a number is out of range.
         TypeError
-            If ``observe`` or ``pool`` is of the wrong type.
+            If ``observe``, ``pool`` or ``checkpoint`` is of the wrong type.
         """
         checks.positive("duration", self.duration)
         counts: dict[str, Any] = {"n_steps": self.n_steps, "save_every": self.save_every}
@@ -90,6 +90,8 @@ class RunOptions:
         for name, function in (self.observe or {}).items():
             if not callable(function):
                 raise TypeError(f"observe[{name!r}]={function!r}: it must be a function")
+        if not isinstance(self.checkpoint, (str, os.PathLike, type(None))):
+            raise TypeError(f"checkpoint={self.checkpoint!r}: it must be the path of a folder")
         if self.pool is not None and not hasattr(self.pool, "map"):
             raise TypeError(f"pool={self.pool!r}: it must have a method map")
 

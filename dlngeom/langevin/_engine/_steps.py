@@ -135,7 +135,9 @@ def _padded(chains: np.ndarray, like: Array) -> np.ndarray:
 
 def _limit(plan: Plan, reach: Any) -> Any:
     """Longest time over which the noise stays small for a state."""
-    return (_SHARE * reach) ** 2 / max(plan.vertical, plan.horizontal, 1e-300)
+    small = _SHARE * reach
+    # A product, since the power of a large number raises where its square overflows.
+    return small * small / max(plan.vertical, plan.horizontal, 1e-300)
 
 
 def _part(
