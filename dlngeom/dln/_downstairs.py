@@ -120,7 +120,10 @@ class _EndToEndSpace(Base):
 
     def batch_axes(self, point: EndToEndPoint) -> int:
         """Count the batch axes of a point."""
-        return point.s.ndim - 1 if isinstance(point, SVD) else point.ndim - 2
+        if isinstance(point, SVD):
+            return point.s.ndim - 1
+        checks.matrix("the point", point)
+        return point.ndim - 2
 
     def steps(self, curve: EndToEndPoint) -> Array:
         """Lengths of the steps of a curve, by the mean of the metrics at both ends."""
@@ -137,7 +140,7 @@ class _EndToEndSpace(Base):
         """Geodesic of a point and a tangent vector, both dense or both in frames."""
         at = self._regular("the point", point)
         Z = checked_components("tangent", point, at, vector, True, tangent=True)
-        curve = end_to_end_geodesic(at, Z, self.depth)
+        curve = end_to_end_geodesic(_broadcast(at, Z), Z, self.depth)
         if isinstance(point, SVD):
             return curve
         return curve._replace(
@@ -339,3 +342,17 @@ def _require_no_network(point: object) -> None:
     if isinstance(point, (tuple, list)) and not isinstance(point, SVD):
         kind = "Frames" if isinstance(point, Frames) else f"a {type(point).__name__} of layers"
         raise ValueError(f"the point is {kind}, a network: pass upstairs=True or its product")
+
+
+def _broadcast(point: SVD, vector: Tangent) -> SVD:
+    """One point for all vectors of a batch."""
+    batch = tuple(vector.M.shape[:-2])
+    if tuple(point.s.shape[:-1]) == batch:
+        return point
+    xp = namespace(point.s)
+    u, s, vt = point
+    return SVD(
+        xp.broadcast_to(u, (*batch, *u.shape[-2:])),
+        xp.broadcast_to(s, (*batch, s.shape[-1])),
+        xp.broadcast_to(vt, (*batch, *vt.shape[-2:])),
+    )
