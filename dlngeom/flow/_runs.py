@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from dlngeom._lib import memory
 from dlngeom._lib.arrays import Array, constant, to_numpy
 from dlngeom._lib.ode.integrate import Solution, SolverOptions, integrate
 from dlngeom._lib.trajectory import Observe, Trajectory, observe_along
@@ -71,6 +73,7 @@ def follow(
     at_start = observe_along([first], functions, chains)
     if energy is not None:
         _require_energies(at_start)
+    _require_memory(len(times), equation.start, first, at_start)
     solution = integrate(equation.start, equation.rates, times, options.observing(point), chains)
     points = [first, *(point(state) for state in solution.states[1:])]
     observed = observe_along(points, functions, chains)
@@ -86,6 +89,25 @@ def follow(
     if energy is not None:
         _require_finite(trajectory, points)
     return trajectory
+
+
+def _require_memory(draws: int, *values: Any) -> None:
+    """Refuse more saved times than fit into memory, each with its state, point and observables."""
+    state, point, observed = (
+        sum(math.prod(x.shape) * to_numpy(x).itemsize for x in _arrays(value)) for value in values
+    )
+    # Points and observables are stacked from those of each time.
+    need = draws * (state + 2 * point + 2 * observed)
+    memory.require(f"{draws} saved times", need, "save fewer, or observe less")
+
+
+def _arrays(value: Any) -> Iterator[Any]:
+    """All arrays in tuples, lists and dicts."""
+    if isinstance(value, (tuple, list, Mapping)):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _arrays(part)
+    else:
+        yield value
 
 
 def _bad_draws(observed: Mapping[str, Any]) -> np.ndarray:

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.integrate
-from scipy.integrate import RK23, OdeSolver, solve_ivp
+from scipy.integrate import RK23, solve_ivp
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Numbers, eps
 from dlngeom._lib.ode.interpolant import StepInterpolant
+from dlngeom._lib.ode.options import require_known, solver_class
 from dlngeom._lib.ode.smooth_rk45 import SmoothRK45
 from dlngeom._lib.ode.system import Event, HaltError, Monitor, SolverState, System
 
@@ -25,9 +25,6 @@ __all__ = ["Solution", "SolverOptions", "checked_times", "integrate"]
 
 # The base of all explicit solvers, which SciPy does not export.
 RungeKutta = RK23.__base__
-
-# Options of solve_ivp that are set here, since callers do not see flat states.
-_OURS = {"fun", "t_span", "y0", "t_eval", "args", "vectorized", "jac"}
 
 # Above this tolerance a high order no longer pays.
 _LOOSE = 1e-4
@@ -49,15 +46,12 @@ class SolverOptions:
     @classmethod
     def of(cls, **options: Any) -> SolverOptions:
         """Options from keywords; those that are not fields are passed to the solver."""
-        ours = {key: options.pop(key) for key in cls.__annotations__ if key in options}
+        names = cls.__annotations__.keys() - {"solver"}
+        ours = {name: options.pop(name) for name in names if name in options}
         events = ours.get("events", ())
         ours["events"] = (events,) if callable(events) else tuple(events or ())
         checks.integer("max_evaluations", ours.get("max_evaluations", 1), 1)
-        taken = sorted(_OURS & options.keys())
-        if taken:
-            raise TypeError(
-                f"{taken[0]} is no option here: states are tuples of arrays, saved at t"
-            )
+        require_known(options, ours.get("method"))
         return cls(**ours, solver=options)
 
     def observing(self, point: Callable[[SolverState], Any]) -> SolverOptions:
@@ -175,9 +169,8 @@ def _guarded(method: Any, system: System, kept: bool) -> Any:
 
     Between the steps of an explicit solver, states are as accurate as the steps.
     """
-    solver: Any = getattr(scipy.integrate, method, None) if isinstance(method, str) else method
-    known = isinstance(solver, type) and issubclass(solver, OdeSolver)
-    if not known:
+    solver: Any = solver_class(method)
+    if solver is None:
         return method  # SciPy's error lists the methods.
 
     def step(self: Any) -> str | None:
