@@ -203,12 +203,7 @@ class _EndToEndSpace(Base):
             equation = _flows.factored_flow(point, gradient, self.depth)
             below = without_chain if equation.single else None
             return equation._replace(initial=point, below=below)
-        rank = self._common_rank(point)
-        if rank is None:
-            return _flows.dense_flow(point, gradient, self.depth)
-        start = svd(point, rank)
-        equation = _flows.factored_flow(start, gradient, self.depth, dense_point=True)
-        return equation._replace(point=lambda state: dense(equation.point(state)), initial=point)
+        return _flows.matrix_flow(point, gradient, self.depth, self.rank)
 
     def random_walk(self, point: EndToEndPoint) -> EndToEndWalk | InfiniteWalk:
         """Walk of the smallest network over a matrix, or of an SVD at infinite depth."""
@@ -232,19 +227,6 @@ class _EndToEndSpace(Base):
         else:
             self._regular("the point", point)
         return point
-
-    def _common_rank(self, point: Array) -> int | None:
-        """Rank of all matrices of a batch, which two or more layers keep."""
-        if self.rank < min(self.m, self.n):
-            return self.rank
-        if self.depth == 1 or 0 in point.shape:
-            return None
-        s = svd(point).s
-        xp = namespace(s)
-        present = s > max(self.m, self.n) * eps(s) * s[..., :1]
-        ranks = xp.sum(xp.astype(present, xp.int64), axis=-1)
-        lowest, highest = int(xp.min(ranks)), int(xp.max(ranks))
-        return highest if lowest == highest > 0 else None
 
 
 @dataclass(frozen=True)

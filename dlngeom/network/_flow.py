@@ -9,13 +9,27 @@ import numpy as np
 from dlngeom._lib.arrays import Array, to_numpy
 from dlngeom._lib.trajectory import Observe
 from dlngeom._lib.vectors import copied
-from dlngeom.network._layers import lift, product
+from dlngeom.network._layers import lift_actions, product, suffix_products
 from dlngeom.network._observables import effective_rank, end_to_end, invariants, singular_values
-from dlngeom.points._covectors import EnergyGradient, checked_gradient, to_dense
+from dlngeom.points._covectors import (
+    Covector,
+    EnergyGradient,
+    apply,
+    apply_transpose,
+    checked_gradient,
+    to_dense,
+)
 from dlngeom.points._tuples import Layers
 from dlngeom.submersion._equations import Equation
 
-__all__ = ["MATRIX_OBSERVABLES", "NETWORK_OBSERVABLES", "escape", "flat_flow", "layers_flow"]
+__all__ = [
+    "MATRIX_OBSERVABLES",
+    "NETWORK_OBSERVABLES",
+    "GradientCheck",
+    "escape",
+    "flat_flow",
+    "layers_flow",
+]
 
 MATRIX_OBSERVABLES: Observe = {
     "end_to_end": end_to_end,
@@ -23,6 +37,22 @@ MATRIX_OBSERVABLES: Observe = {
     "effective_rank": effective_rank,
 }
 NETWORK_OBSERVABLES: Observe = {**MATRIX_OBSERVABLES, "invariants": invariants}
+
+
+class GradientCheck:
+    """Check of what an energy gradient returns, made once for each kind and shape of it."""
+
+    def __init__(self, m: int, n: int) -> None:
+        self._size = m, n
+        self._known: Any = None
+
+    def __call__(self, value: Covector, like: Array) -> Covector:
+        """Return a covector for points like an array."""
+        kind = (type(value), getattr(value, "shape", None), getattr(value, "dtype", None))
+        if kind != self._known or isinstance(value, tuple):
+            value = checked_gradient(value, *self._size, like, tuple(like.shape[:-2]))
+            self._known = kind
+        return value
 
 
 def layers_flow(factors: Layers, gradient: EnergyGradient) -> Equation:
@@ -39,13 +69,16 @@ def layers_flow(factors: Layers, gradient: EnergyGradient) -> Equation:
 
 def _deep_flow(factors: Layers, gradient: EnergyGradient) -> Equation:
     """Flow of two or more layers."""
-    m, n = factors[-1].shape[-2], factors[0].shape[-1]
+    check = GradientCheck(factors[-1].shape[-2], factors[0].shape[-1])
 
     def rates(state: Layers) -> Layers:
-        covector = checked_gradient(
-            gradient(product(state)), m, n, state[0], tuple(state[0].shape[:-2])
-        )
-        return tuple(-x for x in lift(state, covector))
+        above = suffix_products(state)
+        G = check(gradient(above[0] @ state[0]), state[0])
+        if isinstance(G, np.ndarray):
+            G = -G  # One change of sign, where it costs little.
+            return lift_actions(state, above, above[0].mT @ G, G @ state[0].mT)
+        first, below = apply_transpose(G, above[0]).mT, apply(G, state[0].mT)
+        return lift_actions(state, above, -first, -below)
 
     return Equation(factors, rates, lambda state: state, factors[0].ndim == 2)
 
@@ -55,12 +88,11 @@ def flat_flow(W: Array, gradient: EnergyGradient) -> Equation:
 
     .. math:: \dot W = -E'(W)
     """
-    m, n = W.shape[-2:]
+    check = GradientCheck(*W.shape[-2:])
 
     def rates(state: Layers) -> Layers:
         (X,) = state
-        covector = checked_gradient(gradient(copied(X)), m, n, X, tuple(X.shape[:-2]))
-        return (X * 0 - to_dense(covector),)
+        return (X * 0 - to_dense(check(gradient(copied(X)), X)),)
 
     return Equation((W,), rates, lambda state: state[0], W.ndim == 2)
 
