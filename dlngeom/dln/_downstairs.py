@@ -19,7 +19,7 @@ from dlngeom.dln._geodesics import end_to_end_geodesic
 from dlngeom.dln._shooting import end_to_end_shooting
 from dlngeom.dln._walks import EndToEndWalk, InfiniteWalk
 from dlngeom.endtoend._checks import EndToEndPoint, EndToEndVector, checked_components
-from dlngeom.network._flow import MATRIX_OBSERVABLES, escape
+from dlngeom.network._flow import escape, watch_matrices
 from dlngeom.points import SVD, Frames, Tangent, _covectors, dense, svd
 from dlngeom.points._checks import check_svd, require_positive, require_rank
 from dlngeom.points._covectors import Covector, EnergyGradient
@@ -195,7 +195,7 @@ class _EndToEndSpace(Base):
         checks.chain_axis(tuple(first_array(point).shape[:axes]))
         gradient = _covectors.energy_at(energy_gradient, axes == 0)
         equation = self._equation(point, gradient)
-        return equation._replace(observables=MATRIX_OBSERVABLES, escape=escape)
+        return equation._replace(watch=watch_matrices, escape=escape)
 
     def _equation(self, point: EndToEndPoint, gradient: EnergyGradient) -> Equation:
         """Choose the coordinates of a flow by the kind and the rank of its start."""

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from dlngeom._lib.arrays import Array, to_numpy
-from dlngeom._lib.trajectory import Observe
 from dlngeom._lib.vectors import copied
-from dlngeom.network._layers import lift_actions, product, suffix_products
-from dlngeom.network._observables import effective_rank, end_to_end, invariants, singular_values
+from dlngeom.network._layers import lift_actions, product, suffix_products, transposed
+from dlngeom.network._observables import effective_number, end_to_end, invariants, singular_values
 from dlngeom.points._covectors import (
     Covector,
     EnergyGradient,
@@ -19,24 +18,32 @@ from dlngeom.points._covectors import (
     checked_gradient,
     to_dense,
 )
-from dlngeom.points._tuples import Layers
+from dlngeom.points._tuples import Layers, LowRank
 from dlngeom.submersion._equations import Equation
 
 __all__ = [
-    "MATRIX_OBSERVABLES",
-    "NETWORK_OBSERVABLES",
     "GradientCheck",
     "escape",
     "flat_flow",
     "layers_flow",
+    "watch_matrices",
+    "watch_networks",
 ]
 
-MATRIX_OBSERVABLES: Observe = {
-    "end_to_end": end_to_end,
-    "singular_values": singular_values,
-    "effective_rank": effective_rank,
-}
-NETWORK_OBSERVABLES: Observe = {**MATRIX_OBSERVABLES, "invariants": invariants}
+
+def watch_matrices(point: Any) -> dict[str, Any]:
+    """End-to-end matrices, with their singular values and effective ranks."""
+    s = singular_values(point)
+    return {
+        "end_to_end": end_to_end(point),
+        "singular_values": s,
+        "effective_rank": effective_number(s),
+    }
+
+
+def watch_networks(point: Any) -> dict[str, Any]:
+    """Watch matrices, and the invariants of their networks."""
+    return {**watch_matrices(point), "invariants": invariants(point)}
 
 
 class GradientCheck:
@@ -44,12 +51,12 @@ class GradientCheck:
 
     def __init__(self, m: int, n: int) -> None:
         self._size = m, n
-        self._known: Any = None
+        self._known: Any = ()
 
     def __call__(self, value: Covector, like: Array) -> Covector:
         """Return a covector for points like an array."""
         kind = (type(value), getattr(value, "shape", None), getattr(value, "dtype", None))
-        if kind != self._known or isinstance(value, tuple):
+        if kind != self._known or isinstance(value, LowRank):
             value = checked_gradient(value, *self._size, like, tuple(like.shape[:-2]))
             self._known = kind
         return value
@@ -64,7 +71,7 @@ def layers_flow(factors: Layers, gradient: EnergyGradient) -> Equation:
         equation = flat_flow(factors[0], gradient)._replace(point=lambda state: state)
     else:
         equation = _deep_flow(factors, gradient)
-    return equation._replace(below=product, observables=NETWORK_OBSERVABLES, escape=escape)
+    return equation._replace(below=product, watch=watch_networks, escape=escape)
 
 
 def _deep_flow(factors: Layers, gradient: EnergyGradient) -> Equation:
@@ -75,8 +82,9 @@ def _deep_flow(factors: Layers, gradient: EnergyGradient) -> Equation:
         above = suffix_products(state)
         G = check(gradient(above[0] @ state[0]), state[0])
         if isinstance(G, np.ndarray):
-            G = -G  # One change of sign, where it costs little.
-            return lift_actions(state, above, above[0].mT @ G, G @ state[0].mT)
+            descent = -G  # One change of sign, where it costs little.
+            left, right = transposed(above[0]) @ descent, descent @ transposed(state[0])
+            return lift_actions(state, above, left, right)
         first, below = apply_transpose(G, above[0]).mT, apply(G, state[0].mT)
         return lift_actions(state, above, -first, -below)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from dlngeom._lib.arrays import Array
 from dlngeom.points import _covectors
 from dlngeom.points._checks import check_factors
@@ -16,7 +18,11 @@ __all__ = [
     "lifted_gradient",
     "product",
     "suffix_products",
+    "transposed",
 ]
+
+# Entries of a matrix up to which a copy of its transpose pays.
+_SMALL = 64
 
 
 def product(factors: Sequence[Array]) -> Array:
@@ -133,9 +139,19 @@ def lift_actions(
     """Lifted gradient by ``(W_N ... W_2)^T E'`` and ``E' W_1^T``, as thin as the first layer."""
     gradients = [first]
     for p, factor in enumerate(factors[1:-1], start=1):
-        gradients.append(above[p].mT @ below)
-        below = below @ factor.mT
+        gradients.append(transposed(above[p]) @ below)
+        below = below @ transposed(factor)
     return (*gradients, below)
+
+
+def transposed(x: Array) -> Array:
+    """Transpose of matrices; batches of small ones of numpy are copied, which makes products fast.
+
+    BLAS multiplies small matrices in order three times faster than those that have to be turned.
+    """
+    if isinstance(x, np.ndarray) and x.ndim > 2 and x.shape[-1] * x.shape[-2] <= _SMALL:
+        return x.mT.copy()
+    return x.mT
 
 
 def suffix_products(factors: Sequence[Array]) -> list[Array]:

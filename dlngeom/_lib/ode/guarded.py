@@ -12,6 +12,7 @@ import numpy as np
 from scipy.integrate import DOP853, RK23
 
 from dlngeom._lib.ode.interpolant import StepInterpolant
+from dlngeom._lib.ode.last_steps import LastSteps
 from dlngeom._lib.ode.options import solver_class
 from dlngeom._lib.ode.system import Monitor, System
 
@@ -37,8 +38,12 @@ def guarded(method: Any, system: System, monitor: Monitor, kept: bool) -> Any:
     if solver is None:
         return method  # SciPy's error lists the methods.
 
+    last_steps, explicit = LastSteps(system.largest), issubclass(solver, RungeKutta)
+
     def step(self: Any) -> str | None:
         earlier = system.forget_trouble()
+        if explicit and self.t_old is None:
+            last_steps.add(self.t, self.y, self.f)
         try:
             message: str | None = solver.step(self)
         except (np.linalg.LinAlgError, ValueError):
@@ -53,11 +58,13 @@ def guarded(method: Any, system: System, monitor: Monitor, kept: bool) -> Any:
             self.status, message = "failed", self.TOO_SMALL_STEP
         if self.status != "failed":
             monitor.record(self.t, self.y)
+            if explicit:
+                last_steps.add(self.t, self.y, self.f)
         return message
 
     own: dict[str, Any] = {"step": step}
-    if issubclass(solver, RungeKutta):
-        own["dense_output"] = lambda self: StepInterpolant(self, kept)
+    if explicit:
+        own["dense_output"] = lambda self: StepInterpolant(self, kept, last_steps)
     if system.chains > 1 and measures_chains(solver):
         norm = _mixed_norm if issubclass(solver, DOP853) else _plain_norm
         own["_estimate_error_norm"] = lambda self, K, h, scale: norm(self, K, h, scale, system)
@@ -66,7 +73,7 @@ def guarded(method: Any, system: System, monitor: Monitor, kept: bool) -> Any:
 
 def _plain_norm(solver: Any, K: np.ndarray, h: float, scale: np.ndarray, system: System) -> float:
     """Largest error of a chain in the sense of most pairs of methods."""
-    return float(np.max(system.sizes(solver.E.dot(K) * (h / scale))))
+    return system.largest(solver.E.dot(K) * (h / scale))
 
 
 def _mixed_norm(solver: Any, K: np.ndarray, h: float, scale: np.ndarray, system: System) -> float:

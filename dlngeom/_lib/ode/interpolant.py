@@ -14,6 +14,8 @@ import numpy as np
 from scipy.integrate import DenseOutput
 from scipy.interpolate import KroghInterpolator
 
+from dlngeom._lib.ode.last_steps import LastSteps
+
 __all__ = ["StepInterpolant"]
 
 # Parts of a step between the nodes of the polynomial, and how many states it takes to pay.
@@ -32,8 +34,9 @@ class StepInterpolant(DenseOutput):  # type: ignore[misc]
         Whether states are asked for after the run, when there are no more evaluations.
     """
 
-    def __init__(self, solver: Any, kept: bool) -> None:
+    def __init__(self, solver: Any, kept: bool, last_steps: LastSteps) -> None:
         super().__init__(solver.t_old, solver.t)
+        self._last_steps = last_steps
         self._start, self._rates = solver.y_old, solver.K[0].copy()
         self._end = (solver.y, solver.f)
         self._solver: Any = solver
@@ -49,8 +52,13 @@ class StepInterpolant(DenseOutput):  # type: ignore[misc]
             values: np.ndarray = self._polynomial(share).T
             return values
         if t.ndim == 0:
-            return self._shorter(float(t))
-        return np.stack([self._shorter(float(x)) for x in t], axis=-1)
+            return self._single(float(t))
+        return np.stack([self._single(float(x)) for x in t], axis=-1)
+
+    def _single(self, t: float) -> np.ndarray:
+        """State through the last steps where these tell it, else after a shorter step."""
+        found = None if t == self.t else self._last_steps.state(t, self._solver)
+        return self._shorter(t) if found is None else found
 
     def _shorter(self, t: float) -> np.ndarray:
         """State after the step from the same start that ends at ``t``."""

@@ -41,9 +41,8 @@ class System:
         # A product of four such numbers does not overflow.
         self._largest = float(namespace(start[0]).finfo(start[0].dtype).max) ** 0.25
         ends = np.cumsum([math.prod(x.shape) for x in start]).tolist()
-        self._places = list(
-            zip([0, *ends[:-1]], ends, [tuple(x.shape) for x in start], strict=True)
-        )
+        spans = [slice(lo, hi) for lo, hi in zip([0, *ends[:-1]], ends, strict=True)]
+        self._places = [(span, tuple(x.shape)) for span, x in zip(spans, start, strict=True)]
         # Arrays of numpy need no search for their library at every evaluation.
         same = all(type(x) is np.ndarray and x.dtype == start[0].dtype for x in start)
         self._dtype: Any = start[0].dtype if same else None
@@ -60,7 +59,7 @@ class System:
         """One vector of doubles from a tuple of arrays."""
         arrays: Any = state if self._dtype is not None else self.parts(state)
         flat: np.ndarray = np.concatenate(arrays, axis=None)
-        return flat.astype(np.float64, copy=False)
+        return flat if flat.dtype == np.float64 else flat.astype(np.float64)
 
     @staticmethod
     def parts(state: SolverState) -> list[np.ndarray]:
@@ -70,24 +69,28 @@ class System:
     def state(self, y: np.ndarray) -> SolverState:
         """Inverse of :meth:`flat`."""
         if self._dtype is not None:
-            y = y.astype(self._dtype, copy=False)
-            return tuple(y[lo:hi].reshape(shape) for lo, hi, shape in self._places)
+            y = y if y.dtype == self._dtype else y.astype(self._dtype)
+            return tuple([y[span].reshape(shape) for span, shape in self._places])
         return tuple(
-            constant(y[lo:hi].reshape(shape), like)
-            for like, (lo, hi, shape) in zip(self._like, self._places, strict=True)
+            constant(y[span].reshape(shape), like)
+            for like, (span, shape) in zip(self._like, self._places, strict=True)
         )
 
     def repeated(self, values: np.ndarray) -> np.ndarray:
         """Flat vector that has a value ``(chain,)`` at all entries of each chain."""
-        counts = [(hi - lo) // self.chains for lo, hi, _ in self._places]
+        counts = [math.prod(shape) // self.chains for _, shape in self._places]
         return np.concatenate([np.repeat(values, count) for count in counts])
 
     def sizes(self, y: np.ndarray) -> np.ndarray:
         """Root mean square of each chain ``(chain,)`` in a flat vector."""
-        rows = [y[lo:hi].reshape(self.chains, -1) for lo, hi, _ in self._places]
+        rows = [y[span].reshape(self.chains, -1) for span, _ in self._places]
         squares = [np.vecdot(x, x) for x in rows]
         norms: np.ndarray = np.sqrt(sum(squares[1:], squares[0]) * (self.chains / y.size))
         return norms
+
+    def largest(self, y: np.ndarray) -> float:
+        """Largest of the sizes of the chains."""
+        return float(np.max(self.sizes(y)))
 
     def __call__(self, t: float, y: np.ndarray) -> np.ndarray:
         """Rates at a flat state, NaN where they cannot be computed."""
@@ -103,18 +106,17 @@ class System:
             self.trouble = self.trouble or "it overflows"
             return np.full_like(y, np.nan)
         self.evaluations += 1
-        with np.errstate(all="ignore"):
-            try:
-                rates = self.flat(self._rates(self.state(y)))
-            except Exception:
-                self.raised = True
-                raise
+        try:
+            rates = self.flat(self._rates(self.state(y)))
+        except Exception:
+            self.raised = True
+            raise
         if rates.dot(rates) < _FASTEST:
             return rates
         slow = np.abs(rates) < _FASTEST
         if np.all(slow):
             return rates
-        rows = [slow[lo:hi].reshape(self.chains, -1) for lo, hi, _ in self._places]
+        rows = [slow[span].reshape(self.chains, -1) for span, _ in self._places]
         chain = int(np.argmin(np.all(np.concatenate(rows, axis=1), axis=1)))
         self.trouble = f"the energy gradient, or the flow, is not finite in chain {chain}"
         # Solvers warn of infinite rates, but not of NaN.
