@@ -200,7 +200,7 @@ class _EndToEndSpace(Base):
     def _equation(self, point: EndToEndPoint, gradient: EnergyGradient) -> Equation:
         """Choose the coordinates of a flow by the kind and the rank of its start."""
         if isinstance(point, SVD):
-            equation = _flows.factored_flow(point, gradient, self.depth)
+            equation = _flows.singular_flow(point, gradient, self.depth)
             below = without_chain if equation.single else None
             return equation._replace(initial=point, below=below)
         return _flows.matrix_flow(point, gradient, self.depth, self.rank)

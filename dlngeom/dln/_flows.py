@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from dlngeom import endtoend, spectral
 from dlngeom._lib.arrays import Array, antisymmetric, eps, identity, namespace, symmetric
 from dlngeom._lib.vectors import copied
-from dlngeom.network._flow import GradientCheck, flat_flow, layers_flow
-from dlngeom.network._layers import product
+from dlngeom.network._flow import GradientCheck, descent, flat_flow, layers_flow
+from dlngeom.network._layers import product, suffix_products
 from dlngeom.points import SVD, Frames, _covectors, dense, svd
 from dlngeom.points._covectors import Covector, EnergyGradient
 from dlngeom.points._nearest import nearby_frames
+from dlngeom.points._products import singular_value_decomposition
 from dlngeom.submersion._equations import Equation
 
-__all__ = ["balanced_flow", "factored_flow", "matrix_flow"]
+__all__ = ["balanced_flow", "matrix_flow", "singular_flow"]
 
 # Up to this depth products of layers cost less than decompositions of thin factors.
 _FEW_LAYERS = 8
@@ -54,10 +57,50 @@ def smallest_flow(start: SVD, gradient: EnergyGradient, depth: int) -> Equation:
     .. math:: W = W_N \cdots W_1, \qquad W_N = u\, \sigma^{1/N}, \quad W_p = \sigma^{1/N},
               \quad W_1 = \sigma^{1/N} v^T
     """
-    root = (start.s ** (1 / depth))[..., None, :]
-    inner = root * identity(start.s.shape[-1], start.s)
-    layers = (root.mT * start.vt, *[inner] * (depth - 2), start.u * root)
-    return layers_flow(layers, gradient)._replace(point=product, below=None)
+    return layers_flow(_layers(start, depth), gradient)._replace(point=product, below=None)
+
+
+def _layers(point: SVD, depth: int) -> tuple[Array, ...]:
+    """Smallest balanced network over a matrix."""
+    root = (point.s ** (1 / depth))[..., None, :]
+    inner = root * identity(point.s.shape[-1], point.s)
+    return (root.mT * point.vt, *[inner] * (depth - 2), point.u * root)
+
+
+def singular_flow(point: SVD, gradient: EnergyGradient, depth: float) -> Equation:
+    """Flow of an SVD, whose energy sees SVDs: numpy's as the smallest network over it."""
+    if not isinstance(point.s, np.ndarray) or not 2 <= depth <= _FEW_LAYERS:
+        return factored_flow(point, gradient, depth)
+    check = GradientCheck(point.u.shape[-2], point.vt.shape[-1])
+
+    def rates(layers: tuple[Array, ...]) -> tuple[Array, ...]:
+        covector = check(gradient(_network_svd(layers)), layers[0])
+        return descent(layers, suffix_products(layers), covector)
+
+    start = _layers(point, int(depth))
+    return Equation(start, rates, singular_value_decomposition, point.s.ndim == 1)
+
+
+def _network_svd(layers: tuple[Array, ...]) -> SVD:
+    """SVD of the product of balanced layers, through the frames between them."""
+    first, *inner, last = layers
+    values, q = np.linalg.eigh(last.mT @ last)
+    if not np.all(values[..., 0] > values[..., -1] / _WELL_CONDITIONED**2):
+        return _graded_svd(layers)
+    lam, q = np.sqrt(values[..., ::-1]), q[..., ::-1] / np.sqrt(values[..., None, ::-1])
+    u = last @ q
+    for layer in inner[::-1]:
+        q = (layer.mT @ q) / lam[..., None, :]
+    return SVD(u, lam ** len(layers), q.mT @ first)
+
+
+def _graded_svd(layers: tuple[Array, ...]) -> SVD:
+    """SVD of a product of layers by QR decompositions of the outer ones."""
+    (left, core), (right, triangle) = np.linalg.qr(layers[-1]), np.linalg.qr(layers[0].mT)
+    for layer in layers[-2:0:-1]:
+        core = core @ layer
+    u, s, vt = np.linalg.svd(core @ triangle.mT)
+    return SVD(left @ u, s, vt @ right.mT)
 
 
 def dense_flow(W: Array, gradient: EnergyGradient, depth: float) -> Equation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from dlngeom.submersion._equations import Equation
 
 __all__ = [
     "GradientCheck",
+    "descent",
     "escape",
     "flat_flow",
     "layers_flow",
@@ -80,15 +82,19 @@ def _deep_flow(factors: Layers, gradient: EnergyGradient) -> Equation:
 
     def rates(state: Layers) -> Layers:
         above = suffix_products(state)
-        G = check(gradient(above[0] @ state[0]), state[0])
-        if isinstance(G, np.ndarray):
-            descent = -G  # One change of sign, where it costs little.
-            left, right = transposed(above[0]) @ descent, descent @ transposed(state[0])
-            return lift_actions(state, above, left, right)
-        first, below = apply_transpose(G, above[0]).mT, apply(G, state[0].mT)
-        return lift_actions(state, above, -first, -below)
+        return descent(state, above, check(gradient(above[0] @ state[0]), state[0]))
 
     return Equation(factors, rates, lambda state: state, factors[0].ndim == 2)
+
+
+def descent(layers: Layers, above: Sequence[Array], covector: Covector) -> Layers:
+    """Rates of two or more layers, given the products of those above each."""
+    if isinstance(covector, np.ndarray):
+        down = -covector  # One change of sign, where it costs little.
+        left, right = transposed(above[0]) @ down, down @ transposed(layers[0])
+        return lift_actions(layers, above, left, right)
+    first, below = apply_transpose(covector, above[0]).mT, apply(covector, layers[0].mT)
+    return lift_actions(layers, above, -first, -below)
 
 
 def flat_flow(W: Array, gradient: EnergyGradient) -> Equation:
