@@ -1,8 +1,8 @@
 """Gradient flows as differential equations in coordinates without singularities.
 
 Singular vectors turn infinitely fast where singular values cross, so nothing here integrates
-them.  Balanced networks, and dense end-to-end matrices of up to eight layers, move as the smallest
-network over them; SVDs, and matrices of more layers, as two thin factors.
+them.  Balanced networks, and end-to-end matrices of up to eight layers, move as the smallest
+network over them, by products of layers; matrices of more layers as two thin factors.
 """
 
 from __future__ import annotations

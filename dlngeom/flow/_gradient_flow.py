@@ -78,7 +78,7 @@ def gradient_flow(
         memory: name what you want, or give ``{}``.
     rtol, atol : float, optional
         Tolerances of the solver, for each chain alone, in coordinates that scale like the layers,
-        or like ``s^(1/4)`` beyond four layers.  By default ``rtol`` is 1e-8 (1e-4 in float32),
+        or like ``s^(1/4)`` in deep networks.  By default ``rtol`` is 1e-8 (1e-4 in float32),
         and ``atol`` a thousandth of it, relative to the size of the start.
     progress : bool
         Whether to show a progress bar over time.
