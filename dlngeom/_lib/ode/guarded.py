@@ -29,20 +29,22 @@ def measures_chains(method: Any) -> bool:
     return getattr(solver, "_estimate_error_norm", None) in norms
 
 
-def guarded(method: Any, system: System, monitor: Monitor, kept: bool) -> Any:
+def guarded(method: Any, system: System, monitor: Monitor, *, kept: bool, between: bool) -> Any:
     """Class of a solver that records its steps, and keeps earlier ones where it fails.
 
-    ``kept`` says whether states between the steps are asked for after the run.
+    Whether states between the steps are asked for after the run says ``kept``, whether on the way
+    ``between``.
     """
     solver: Any = solver_class(method)
     if solver is None:
         return method  # SciPy's error lists the methods.
 
     last_steps, explicit = LastSteps(system.largest), issubclass(solver, RungeKutta)
+    remembers = explicit and between and not kept
 
     def step(self: Any) -> str | None:
         earlier = system.forget_trouble()
-        if explicit and self.t_old is None:
+        if remembers and self.t_old is None:
             last_steps.add(self.t, self.y, self.f)
         try:
             message: str | None = solver.step(self)
@@ -58,7 +60,7 @@ def guarded(method: Any, system: System, monitor: Monitor, kept: bool) -> Any:
             self.status, message = "failed", self.TOO_SMALL_STEP
         if self.status != "failed":
             monitor.record(self.t, self.y)
-            if explicit:
+            if remembers:
                 last_steps.add(self.t, self.y, self.f)
         return message
 

@@ -143,6 +143,7 @@ def integrate(
     method = options.method or _default_method(rtol)
     share = 1.0 if measures_chains(method) else math.sqrt(chains)
     rtol, atol = max(rtol / share, 1e-13), _atol(options, rtol / share, share, system, y0)
+    between = len(times) > 2 or bool(options.events)
     watched = [Event(event, system.state) for event in options.events]
     monitor = Monitor(y0, times[0], times[-1], options.progress)
     # What overflows is found by its values; to say so once takes less time than at every call.
@@ -152,7 +153,7 @@ def integrate(
                 system,
                 (times[0], times[-1]),
                 y0,
-                method=guarded(method, system, monitor, options.dense_output),
+                method=guarded(method, system, monitor, kept=options.dense_output, between=between),
                 t_eval=times,
                 dense_output=options.dense_output,
                 events=watched or None,

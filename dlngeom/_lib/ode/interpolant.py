@@ -2,8 +2,9 @@
 
 At the stability limit, where a relaxing flow keeps every explicit method, the polynomials that
 come with Runge-Kutta pairs are off by many times the tolerance, while a shorter step from the
-same state is not.  So a state is that of a shorter step; where many are asked for within one
-step, a polynomial goes through a few of those, values and rates.
+same state is not.  So a state is that of a shorter step, unless the last steps tell it already.
+Where many are asked for within one step, a polynomial goes through a few of those, values and
+rates.
 """
 
 from __future__ import annotations
@@ -40,30 +41,37 @@ class StepInterpolant(DenseOutput):  # type: ignore[misc]
         self._start, self._rates = solver.y_old, solver.K[0].copy()
         self._end = (solver.y, solver.f)
         self._solver: Any = solver
-        self._polynomial: KroghInterpolator | None = None
+        self._polynomial: Any = None
         if kept:
             self._polynomial, self._solver = self._through_nodes(), None
+            del self._last_steps
 
     def _call_impl(self, t: np.ndarray) -> np.ndarray:
-        if self._polynomial is None and t.size > _MANY:
-            self._polynomial = self._through_nodes()
         if self._polynomial is not None:
-            share = (t - self.t_old) / (self.t - self.t_old)
-            values: np.ndarray = self._polynomial(share).T
-            return values
-        if t.ndim == 0:
-            return self._single(float(t))
-        return np.stack([self._single(float(x)) for x in t], axis=-1)
+            return self._read(t)
+        times = np.atleast_1d(t).tolist()
+        found = {x: self._told(x) for x in times}
+        if sum(y is None for y in found.values()) > _MANY:
+            self._polynomial = self._through_nodes()
+        states = [self._single(x) if y is None else y for x, y in found.items()]
+        return states[0] if t.ndim == 0 else np.stack(states, axis=-1)
+
+    def _told(self, t: float) -> np.ndarray | None:
+        """State that costs no evaluation: the end of the step, or through the last steps."""
+        return self._end[0] if t == self.t else self._last_steps.state(t, self._solver)
 
     def _single(self, t: float) -> np.ndarray:
-        """State through the last steps where these tell it, else after a shorter step."""
-        found = None if t == self.t else self._last_steps.state(t, self._solver)
-        return self._shorter(t) if found is None else found
+        """State on the polynomial of this step where there is one, else after a shorter step."""
+        return self._shorter(t) if self._polynomial is None else self._read(np.asarray(t))
+
+    def _read(self, t: np.ndarray) -> np.ndarray:
+        """States on the polynomial of this step."""
+        share = (t - self.t_old) / (self.t - self.t_old)
+        values: np.ndarray = self._polynomial(share).T
+        return values
 
     def _shorter(self, t: float) -> np.ndarray:
         """State after the step from the same start that ends at ``t``."""
-        if t == self.t:
-            return np.asarray(self._end[0])
         method, h = self._solver, t - self.t_old
         K = np.empty((method.n_stages, len(self._start)))
         K[0] = self._rates
