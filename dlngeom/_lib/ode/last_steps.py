@@ -17,7 +17,7 @@ __all__ = ["LastSteps"]
 # Ends of steps on a polynomial; more of them amplify errors, fewer follow the flow less far.
 _MOST, _FEWEST = 5, 4
 # What one step less may change, in units of the tolerance.
-_SURE = 0.03
+_SURE = 0.1
 
 
 class _Node(NamedTuple):
