@@ -47,28 +47,22 @@ class StepInterpolant(DenseOutput):  # type: ignore[misc]
             del self._last_steps
 
     def _call_impl(self, t: np.ndarray) -> np.ndarray:
-        if self._polynomial is not None:
-            return self._read(t)
-        times = np.atleast_1d(t).tolist()
-        found = {x: self._told(x) for x in times}
-        if sum(y is None for y in found.values()) > _MANY:
+        if self._polynomial is None and t.size > _MANY:
             self._polynomial = self._through_nodes()
-        states = [self._single(x) if y is None else y for x, y in found.items()]
-        return states[0] if t.ndim == 0 else np.stack(states, axis=-1)
-
-    def _told(self, t: float) -> np.ndarray | None:
-        """State that costs no evaluation: the end of the step, or through the last steps."""
-        return self._end[0] if t == self.t else self._last_steps.state(t, self._solver)
+        if self._polynomial is not None:
+            share = (t - self.t_old) / (self.t - self.t_old)
+            values: np.ndarray = self._polynomial(share).T
+            return values
+        if t.ndim == 0:
+            return self._single(float(t))
+        return np.stack([self._single(float(x)) for x in t], axis=-1)
 
     def _single(self, t: float) -> np.ndarray:
-        """State on the polynomial of this step where there is one, else after a shorter step."""
-        return self._shorter(t) if self._polynomial is None else self._read(np.asarray(t))
-
-    def _read(self, t: np.ndarray) -> np.ndarray:
-        """States on the polynomial of this step."""
-        share = (t - self.t_old) / (self.t - self.t_old)
-        values: np.ndarray = self._polynomial(share).T
-        return values
+        """State at the end of the step, or through the last steps, or after a shorter step."""
+        if t == self.t:
+            return np.asarray(self._end[0])
+        found = self._last_steps.state(t, self._solver)
+        return self._shorter(t) if found is None else found
 
     def _shorter(self, t: float) -> np.ndarray:
         """State after the step from the same start that ends at ``t``."""
