@@ -49,6 +49,8 @@ class SolverOptions:
         events = ours.get("events", ())
         ours["events"] = (events,) if callable(events) else tuple(events or ())
         checks.integer("max_evaluations", ours.get("max_evaluations", 1), 1)
+        if ours.get("atol") is not None:
+            checks.nonnegative("atol", ours["atol"])
         require_known(options, ours.get("method"))
         return cls(**ours, solver=options)
 
@@ -177,9 +179,10 @@ def _rtol(start: SolverState, options: SolverOptions) -> float:
     """Relative tolerance, the one that the precision allows by default."""
     floor = 100 * eps(start[0])
     default = 1e-8 if floor < 1e-10 else 1e-4
-    rtol = default if options.rtol is None else float(options.rtol)
+    given: Any = default if options.rtol is None else options.rtol
+    rtol = checks.real_number(given)
     if not floor <= rtol < 1:
-        raise ValueError(f"rtol={rtol:g}: it must be at least {floor:.2g} and below 1")
+        raise ValueError(f"rtol={given!r}: it must be at least {floor:.2g} and below 1")
     return rtol
 
 
