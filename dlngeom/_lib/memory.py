@@ -1,7 +1,8 @@
-"""Memory that a result needs against the memory there is, before any of it is used."""
+"""Memory of this machine, and refusals of what it cannot hold, before any of it is used."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,20 +10,20 @@ from typing import Any
 
 from dlngeom._lib.vectors import Vector, parts
 
-__all__ = ["GIB", "bytes_of", "present", "require"]
+__all__ = ["available", "bytes_of", "require"]
 
-GIB = 2**30
+_GIB = 2.0**30
 
 # Where Linux says what a container may use.
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
-def present() -> float:
-    """Bytes of memory of this machine or container, in use or not; infinite if unknown."""
+def available() -> float:
+    """Bytes of physical memory of the machine or container, infinite where it does not tell."""
     try:
         found = float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
-        return float("inf")
+        return math.inf
     for path in _LIMITS:
         try:
             found = min(found, float(Path(path).read_text()))
@@ -31,22 +32,21 @@ def present() -> float:
     return found
 
 
-def require(need: float, what: str, cure: Callable[[float], str]) -> None:
-    """Require that there is as much memory as needed.
+def require(what: str, need: float, cure: str | Callable[[float], str]) -> None:
+    """Refuse what needs more bytes than there are.
 
-    ``cure`` maps the share of the need that would fit to what the caller can do.
+    ``cure`` may be a function of the share of the need that there is.
 
     Raises
     ------
     ValueError
-        If there is not, with the size and the cure.
+        If it does; the message has the GiB that it needs and the cure.
     """
-    limit = present()
-    if need > limit:
-        raise ValueError(
-            f"{what} needs {need / GIB:.3g} GiB of memory: there are {limit / GIB:.3g}, "
-            f"{cure(limit / need)}"
-        )
+    there = available()
+    if need > there:
+        sizes = f"{need / _GIB:.3g} GiB, and there are {there / _GIB:.3g}"
+        said = cure if isinstance(cure, str) else cure(there / need)
+        raise ValueError(f"{what} need {sizes}: {said}")
 
 
 def bytes_of(value: Vector) -> int:

@@ -29,14 +29,14 @@ def test_trajectories_that_do_not_fit_are_refused_before_the_first_step(name, tm
         return np.zeros((2, 100))
 
     options = {"n_steps": 10**12, "n_chains": 2, "observe": {"x": watched}}
-    words = r"n_steps=1000000000000 with save_every=1, which makes 1000000000001 draws, needs "
-    words += r".* GiB of memory: there are .*, raise save_every to \d+, start fewer chains or"
+    words = r"1000000000001 draws, for n_steps=1000000000000 and save_every=1, need "
+    words += r".* GiB, and there are .*: raise save_every to \d+, start fewer chains or"
     for more in ({}, {"checkpoint": tmp_path / "run"}):
         with pytest.raises(ValueError, match=words):
             WALKS[name](**options, **more)
     assert len(calls) <= 4
     assert not (tmp_path / "run").exists()
-    with pytest.raises(ValueError, match=r"n_chains=1000000000000 needs .* start fewer chains"):
+    with pytest.raises(ValueError, match=r"n_chains=1000000000000 need .* start fewer chains"):
         WALKS[name](n_steps=1, n_chains=10**12)
 
 
@@ -44,7 +44,7 @@ def test_the_size_that_is_named_is_that_of_the_trajectory(monkeypatch):
     run = WALKS["upstairs"](n_steps=10, n_chains=3)
     size = memory.bytes_of((run.points, *run.observed.values())) + run.times.nbytes
     for limit, fits in ((3 * size, True), (size, False)):
-        monkeypatch.setattr(memory, "present", lambda limit=limit: limit)
+        monkeypatch.setattr(memory, "available", lambda limit=limit: limit)
         if fits:
             WALKS["upstairs"](n_steps=10, n_chains=3)
         else:
@@ -57,18 +57,18 @@ def test_the_size_that_is_named_is_that_of_the_trajectory(monkeypatch):
 def test_samples_of_the_log_gas_that_do_not_fit_are_refused():
     good = {"d": 2, "depth": 2, "beta": 2.0, "rng": 0}
     for large in ({"n_draws": 10**12}, {"n_chains": 10**12}, {"d": 10**9}):
-        with pytest.raises(ValueError, match=r"a sample of d=.* needs .* GiB of memory: there are"):
+        with pytest.raises(ValueError, match=r"n_draws=.* of d=.* values need .* GiB, and there are"):
             equilibrium.sample(**{**good, **large})
 
 
 def test_the_memory_of_a_container_is_that_of_its_limit(tmp_path, monkeypatch):
-    whole = memory.present()
+    whole = memory.available()
     assert 2**28 < whole < 2**50
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(memory, "_LIMITS", (str(tmp_path / "no file"), str(limit)))
     for text, expected in (("1048576\n", 2**20), ("max\n", None), ("", None)):
         limit.write_text(text)
-        found = memory.present()
+        found = memory.available()
         assert found == expected if expected else found >= whole
     monkeypatch.delattr("os.sysconf")
-    assert memory.present() == np.inf
+    assert memory.available() == np.inf

@@ -191,8 +191,8 @@ def _require_memory(plan: Plan, draw: Any) -> None:
         every = min(plan.n_steps, math.ceil(2 * plan.save_every / share))
         return f"raise save_every to {every}, start fewer chains or observe less"
 
-    what = f"n_steps={plan.n_steps} with save_every={plan.save_every}, which makes {draws} draws,"
-    memory.require(draws * (_COPIES * memory.bytes_of(draw) + _TIME), what, cure)
+    what = f"{draws} draws, for n_steps={plan.n_steps} and save_every={plan.save_every},"
+    memory.require(what, draws * (_COPIES * memory.bytes_of(draw) + _TIME), cure)
 
 
 def _sinks(
@@ -295,7 +295,7 @@ def with_chains(point: Point, axes: int, n_chains: int | None) -> Point:
 
 def _repeated(point: Point, chains: int) -> Point:
     need = chains * (_COPIES * memory.bytes_of(point) + _STREAM)
-    memory.require(need, f"n_chains={chains}", lambda _: "start fewer chains")
+    memory.require(f"n_chains={chains}", need, "start fewer chains")
     return rebuild(point, [namespace(x).repeat(x, chains, axis=0) for x in parts(point)])
 
 

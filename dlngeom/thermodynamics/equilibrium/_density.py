@@ -273,8 +273,8 @@ def sample(
 def _require_memory(d: int, n_chains: int, n_draws: int) -> None:
     """Refuse draws, or a Hessian, that do not fit into memory."""
     need = 8 * _COPIES * (n_chains * n_draws * d + d * d)
-    what = f"a sample of d={d}, n_chains={n_chains} and n_draws={n_draws}"
-    memory.require(need, what, lambda _: "draw less, a larger thin makes draws less dependent")
+    what = f"n_chains={n_chains} with n_draws={n_draws} of d={d} values"
+    memory.require(what, need, "draw less, a larger thin makes draws less dependent")
 
 
 def _at(
