@@ -57,7 +57,9 @@ def test_the_size_that_is_named_is_that_of_the_trajectory(monkeypatch):
 def test_samples_of_the_log_gas_that_do_not_fit_are_refused():
     good = {"d": 2, "depth": 2, "beta": 2.0, "rng": 0}
     for large in ({"n_draws": 10**12}, {"n_chains": 10**12}, {"d": 10**9}):
-        with pytest.raises(ValueError, match=r"n_draws=.* of d=.* values need .* GiB, and there are"):
+        with pytest.raises(
+            ValueError, match=r"n_draws=.* of d=.* values need .* GiB, and there are"
+        ):
             equilibrium.sample(**{**good, **large})
 
 

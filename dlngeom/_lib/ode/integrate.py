@@ -20,7 +20,7 @@ from dlngeom._lib.door import real_numbers
 from dlngeom._lib.ode.guarded import guarded, measures_chains
 from dlngeom._lib.ode.options import require_known
 from dlngeom._lib.ode.smooth_rk45 import SmoothRK45
-from dlngeom._lib.ode.system import Event, HaltError, Monitor, SolverState, System
+from dlngeom._lib.ode.system import Event, HaltError, Interpolant, Monitor, SolverState, System
 
 __all__ = ["Solution", "SolverOptions", "checked_times", "integrate"]
 
@@ -219,5 +219,5 @@ def _solution(
     dense = result.sol
     failure = (system.trouble or str(result.message)) if short else None
     last = (monitor.time, system.state(monitor.y))
-    interpolant = None if dense is None else (lambda t: system.state(dense(t)))
+    interpolant = None if dense is None else Interpolant(start, dense)
     return Solution(saved, states, last, interpolant, event_times, event_states, failure)
