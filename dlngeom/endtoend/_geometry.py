@@ -12,7 +12,7 @@ from typing import overload
 from dlngeom import spectral
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
-from dlngeom._lib.derivatives import held, smooth_in
+from dlngeom._lib.derivatives import held, require_separate, smooth_in
 from dlngeom._lib.door import takes_arrays
 from dlngeom.endtoend import _kernels, _lifts
 from dlngeom.endtoend._checks import (
@@ -409,7 +409,10 @@ def retraction(
     vector = checked_components("Z", W, point, Z, check_finite, tangent=True)
     retract = (_lifts.first_order_retraction, _lifts.second_order_retraction)[order - 1]
     result = retract(point, vector, depth)
-    return result if isinstance(W, SVD) else dense(result)
+    if not isinstance(W, SVD):
+        return dense(result)
+    require_separate(result.s[..., None, :], *result)
+    return result
 
 
 @takes_arrays("W", "Z")
