@@ -10,8 +10,8 @@ from tests.helpers.public_calls import public_calls
 from tests.helpers.trees import leaves
 
 torch = pytest.importorskip("torch")
-# Checks turn tensors into numbers.
-pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor")
+# Checks turn tensors into numbers, and forces subtract arrays of numpy from tensors.
+pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor", "ignore:__array_wrap__")
 
 FAST = ("nearest_balanced", "polar_coordinates", "length", "orthonormal_frame", "singular_values")
 POINTS = ("W", "frames", "factors", "point", "a", "curve", "value", "W_1", "W_N")
