@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlngeom._lib.arrays import Array, Seed, namespace, to_numpy
+from dlngeom._lib.derivatives import held
 from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.vectors import (
     Point,
@@ -464,7 +465,7 @@ def mean_curvature(space: RiemannianSubmersion, point: Point) -> Vector:
     -------
     Vector
         A horizontal vector; a sum over an orthonormal basis ``e_i`` of the vertical space, not a
-        mean.
+        mean.  It carries no derivatives of torch and jax.
 
     See Also
     --------
@@ -476,7 +477,7 @@ def mean_curvature(space: RiemannianSubmersion, point: Point) -> Vector:
     Section 12.1 (2) of Menon, *The geometry of the deep linear network*, with the sign corrected.
     Derivatives along the orbit are fourth-order differences.
     """
-    point = point_upstairs(space, point)
+    point = held(point_upstairs(space, point))
     position = embedding(space, point)
     total = coordinates(position) * 0
     size = _STEP * float(to_numpy(norm(position)))
