@@ -96,7 +96,9 @@ def judged(name, found, changes, expected):
     if any((name, argument) in OPTIONAL and m.value is None for argument, m in changes.items()):
         return ""
     if REFUSED in kinds:
-        passed = name in TRANSPARENT and all(PASSED.search(m.name) for m in changes.values())
+        passed = name in TRANSPARENT and all(
+            PASSED.search(m.name) for m in changes.values() if m.kind == REFUSED
+        )
         return "" if passed else "returned"
     extreme = any(EXTREME.search(mutation.name) for mutation in changes.values())
     whole = all(not np.any(np.isnan(x)) for x in arrays(found))
