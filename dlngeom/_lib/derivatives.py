@@ -24,6 +24,7 @@ __all__ = [
     "detached",
     "held",
     "is_differentiated",
+    "may_be_differentiated",
     "require_separate",
     "rule_for",
     "smooth_in",
@@ -52,6 +53,11 @@ def is_differentiated(x: Any) -> bool:
         return True
     carries: Any = torch.autograd.forward_ad.unpack_dual
     return carries(x).tangent is not None
+
+
+def may_be_differentiated(x: Any) -> bool:
+    """Whether torch records a derivative in ``x``, or jax may carry one."""
+    return type(x) is not np.ndarray and (array_api_compat.is_jax_array(x) or is_differentiated(x))
 
 
 def detached(value: Any) -> Any:
@@ -388,9 +394,10 @@ def _guard() -> Any:
                 raise ValueError(_tie(s))
         except jax.errors.ConcretizationTypeError:
             pass  # Compiled code.
-        spoilt = jax.numpy.where(tied, math.nan, 0.0).astype(s.dtype)[..., None]
+        # A factor, since a rule has to be linear to be transposed.
+        spoilt = jax.numpy.where(tied, math.nan, 1.0).astype(s.dtype)[..., None]
         du, ds, dvt = tangents
-        return primals, (du + spoilt, ds, dvt + spoilt)
+        return primals, (du * spoilt, ds, dvt * spoilt)
 
     return guarded
 
