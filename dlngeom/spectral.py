@@ -78,6 +78,7 @@ def weights(a: Array, b: Array, depth: float) -> Array:
     xp = namespace(a, b)
     checks.floating("a", a)
     checks.same_dtype("a and b", a, b)
+    checks.broadcastable("a and b", a, b)
     if depth == 1:
         return xp.ones_like(a * b)
     return _partial_weights(a, b, constant(1.0, a), depth)

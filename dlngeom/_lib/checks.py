@@ -15,6 +15,7 @@ from dlngeom._lib.door import plain
 
 __all__ = [
     "batches_agree",
+    "broadcastable",
     "chain_axis",
     "depth",
     "descending",
@@ -188,6 +189,17 @@ def batches_agree(name: str, *arrays: tuple[Array, int]) -> None:
     batches = [tuple(x.shape[: x.ndim - trailing]) for x, trailing in arrays]
     if len(set(batches)) > 1:
         raise ValueError(f"{name} has batch shapes {batches}: they must agree")
+
+
+def broadcastable(name: str, *arrays: Array) -> None:
+    """Require shapes that numpy would broadcast against each other."""
+    shapes = [tuple(x.shape) for x in arrays]
+    if all(shape in (shapes[0], ()) for shape in shapes):
+        return
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        raise ValueError(f"{name} have shapes {shapes}: they must broadcast") from None
 
 
 def same_dtype(name: str, *arrays: Array) -> None:

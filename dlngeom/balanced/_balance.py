@@ -60,7 +60,7 @@ def balance(lam: Array, depth: int) -> Balance:
     The sine transform diagonalises them, with eigenvalues
     :math:`(\lambda_k - \lambda_l)^2 + 4 \lambda_k\lambda_l \sin^2(j\pi/2N)`, never zero.
     """
-    row, column = (x[..., None, :, :] for x in pair(lam))
+    row, column = pair(lam[..., None, :])
     sines = _sines(depth)
     product = (4 * (2 / depth) ** -1) * (row * column)
     gap = (row - column) ** 2 * (depth / 2)

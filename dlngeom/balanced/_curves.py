@@ -6,7 +6,17 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from dlngeom._lib.arrays import Array, identity, is_square, namespace, polar_of_expansion, symmetric
+import numpy as np
+
+from dlngeom._lib.arrays import (
+    Array,
+    identity,
+    is_square,
+    namespace,
+    norm,
+    polar_of_expansion,
+    symmetric,
+)
 from dlngeom.balanced._balance import (
     Balance,
     Rotations,
@@ -31,6 +41,9 @@ __all__ = [
     "turned",
 ]
 
+
+# Largest square of half a rotation whose Cayley transform is computed by products.
+_SMALL_SQUARE = 0.1
 
 Move = Callable[[Array, Array, Array | float, Array], Array]
 
@@ -62,12 +75,50 @@ def fast_move(frame: Array, omega: Array, perp: Array | float, lam: Array) -> Ar
 def cayley(omega: Array) -> Array:
     r"""Rotations :math:`(I - \Omega/2)^{-1} (I + \Omega/2)` of antisymmetric matrices."""
     unit = identity(omega.shape[-1], omega)
-    if omega.shape[-1] != 2:
+    if omega.shape[-1] == 2:
+        # The square of an antisymmetric 2 x 2 matrix is a multiple of the identity.
+        square = (omega[..., :1, 1:] / 2) ** 2
+        rotation: Array = ((1 - square) * unit + omega) / (1 + square)
+        return rotation
+    if not isinstance(omega, np.ndarray):
         return namespace(omega).linalg.solve(unit - omega / 2, unit + omega / 2)
-    # The square of an antisymmetric 2 x 2 matrix is a multiple of the identity.
-    square = (omega[..., :1, 1:] / 2) ** 2
-    rotation: Array = ((1 - square) * unit + omega) / (1 + square)
-    return rotation
+    square = omega @ omega
+    square /= 4
+    far = np.asarray(~(norm(square) <= _SMALL_SQUARE))
+    if far.any():
+        # One by one, so that a result does not depend on the other matrices of a batch.
+        square[far] = 0
+    moved = _near_cayley(omega, square)
+    if far.any():
+        moved[far] = np.linalg.solve(unit - omega[far] / 2, unit + omega[far] / 2)
+    return moved
+
+
+def _near_cayley(omega: np.ndarray, square: np.ndarray) -> np.ndarray:
+    """Cayley transforms by products, for small squares ``Omega^2/4``, which are overwritten."""
+    # (I - square)^-1 by powers of a rest whose norm is below 1/20.
+    middle = 2 / (2 + _SMALL_SQUARE)
+    rest = middle * square
+    _diagonal(rest)[...] += 1 - middle
+    second = rest @ rest
+    fourth = second @ second
+    sixth = fourth @ second
+    fourth += second
+    _diagonal(fourth)[...] += 1
+    _diagonal(rest)[...] += 1
+    inverse = rest @ fourth
+    inverse += inverse @ sixth
+    square += omega
+    _diagonal(square)[...] += 1
+    square *= middle
+    product: np.ndarray = square @ inverse
+    return product
+
+
+def _diagonal(x: np.ndarray) -> np.ndarray:
+    """Diagonals of matrices, as a view."""
+    diagonal: np.ndarray = np.einsum("...ii->...i", x)
+    return diagonal
 
 
 def turned(

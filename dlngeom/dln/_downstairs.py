@@ -19,7 +19,7 @@ from dlngeom.dln._geodesics import end_to_end_geodesic
 from dlngeom.dln._shooting import end_to_end_shooting
 from dlngeom.dln._walks import EndToEndWalk, InfiniteWalk
 from dlngeom.endtoend._checks import EndToEndPoint, EndToEndVector, checked_components
-from dlngeom.network._flow import MATRIX_OBSERVABLES, escape
+from dlngeom.network._flow import escape, watch_matrices
 from dlngeom.points import SVD, Frames, Tangent, _covectors, dense, svd
 from dlngeom.points._checks import check_svd, require_positive, require_rank
 from dlngeom.points._covectors import Covector, EnergyGradient
@@ -120,7 +120,10 @@ class _EndToEndSpace(Base):
 
     def batch_axes(self, point: EndToEndPoint) -> int:
         """Count the batch axes of a point."""
-        return point.s.ndim - 1 if isinstance(point, SVD) else point.ndim - 2
+        if isinstance(point, SVD):
+            return point.s.ndim - 1
+        checks.matrix("the point", point)
+        return point.ndim - 2
 
     def steps(self, curve: EndToEndPoint) -> Array:
         """Lengths of the steps of a curve, by the mean of the metrics at both ends."""
@@ -137,7 +140,7 @@ class _EndToEndSpace(Base):
         """Geodesic of a point and a tangent vector, both dense or both in frames."""
         at = self._regular("the point", point)
         Z = checked_components("tangent", point, at, vector, True, tangent=True)
-        curve = end_to_end_geodesic(at, Z, self.depth)
+        curve = end_to_end_geodesic(_broadcast(at, Z), Z, self.depth)
         if isinstance(point, SVD):
             return curve
         return curve._replace(
@@ -195,20 +198,15 @@ class _EndToEndSpace(Base):
         checks.chain_axis(tuple(first_array(point).shape[:axes]))
         gradient = _covectors.energy_at(energy_gradient, axes == 0)
         equation = self._equation(point, gradient)
-        return equation._replace(observables=MATRIX_OBSERVABLES, escape=escape)
+        return equation._replace(watch=watch_matrices, escape=escape)
 
     def _equation(self, point: EndToEndPoint, gradient: EnergyGradient) -> Equation:
         """Choose the coordinates of a flow by the kind and the rank of its start."""
         if isinstance(point, SVD):
-            equation = _flows.factored_flow(point, gradient, self.depth)
+            equation = _flows.singular_flow(point, gradient, self.depth)
             below = without_chain if equation.single else None
             return equation._replace(initial=point, below=below)
-        rank = self._common_rank(point)
-        if rank is None:
-            return _flows.dense_flow(point, gradient, self.depth)
-        start = svd(point, rank)
-        equation = _flows.factored_flow(start, gradient, self.depth, dense_point=True)
-        return equation._replace(point=lambda state: dense(equation.point(state)), initial=point)
+        return _flows.matrix_flow(point, gradient, self.depth, self.rank)
 
     def random_walk(self, point: EndToEndPoint) -> EndToEndWalk | InfiniteWalk:
         """Walk of the smallest network over a matrix, or of an SVD at infinite depth."""
@@ -232,19 +230,6 @@ class _EndToEndSpace(Base):
         else:
             self._regular("the point", point)
         return point
-
-    def _common_rank(self, point: Array) -> int | None:
-        """Rank of all matrices of a batch, which two or more layers keep."""
-        if self.rank < min(self.m, self.n):
-            return self.rank
-        if self.depth == 1 or 0 in point.shape:
-            return None
-        s = svd(point).s
-        xp = namespace(s)
-        present = s > max(self.m, self.n) * eps(s) * s[..., :1]
-        ranks = xp.sum(xp.astype(present, xp.int64), axis=-1)
-        lowest, highest = int(xp.min(ranks)), int(xp.max(ranks))
-        return highest if lowest == highest > 0 else None
 
 
 @dataclass(frozen=True)
@@ -339,3 +324,17 @@ def _require_no_network(point: object) -> None:
     if isinstance(point, (tuple, list)) and not isinstance(point, SVD):
         kind = "Frames" if isinstance(point, Frames) else f"a {type(point).__name__} of layers"
         raise ValueError(f"the point is {kind}, a network: pass upstairs=True or its product")
+
+
+def _broadcast(point: SVD, vector: Tangent) -> SVD:
+    """One point for all vectors of a batch."""
+    batch = tuple(vector.M.shape[:-2])
+    if tuple(point.s.shape[:-1]) == batch:
+        return point
+    xp = namespace(point.s)
+    u, s, vt = point
+    return SVD(
+        xp.broadcast_to(u, (*batch, *u.shape[-2:])),
+        xp.broadcast_to(s, (*batch, s.shape[-1])),
+        xp.broadcast_to(vt, (*batch, *vt.shape[-2:])),
+    )

@@ -1,41 +1,118 @@
 """Gradient flows as differential equations in coordinates without singularities.
 
 Singular vectors turn infinitely fast where singular values cross, so nothing here integrates
-them.  An end-to-end matrix of rank ``r`` moves as two thin factors, a balanced network as the
-smallest network over it.
+them.  Balanced networks, and end-to-end matrices of up to eight layers, move as the smallest
+network over them, by products of layers; matrices of more layers as two thin factors.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from dlngeom import endtoend, spectral
-from dlngeom._lib.arrays import Array, antisymmetric, identity, namespace, symmetric
-from dlngeom.network._flow import flat_flow, layers_flow
+from dlngeom._lib.arrays import Array, antisymmetric, eps, identity, namespace, symmetric
+from dlngeom._lib.vectors import copied
+from dlngeom.network._flow import GradientCheck, descent, flat_flow, layers_flow
+from dlngeom.network._layers import product, suffix_products
 from dlngeom.points import SVD, Frames, _covectors, dense, svd
-from dlngeom.points._covectors import Covector, EnergyGradient, checked_gradient
+from dlngeom.points._covectors import Covector, EnergyGradient
 from dlngeom.points._nearest import nearby_frames
+from dlngeom.points._products import singular_value_decomposition
 from dlngeom.submersion._equations import Equation
 
-__all__ = ["balanced_flow", "dense_flow", "factored_flow"]
+__all__ = ["balanced_flow", "matrix_flow", "singular_flow"]
 
-
+# Up to this depth products of layers cost less than decompositions of thin factors.
+_FEW_LAYERS = 8
 # Gram matrices square condition numbers: beyond this one a QR decomposition is worth its price.
 _WELL_CONDITIONED = 100.0
 
 
+def matrix_flow(W: Array, gradient: EnergyGradient, depth: float, rank: int) -> Equation:
+    """Flow of dense end-to-end matrices, in coordinates that suit their depth and ranks."""
+    full = rank == min(W.shape[-2:])
+    if depth == 1 and full:
+        return flat_flow(W, gradient)
+    start = svd(W, rank)
+    xp = namespace(start.s)
+    # Singular values that are rounding errors are zero in all layers, and stay so.
+    present = start.s > (max(W.shape[-2:]) * eps(W) if full else 0.0) * start.s[..., :1]
+    ranks = xp.sum(xp.astype(present, xp.int64), axis=-1)
+    lowest, highest = int(xp.min(ranks)), max(int(xp.max(ranks)), 1)
+    s = (start.s * xp.astype(present, start.s.dtype))[..., :highest]
+    start = SVD(start.u[..., :highest], s, start.vt[..., :highest, :])
+    if 2 <= depth <= _FEW_LAYERS:
+        return smallest_flow(start, gradient, int(depth))._replace(initial=W)
+    if lowest < highest:
+        return dense_flow(W, gradient, depth)
+    equation = factored_flow(start, gradient, depth, dense_point=True)
+    return equation._replace(point=lambda state: dense(equation.point(state)), initial=W)
+
+
+def smallest_flow(start: SVD, gradient: EnergyGradient, depth: int) -> Equation:
+    r"""Flow of a dense matrix as the smallest balanced network over it, by products alone.
+
+    .. math:: W = W_N \cdots W_1, \qquad W_N = u\, \sigma^{1/N}, \quad W_p = \sigma^{1/N},
+              \quad W_1 = \sigma^{1/N} v^T
+    """
+    return layers_flow(_layers(start, depth), gradient)._replace(point=product, below=None)
+
+
+def _layers(point: SVD, depth: int) -> tuple[Array, ...]:
+    """Smallest balanced network over a matrix."""
+    root = (point.s ** (1 / depth))[..., None, :]
+    inner = root * identity(point.s.shape[-1], point.s)
+    return (root.mT * point.vt, *[inner] * (depth - 2), point.u * root)
+
+
+def singular_flow(point: SVD, gradient: EnergyGradient, depth: float) -> Equation:
+    """Flow of an SVD, whose energy sees SVDs: numpy's as the smallest network over it."""
+    if not isinstance(point.s, np.ndarray) or not 2 <= depth <= _FEW_LAYERS:
+        return factored_flow(point, gradient, depth)
+    check = GradientCheck(point.u.shape[-2], point.vt.shape[-1])
+
+    def rates(layers: tuple[Array, ...]) -> tuple[Array, ...]:
+        covector = check(gradient(_network_svd(layers)), layers[0])
+        return descent(layers, suffix_products(layers), covector)
+
+    start = _layers(point, int(depth))
+    return Equation(start, rates, singular_value_decomposition, point.s.ndim == 1)
+
+
+def _network_svd(layers: tuple[Array, ...]) -> SVD:
+    """SVD of the product of balanced layers, through the frames between them."""
+    first, *inner, last = layers
+    values, q = np.linalg.eigh(last.mT @ last)
+    if not np.all(values[..., 0] > values[..., -1] / _WELL_CONDITIONED**2):
+        return _graded_svd(layers)
+    lam, q = np.sqrt(values[..., ::-1]), q[..., ::-1] / np.sqrt(values[..., None, ::-1])
+    u = last @ q
+    for layer in inner[::-1]:
+        q = (layer.mT @ q) / lam[..., None, :]
+    return SVD(u, lam ** len(layers), q.mT @ first)
+
+
+def _graded_svd(layers: tuple[Array, ...]) -> SVD:
+    """SVD of a product of layers by QR decompositions of the outer ones."""
+    (left, core), (right, triangle) = np.linalg.qr(layers[-1]), np.linalg.qr(layers[0].mT)
+    for layer in layers[-2:0:-1]:
+        core = core @ layer
+    u, s, vt = np.linalg.svd(core @ triangle.mT)
+    return SVD(left @ u, s, vt @ right.mT)
+
+
 def dense_flow(W: Array, gradient: EnergyGradient, depth: float) -> Equation:
-    r"""Flow of a dense end-to-end matrix, singular or not.
+    r"""Flow of dense end-to-end matrices, singular or not, of two or more layers.
 
     .. math:: \dot W = -\mathcal{A}_{N,W}(E'(W))
     """
-    if depth == 1:
-        return flat_flow(W, gradient)
-    m, n = W.shape[-2:]
+    check = GradientCheck(*W.shape[-2:])
 
     def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
         (X,) = state
-        covector = checked_gradient(gradient(X), m, n, X, tuple(X.shape[:-2]))
+        covector = check(gradient(copied(X)), X)
         velocity: Array = endtoend.cometric(X, covector, depth, check_finite=False)
         return (-velocity,)
 
@@ -57,7 +134,7 @@ def factored_flow(
     m, n = point.u.shape[-2], point.vt.shape[-1]
     if depth == 1 and point.s.shape[-1] == min(m, n):
         return _flat_flow(point, gradient, dense_point)
-    k = _exponent(depth)
+    k, check = _exponent(depth), GradientCheck(m, n)
     scale = (point.s ** (1 / k))[..., None, :]
 
     def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
@@ -65,8 +142,7 @@ def factored_flow(
         lam, P = _common_gauge(L, R)
         turn = P / lam[..., None, :]
         here = SVD(L @ turn, lam**k, (R @ turn).mT)
-        value = gradient(dense(here) if dense_point else here)
-        covector = checked_gradient(value, m, n, L, tuple(L.shape[:-2]))
+        covector = check(gradient(dense(here) if dense_point else here), L)
         return _thin_rates(here, lam, P, covector, depth)
 
     start = (point.u * scale, point.vt.mT * scale)
@@ -79,7 +155,7 @@ def _flat_flow(point: SVD, gradient: EnergyGradient, dense_point: bool) -> Equat
     def whole(X: Array) -> Covector:
         return gradient(X if dense_point else svd(X))
 
-    equation = dense_flow(dense(point), whole, 1)
+    equation = flat_flow(dense(point), whole)
     return equation._replace(point=lambda state: svd(state[0]))
 
 

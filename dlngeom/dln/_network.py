@@ -19,7 +19,7 @@ from dlngeom.dln._shooting import network_shooting
 from dlngeom.dln._square_walk import SquareNetworkWalk
 from dlngeom.dln._walks import NetworkWalk
 from dlngeom.endtoend._checks import EndToEndPoint
-from dlngeom.network._flow import NETWORK_OBSERVABLES, escape
+from dlngeom.network._flow import escape, watch_networks
 from dlngeom.points import SVD, Frames, _covectors, dense, factors, frames, svd
 from dlngeom.points._checks import check_frames
 from dlngeom.points._covectors import Covector
@@ -195,9 +195,7 @@ class DeepLinearNetwork(RiemannianSubmersion):
         checks.chain_axis(tuple(point.lam.shape[:-1]))
         gradient = _covectors.energy_at(energy_gradient, point.lam.ndim == 1)
         equation = _flows.balanced_flow(point, gradient)
-        return equation._replace(
-            initial=point, below=dense, observables=NETWORK_OBSERVABLES, escape=escape
-        )
+        return equation._replace(initial=point, below=dense, watch=watch_networks, escape=escape)
 
     def norm(self, point: object, vector: Sequence[Array]) -> Array:
         """Frobenius norm of a tangent vector."""

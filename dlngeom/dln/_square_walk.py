@@ -120,10 +120,16 @@ def turned(state: StackedFrames, motion: Rotations) -> StackedFrames:
 
 def _turn(H: Array) -> tuple[Array, Array, Array | None]:
     """Singular values and left vectors of symmetric matrices, and signs of the right vectors."""
-    if isinstance(H, np.ndarray):
-        ascending, vectors = np.linalg.eigh(H)
-        if ascending[..., 0].min(initial=1.0) > 0:
-            return ascending[..., ::-1], np.ascontiguousarray(vectors[..., ::-1]), None
-    values, left, right = signed_svd(H)
-    xp = namespace(left)
-    return values, left, xp.sum(left * right, axis=-2)
+    if not isinstance(H, np.ndarray):
+        values, left, right = signed_svd(H)
+        return values, left, namespace(left).sum(left * right, axis=-2)
+    ascending, vectors = np.linalg.eigh(H)
+    descending, turn = ascending[..., ::-1], np.ascontiguousarray(vectors[..., ::-1])
+    indefinite = ~(ascending[..., 0] > 0)
+    if not indefinite.any():
+        return descending, turn, None
+    descending, signs = descending.copy(), np.ones_like(ascending)
+    values, left, right = signed_svd(H[indefinite])
+    descending[indefinite], turn[indefinite] = values, left
+    signs[indefinite] = np.sign(np.sum(left * right, axis=-2))
+    return descending, turn, signs

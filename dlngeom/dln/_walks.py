@@ -151,14 +151,14 @@ def lifted(frames: Frames, covector: Covector) -> StepInFrames:
 
 def spread(lam: Array, core: Array, depth: int) -> Array:
     """Cores ``lam_k^(N-p) C_kl lam_l^(p-1)`` of all layers."""
-    left, right = (constant(x, lam)[:, None, None] for x in _exponents(depth))
-    row, column = lam[..., None, :, None], lam[..., None, None, :]
-    return row**left * core[..., None, :, :] * column**right
+    row, column = _layer_powers(lam, depth)
+    return row * core[..., None, :, :] * column
 
 
-def _exponents(depth: int) -> tuple[np.ndarray, np.ndarray]:
-    p = np.arange(1.0, depth + 1)
-    return depth - p, p - 1
+def _layer_powers(lam: Array, depth: int) -> tuple[Array, Array]:
+    """Powers ``lam_k^(N-p)`` and ``lam_l^(p-1)`` of all layers, ``(..., N, r, 1)`` and its turn."""
+    powers = lam[..., None, :] ** constant(np.arange(0.0, depth)[:, None], lam)
+    return namespace(lam).flip(powers, axis=-2)[..., :, None], powers[..., None, :]
 
 
 def _minus(V: StepInFrames, time: Any, gradient: StepInFrames) -> StepInFrames:
@@ -251,7 +251,7 @@ class EndToEndWalk:
         inner_frames = (identity(self.rank, state.lam),) * (self.depth - 1)
         frames = Frames(state.lam, (first, *inner_frames, last))
         image = noise @ first
-        core = _unitspread(state.lam, last.mT @ image, self.depth)
+        core = _unit_spread(state.lam, last.mT @ image, self.depth)
         inner = (0.0,) * (self.depth - 1)
         ends = [
             0.0 if is_square(q) else b * project_out(q, x)
@@ -269,11 +269,11 @@ class EndToEndWalk:
         return _reach(state)
 
 
-def _unitspread(lam: Array, core: Array, depth: int) -> Array:
+def _unit_spread(lam: Array, core: Array, depth: int) -> Array:
     """Horizontal cores of all layers: an isometric image of one core."""
     row, column = (x[..., None, :, :] for x in pair(lam))
-    left, right = (constant(x, lam)[:, None, None] for x in _exponents(depth))
-    shares = row**left * column**right
+    right = constant(np.arange(0.0, depth)[:, None, None], lam)
+    shares = row ** (depth - 1 - right) * column**right
     xp = namespace(lam)
     length = xp.sqrt(xp.sum(shares * shares, axis=-3, keepdims=True))
     return core[..., None, :, :] * (shares / length)

@@ -73,6 +73,7 @@ def _checked_tangent(name: str, point: SVD, Z: Tangent, check_finite: bool) -> T
         checks.same_dtype(f"{name} and the point", x, point.s)
         if check_finite:
             checks.finite(f"{name}.{field}", x)
+    checks.batches_agree(name, *((x, 2) for x in Z))
     if check_finite:
         xp = namespace(*Z)
         off = xp.sqrt(norm(point.u.mT @ Z.Up) ** 2 + norm(point.vt @ Z.Vp) ** 2)

@@ -81,7 +81,7 @@ def gradient_flow(
         memory: name what you want, or give ``{}``.
     rtol, atol : float, optional
         Tolerances of the solver, for each chain alone, in coordinates that scale like the layers,
-        or like ``s^(1/4)`` beyond four layers.  By default ``rtol`` is 1e-8 (1e-4 in float32),
+        or like ``s^(1/4)`` in deep networks.  By default ``rtol`` is 1e-8 (1e-4 in float32),
         and ``atol`` a thousandth of it, relative to the size of the start.
     progress : bool
         Whether to show a progress bar over time.
@@ -101,8 +101,11 @@ def gradient_flow(
     Raises
     ------
     ValueError
-        If the point is not one of the space, times do not increase, or ``energy_gradient``
-        returns another shape or is not finite at the start.
+        If the point is not one of the space, times do not increase, ``energy_gradient`` returns
+        another shape or is not finite at the start, or the trajectory needs more memory than
+        there is.
+    TypeError
+        If there is no such option; the message names the nearest one.
     FlowError
         If the energy gradient stops being finite, evaluations are used up, or the flow leaves
         every compact set.  It carries the last good state.
@@ -134,6 +137,7 @@ def gradient_flow(
             [2.   , 1.   ]]])
     """
     point = detached(point)
+    _require_order(energy_gradient, t)
     options = SolverOptions.of(rtol=rtol, atol=atol, progress=progress, **solver)
     times, place = checked_times(t), geometry_on(space, upstairs)
     if isinstance(place, HasFlow):
@@ -198,6 +202,7 @@ def network_flow(
     Equations (3.6) and (4.7) and Theorem 1 of Menon, *The geometry of the deep linear network*.
     """
     factors = detached(factors)
+    _require_order(energy_gradient, t)
     options = SolverOptions.of(rtol=rtol, atol=atol, progress=progress, **solver)
     if isinstance(factors, (Frames, SVD)):
         raise ValueError(f"factors is of type {type(factors).__name__}: it must be layers")
@@ -205,6 +210,17 @@ def network_flow(
     checks.chain_axis(tuple(start[0].shape[:-2]))
     equation = layers_flow(start, energy_at(energy_gradient, start[0].ndim == 2))
     return follow(equation, energy, observe, checked_times(t), options)
+
+
+def _require_order(energy_gradient: Any, t: Any) -> None:
+    """Refuse times where the energy gradient belongs, and the reverse."""
+    if not callable(energy_gradient):
+        if callable(t):
+            raise TypeError("energy_gradient and t are swapped: the callable comes first")
+        kind = type(energy_gradient).__name__
+        raise TypeError(f"energy_gradient is of type {kind}: it must be a function of the matrix")
+    if callable(t):
+        raise TypeError("t is a function: it must be increasing times to save")
 
 
 def _ambient_equation(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from dlngeom._lib.arrays import Array, constant, to_numpy
+from dlngeom._lib import memory
+from dlngeom._lib.arrays import Array, constant, namespace, to_numpy
 from dlngeom._lib.ode.integrate import Solution, SolverOptions, integrate
 from dlngeom._lib.trajectory import Observe, Trajectory, observe_along
-from dlngeom._lib.vectors import copied, first_array, stack, with_chain
+from dlngeom._lib.vectors import copied, first_array, parts, rebuild, stack, with_chain
 from dlngeom.submersion._equations import Equation
 
 __all__ = ["FlowError", "follow"]
@@ -64,18 +66,21 @@ def follow(
     first = point(equation.start)
     if equation.initial is not None:
         first = with_chain(equation.initial) if equation.single else equation.initial
-    functions = dict(equation.observables if observe is None else observe)
+    functions, watch = dict(observe or {}), equation.watch if observe is None else None
     if energy is not None:
         functions["energy"] = _recorded(energy, _seen(equation))
     # A faulty function should fail before the integration, not after it.
     at_start = observe_along([first], functions, chains)
     if energy is not None:
         _require_energies(at_start)
+    _require_memory(len(times), equation.start, first, at_start, watch and watch(first))
     solution = integrate(equation.start, equation.rates, times, options.observing(point), chains)
-    points = [first, *(point(state) for state in solution.states[1:])]
-    observed = observe_along(points, functions, chains)
+    points = _points(equation, first, solution.states[1:])
+    observed = {} if watch is None else dict(watch(points))
+    if functions:
+        observed |= observe_along(_split(points), functions, chains)
     at = None if solution.dense is None else _interpolant(solution.dense, point)
-    trajectory = Trajectory(solution.times, stack(points), observed, _events(solution, point), at)
+    trajectory = Trajectory(solution.times, points, observed, _events(solution, point), at)
     if solution.failure is not None:
         last = point(solution.last[1])
         reason = solution.failure
@@ -84,8 +89,54 @@ def follow(
             reason = equation.escape(first, last, runaway)
         raise _error(solution, trajectory, reason, last, times[-1])
     if energy is not None:
-        _require_finite(trajectory, points)
+        _require_finite(trajectory)
     return trajectory
+
+
+def _points(equation: Equation, first: Any, states: Sequence[tuple[Array, ...]]) -> Any:
+    """Points ``(chain, draw, ...)``, the first one and those of states; all at once where taken."""
+    if not states:
+        return stack([first])
+    if equation.watch is None:
+        rest = [equation.point(state) for state in states]
+        return stack([first, *(with_chain(x) if equation.single else x for x in rest)])
+    later = equation.point(stack(states, axis=0))
+    arrays = zip(parts(first), parts(later), strict=True)
+    return rebuild(first, [_joined(x, y, equation.single) for x, y in arrays])
+
+
+def _joined(first: Array, later: Array, single: bool) -> Array:
+    """Draws ``(chain, draw, ...)`` of a first point and the later ones ``(draw, chain, ...)``."""
+    xp = namespace(first, later)
+    draws = later[None, ...] if single else xp.moveaxis(later, 0, 1)
+    return xp.concat([first[:, None, ...], draws], axis=1)
+
+
+def _split(points: Any) -> list[Any]:
+    """Points of all chains, one for each draw."""
+    arrays = parts(points)
+    return [rebuild(points, [x[:, i, ...] for x in arrays]) for i in range(arrays[0].shape[1])]
+
+
+def _require_memory(draws: int, *values: Any) -> None:
+    """Refuse more saved times than fit into memory, each with its state, point and observables."""
+    state, point, *observed = (
+        sum(math.prod(x.shape) * to_numpy(x).itemsize for x in _arrays(value))
+        for value in values
+        if value is not None
+    )
+    # Points and observables are stacked from those of each time.
+    need = draws * (state + 2 * point + 2 * sum(observed))
+    memory.require(f"{draws} saved times", need, "save fewer, or observe less")
+
+
+def _arrays(value: Any) -> Iterator[Any]:
+    """All arrays in tuples, lists and dicts."""
+    if isinstance(value, (tuple, list, Mapping)):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _arrays(part)
+    else:
+        yield value
 
 
 def _bad_draws(observed: Mapping[str, Any]) -> np.ndarray:
@@ -97,23 +148,22 @@ def _require_energies(observed: Mapping[str, Any]) -> None:
         raise ValueError(f"energy is {observed['energy']} at the initial point: it must be finite")
 
 
-def _require_finite(trajectory: Trajectory, points: Sequence[Any]) -> None:
+def _require_finite(trajectory: Trajectory) -> None:
     """Raise where an energy is no longer finite, even if its gradient still is."""
     bad = _bad_draws(trajectory.observed)
     if not len(bad):
         return
     kept = slice(0, bad[0])
     observed = {name: _draws(value, kept) for name, value in trajectory.observed.items()}
-    before = replace(
-        trajectory, times=trajectory.times[kept], points=stack(points[kept]), observed=observed
-    )
+    points = rebuild(trajectory.points, [x[:, kept, ...] for x in parts(trajectory.points)])
+    before = replace(trajectory, times=trajectory.times[kept], points=points, observed=observed)
     last = float(before.times[-1])
     raise FlowError(
         f"energy is not finite at t={trajectory.times[bad[0]]:.6g}; this error carries the last "
         f"good state, saved at t={last:.6g}",
         before,
         last,
-        points[bad[0] - 1],
+        _split(points)[-1],
     )
 
 

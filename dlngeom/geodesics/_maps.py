@@ -264,6 +264,11 @@ def parallel_transport(
     point, tangent, direction = (detached(x) for x in (point, tangent, direction))
     curve, vector = place.geodesic(point, direction), place.ambient(point, tangent)
     count, transport = len(curve.start), curve.lifted if horizontal else curve.transport
+    batches = [tuple(curve.clearance(curve.start).shape), tuple(vector[0].shape[:-2])]
+    if batches[0] != batches[1]:
+        raise ValueError(
+            f"direction and tangent have batch axes {batches[0]} and {batches[1]}: they must agree"
+        )
     if transport is None:
         raise ValueError("horizontal=True: nothing is lifted downstairs, pass upstairs=True")
 
@@ -463,8 +468,8 @@ def _place(space: Base | RiemannianSubmersion, upstairs: bool) -> HasGeodesics:
 
 
 def _batch(place: HasGeodesics, point: Point) -> tuple[int, ...]:
-    first = first_array(_tupled(point))
-    return tuple(first.shape[: place.batch_axes(point)])
+    axes = place.batch_axes(point)
+    return tuple(first_array(_tupled(point)).shape[:axes])
 
 
 def _tupled(point: Point) -> Point:

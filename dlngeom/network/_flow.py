@@ -2,27 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from dlngeom._lib.arrays import Array, to_numpy
-from dlngeom._lib.trajectory import Observe
 from dlngeom._lib.vectors import copied
-from dlngeom.network._layers import lift, product
-from dlngeom.network._observables import effective_rank, end_to_end, invariants, singular_values
-from dlngeom.points._covectors import EnergyGradient, checked_gradient, to_dense
-from dlngeom.points._tuples import Layers
+from dlngeom.network._layers import lift_actions, product, suffix_products, transposed
+from dlngeom.network._observables import effective_number, end_to_end, invariants, singular_values
+from dlngeom.points._covectors import (
+    Covector,
+    EnergyGradient,
+    apply,
+    apply_transpose,
+    checked_gradient,
+    to_dense,
+)
+from dlngeom.points._tuples import Layers, LowRank
 from dlngeom.submersion._equations import Equation
 
-__all__ = ["MATRIX_OBSERVABLES", "NETWORK_OBSERVABLES", "escape", "flat_flow", "layers_flow"]
+__all__ = [
+    "GradientCheck",
+    "descent",
+    "escape",
+    "flat_flow",
+    "layers_flow",
+    "watch_matrices",
+    "watch_networks",
+]
 
-MATRIX_OBSERVABLES: Observe = {
-    "end_to_end": end_to_end,
-    "singular_values": singular_values,
-    "effective_rank": effective_rank,
-}
-NETWORK_OBSERVABLES: Observe = {**MATRIX_OBSERVABLES, "invariants": invariants}
+
+def watch_matrices(point: Any) -> dict[str, Any]:
+    """End-to-end matrices, with their singular values and effective ranks."""
+    s = singular_values(point)
+    return {
+        "end_to_end": end_to_end(point),
+        "singular_values": s,
+        "effective_rank": effective_number(s),
+    }
+
+
+def watch_networks(point: Any) -> dict[str, Any]:
+    """Watch matrices, and the invariants of their networks."""
+    return {**watch_matrices(point), "invariants": invariants(point)}
+
+
+class GradientCheck:
+    """Check of what an energy gradient returns, made once for each kind and shape of it."""
+
+    def __init__(self, m: int, n: int) -> None:
+        self._size = m, n
+        self._known: Any = ()
+
+    def __call__(self, value: Covector, like: Array) -> Covector:
+        """Return a covector for points like an array."""
+        kind = (type(value), getattr(value, "shape", None), getattr(value, "dtype", None))
+        if kind != self._known or isinstance(value, LowRank):
+            found = checked_gradient(value, *self._size, like, tuple(like.shape[:-2]))
+            # What has to be converted is converted every time.
+            self._known = kind if found is value else ()
+            return found
+        return value
 
 
 def layers_flow(factors: Layers, gradient: EnergyGradient) -> Equation:
@@ -34,20 +75,28 @@ def layers_flow(factors: Layers, gradient: EnergyGradient) -> Equation:
         equation = flat_flow(factors[0], gradient)._replace(point=lambda state: state)
     else:
         equation = _deep_flow(factors, gradient)
-    return equation._replace(below=product, observables=NETWORK_OBSERVABLES, escape=escape)
+    return equation._replace(below=product, watch=watch_networks, escape=escape)
 
 
 def _deep_flow(factors: Layers, gradient: EnergyGradient) -> Equation:
     """Flow of two or more layers."""
-    m, n = factors[-1].shape[-2], factors[0].shape[-1]
+    check = GradientCheck(factors[-1].shape[-2], factors[0].shape[-1])
 
     def rates(state: Layers) -> Layers:
-        covector = checked_gradient(
-            gradient(product(state)), m, n, state[0], tuple(state[0].shape[:-2])
-        )
-        return tuple(-x for x in lift(state, covector))
+        above = suffix_products(state)
+        return descent(state, above, check(gradient(above[0] @ state[0]), state[0]))
 
     return Equation(factors, rates, lambda state: state, factors[0].ndim == 2)
+
+
+def descent(layers: Layers, above: Sequence[Array], covector: Covector) -> Layers:
+    """Rates of two or more layers, given the products of those above each."""
+    if isinstance(covector, np.ndarray):
+        down = -covector  # One change of sign, where it costs little.
+        left, right = transposed(above[0]) @ down, down @ transposed(layers[0])
+        return lift_actions(layers, above, left, right)
+    first, below = apply_transpose(covector, above[0]).mT, apply(covector, layers[0].mT)
+    return lift_actions(layers, above, -first, -below)
 
 
 def flat_flow(W: Array, gradient: EnergyGradient) -> Equation:
@@ -55,12 +104,11 @@ def flat_flow(W: Array, gradient: EnergyGradient) -> Equation:
 
     .. math:: \dot W = -E'(W)
     """
-    m, n = W.shape[-2:]
+    check = GradientCheck(*W.shape[-2:])
 
     def rates(state: Layers) -> Layers:
         (X,) = state
-        covector = checked_gradient(gradient(copied(X)), m, n, X, tuple(X.shape[:-2]))
-        return (X * 0 - to_dense(covector),)
+        return (X * 0 - to_dense(check(gradient(copied(X)), X)),)
 
     return Equation((W,), rates, lambda state: state[0], W.ndim == 2)
 

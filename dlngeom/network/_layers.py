@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from dlngeom._lib.arrays import Array
 from dlngeom._lib.door import takes_arrays
 from dlngeom.points import _covectors
 from dlngeom.points._checks import check_factors
 from dlngeom.points._covectors import Covector
 
-__all__ = ["differential", "lift", "lifted_gradient", "product"]
+__all__ = [
+    "differential",
+    "lift",
+    "lift_actions",
+    "lifted_gradient",
+    "product",
+    "suffix_products",
+    "transposed",
+]
+
+# Entries of a matrix, and matrices of a batch, for which a copy of the transposes pays.
+_SMALL, _MANY = 64, 8
 
 
 def product(factors: Sequence[Array]) -> Array:
@@ -118,18 +131,33 @@ def lift(factors: Sequence[Array], covector: Covector) -> tuple[Array, ...]:
     """Unchecked :func:`lifted_gradient`."""
     if len(factors) == 1:
         return (_covectors.to_dense(covector),)
-    above = _suffix_products(factors)
+    above = suffix_products(factors)
     first = _covectors.apply_transpose(covector, above[0]).mT
-    # The other layers need only E' W_1^T, which is as thin as the first hidden layer.
-    below = _covectors.apply(covector, factors[0].mT)
+    return lift_actions(factors, above, first, _covectors.apply(covector, factors[0].mT))
+
+
+def lift_actions(
+    factors: Sequence[Array], above: Sequence[Array], first: Array, below: Array
+) -> tuple[Array, ...]:
+    """Lifted gradient by ``(W_N ... W_2)^T E'`` and ``E' W_1^T``, as thin as the first layer."""
     gradients = [first]
     for p, factor in enumerate(factors[1:-1], start=1):
-        gradients.append(above[p].mT @ below)
-        below = below @ factor.mT
+        gradients.append(transposed(above[p]) @ below)
+        below = below @ transposed(factor)
     return (*gradients, below)
 
 
-def _suffix_products(factors: Sequence[Array]) -> list[Array]:
+def transposed(x: Array) -> Array:
+    """Transpose of matrices; batches of small ones of numpy are copied, which makes products fast.
+
+    BLAS multiplies small matrices in order three times faster than those that have to be turned.
+    """
+    if isinstance(x, np.ndarray) and x.shape[-1] * x.shape[-2] <= min(_SMALL, x.size // _MANY):
+        return x.mT.copy()
+    return x.mT
+
+
+def suffix_products(factors: Sequence[Array]) -> list[Array]:
     """``W_N ... W_{p+1}`` for ``p = 1, ..., N-1``."""
     products = [factors[-1]]
     for factor in factors[-2:0:-1]:

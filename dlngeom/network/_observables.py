@@ -14,7 +14,7 @@ from dlngeom.points import SVD, Frames, dense, factors
 from dlngeom.points._checks import check_factors
 from dlngeom.points._products import singular_value_decomposition
 
-__all__ = ["effective_rank", "end_to_end", "invariants", "singular_values"]
+__all__ = ["effective_number", "effective_rank", "end_to_end", "invariants", "singular_values"]
 
 # A list of any, since one of numpy's arrays would be no list of arrays at large.
 AnyPoint: TypeAlias = Array | SVD | Frames | tuple[Array, ...] | list[Any]
@@ -100,7 +100,7 @@ def singular_values(point: AnyPoint) -> Array:
     if not isinstance(point, (tuple, list)):
         W = end_to_end(point)
         checks.finite("point", W)
-        return namespace(W).linalg.svd(W, full_matrices=False)[1]
+        return namespace(W).linalg.svdvals(W)
     if isinstance(point, SVD):
         return point.s
     if isinstance(point, Frames):
@@ -150,7 +150,11 @@ def effective_rank(point: AnyPoint) -> Array:
     >>> network.effective_rank(np.diag([1.0, 1.0, 0.0])).round(6)
     np.float64(2.0)
     """
-    s = singular_values(point)
+    return effective_number(singular_values(point))
+
+
+def effective_number(s: Array) -> Array:
+    """Effective rank of matrices with given singular values."""
     xp = namespace(s)
     total = xp.sum(s, axis=-1, keepdims=True)
     p = s / xp.where(total == 0, xp.ones_like(total), total)

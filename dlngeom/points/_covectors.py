@@ -193,11 +193,11 @@ EnergyGradient = Callable[[Any], Covector]
 
 def energy_at(energy_gradient: Callable[[Any], Any], single: bool) -> EnergyGradient:
     """Wrap an energy gradient that expects a chain axis, for a single dense point too."""
+    if not single:
+        return energy_gradient
 
     def gradient(point: Any) -> Covector:
-        dense_point = not isinstance(point, SVD)
-        value = energy_gradient(point[None, ...] if single and dense_point else point)
-        return _first(value) if single else value
+        return _first(energy_gradient(point if isinstance(point, SVD) else point[None, ...]))
 
     return gradient
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,8 +30,9 @@ class Equation(NamedTuple):
         The initial point, where coordinates determine it only up to a choice of frames.
     below : callable, optional
         From points ``(chain, ...)`` to what an energy sees; by default the points themselves.
-    observables : mapping of str to callable
-        What to observe where the caller does not say.
+    watch : callable, optional
+        What to observe where the caller does not say, by name, as a function of points with any
+        batch axes; ``point`` then takes coordinates with any batch axes too.
     escape : callable, optional
         From the first point, the last one and the index of a chain that runs away to a clause
         that says where it went.
@@ -44,7 +44,7 @@ class Equation(NamedTuple):
     single: bool
     initial: Point = None
     below: Callable[[Point], Any] | None = None
-    observables: Mapping[str, Callable[[Point], Any]] = MappingProxyType({})
+    watch: Callable[[Point], Mapping[str, Any]] | None = None
     escape: Callable[[Point, Point, int], str] | None = None
 
 

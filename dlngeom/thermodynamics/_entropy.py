@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
-from dlngeom._lib.derivatives import smooth_in
+from dlngeom._lib.derivatives import detached, is_differentiated
 from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.stiefel import log_stiefel_volume
 from dlngeom.endtoend._kernels import pair
@@ -22,7 +22,6 @@ from dlngeom.thermodynamics._pair_entropy import pair_entropy
 __all__ = ["entropy", "entropy_of_singular_values", "symmetric_entropy"]
 
 
-@smooth_in("W")
 @takes_arrays("W")
 def entropy(
     W: Array | SVD,
@@ -75,7 +74,13 @@ def entropy(
     3.570745
     """
     layers = layer_widths(widths, depth)
-    return symmetric_entropy(point_of(W, layers, check_finite).s, layers)
+    s = point_of(detached(W), layers, check_finite).s
+    if not isinstance(W, SVD) and is_differentiated(W):
+        # Singular values have derivatives at ties too, by themselves.
+        s = namespace(W).linalg.svd(W, full_matrices=False)[1]
+    elif isinstance(W, SVD):
+        s = W.s
+    return symmetric_entropy(s, layers)
 
 
 @takes_arrays("s")

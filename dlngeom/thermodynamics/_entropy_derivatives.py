@@ -170,9 +170,13 @@ def entropy_ehess(
     # The vectors go first: what they are divided by may be as small as they are.
     Up, Vp = Up / point.s[..., None, :], Vp / point.s[..., None, :]
     xp = namespace(core)
+    batch = core.shape[:-2]
+    side, u, v, Up, Vp = (
+        xp.broadcast_to(x, (*batch, *x.shape[-2:])) for x in (side, point.u, point.vt.mT, Up, Vp)
+    )
     upper = xp.concat([core, side], axis=-1)
     S = xp.concat([upper, xp.concat([side, 0 * side], axis=-1)], axis=-2)
-    covector = LowRank(xp.concat([point.u, Up], axis=-1), S, xp.concat([point.vt.mT, Vp], axis=-1))
+    covector = LowRank(xp.concat([u, Up], axis=-1), S, xp.concat([v, Vp], axis=-1))
     return covector if isinstance(W, SVD) else dense(covector)
 
 

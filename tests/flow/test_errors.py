@@ -168,7 +168,7 @@ def test_flows_refuse_bad_times_and_tolerances(space, start):
         flow(t_eval=[0.5])
     with pytest.raises(ValueError, match="`method` must be one of"):
         flow(method="Euler")
-    with pytest.warns(UserWarning, match="no effect for a chosen solver: `reltol`"):
+    with pytest.raises(TypeError, match=r"reltol=0.001: .* did you mean rtol\?"):
         flow(reltol=1e-3)
 
 

@@ -132,6 +132,8 @@ def _of_tuple(value: tuple[Any, ...]) -> Iterator[Mutation]:
         inner = _of_array(part) if isinstance(part, np.ndarray) else _of_tuple(part)
         bad = [Mutation(str(x), REFUSED, x) for x in (None, 1.0, "text", object())]
         for name, kind, changed in (*inner, *bad):
+            if name == "list" and len(value) == 1:
+                continue  # A list of one list is a matrix or a matrix in a list.
             parts = [changed if i == place else x for i, x in enumerate(value)]
             yield Mutation(f"part {place}: {name}", kind, remade(parts))
 
@@ -150,7 +152,7 @@ def _of_function(function: Callable[..., Any]) -> Iterator[Mutation]:
         return lambda *arguments: change(function(*arguments))
 
     yield Mutation("result as matrix", SAME, giving(_like_matrix))
-    yield Mutation("result as list", SAME, giving(lambda x: np.asarray(x).tolist()))
+    yield Mutation("result as list", OTHER, giving(lambda x: np.asarray(x).tolist()))
     results = {
         "None": None,
         "text": "text",

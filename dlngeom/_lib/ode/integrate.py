@@ -12,23 +12,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.integrate
-from scipy.integrate import RK23, OdeSolver, solve_ivp
+from scipy.integrate import solve_ivp
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Numbers, eps
 from dlngeom._lib.door import real_numbers
-from dlngeom._lib.ode.interpolant import StepInterpolant
+from dlngeom._lib.ode.guarded import guarded, measures_chains
+from dlngeom._lib.ode.options import require_known
 from dlngeom._lib.ode.smooth_rk45 import SmoothRK45
 from dlngeom._lib.ode.system import Event, HaltError, Monitor, SolverState, System
 
 __all__ = ["Solution", "SolverOptions", "checked_times", "integrate"]
-
-# The base of all explicit solvers, which SciPy does not export.
-RungeKutta = RK23.__base__
-
-# Options of solve_ivp that are set here, since callers do not see flat states.
-_OURS = {"fun", "t_span", "y0", "t_eval", "args", "vectorized", "jac"}
 
 # Above this tolerance a high order no longer pays.
 _LOOSE = 1e-4
@@ -50,15 +44,12 @@ class SolverOptions:
     @classmethod
     def of(cls, **options: Any) -> SolverOptions:
         """Options from keywords; those that are not fields are passed to the solver."""
-        ours = {key: options.pop(key) for key in cls.__annotations__ if key in options}
+        names = cls.__annotations__.keys() - {"solver"}
+        ours = {name: options.pop(name) for name in names if name in options}
         events = ours.get("events", ())
         ours["events"] = (events,) if callable(events) else tuple(events or ())
         checks.integer("max_evaluations", ours.get("max_evaluations", 1), 1)
-        taken = sorted(_OURS & options.keys())
-        if taken:
-            raise TypeError(
-                f"{taken[0]} is no option here: states are tuples of arrays, saved at t"
-            )
+        require_known(options, ours.get("method"))
         return cls(**ours, solver=options)
 
     def observing(self, point: Callable[[SolverState], Any]) -> SolverOptions:
@@ -142,25 +133,31 @@ def integrate(
     """
     system = System(start, rates, chains, options.max_evaluations)
     y0 = system.flat(start)
-    if not np.all(np.isfinite(system(times[0], y0))):
+    with np.errstate(all="ignore"):
+        at_start = system(times[0], y0)
+    if not np.all(np.isfinite(at_start)):
         raise ValueError(f"at the initial point, {system.trouble}")
     if len(times) == 1:
         events = [np.empty(0)] * len(options.events)
         return Solution(times, [start], (times[0], start), None, events, [[] for _ in events], None)
-    rtol, atol = _tolerances(start, system, options, chains)
+    rtol = _rtol(start, options)
+    method = options.method or _default_method(rtol)
+    share = 1.0 if measures_chains(method) else math.sqrt(chains)
+    rtol, atol = max(rtol / share, 1e-13), _atol(options, rtol / share, share, system, y0)
+    between = len(times) > 2 or bool(options.events)
     watched = [Event(event, system.state) for event in options.events]
-    with Monitor(system, times[0], times[-1], options.progress) as monitor:
+    monitor = Monitor(y0, times[0], times[-1], options.progress)
+    # What overflows is found by its values; to say so once takes less time than at every call.
+    with monitor, np.errstate(all="ignore"):
         try:
             result = solve_ivp(
                 system,
                 (times[0], times[-1]),
                 y0,
-                method=_guarded(
-                    options.method or _default_method(rtol), system, options.dense_output
-                ),
+                method=guarded(method, system, monitor, kept=options.dense_output, between=between),
                 t_eval=times,
                 dense_output=options.dense_output,
-                events=[monitor, *watched],
+                events=watched or None,
                 rtol=rtol,
                 atol=atol,
                 **options.solver,
@@ -171,74 +168,35 @@ def integrate(
     return _solution(result, times, start, system, monitor)
 
 
-def _guarded(method: Any, system: System, kept: bool) -> Any:
-    """Solver that stops with a failure, keeping earlier steps, where SciPy's raises or hangs.
-
-    Between the steps of an explicit solver, states are as accurate as the steps.
-    """
-    solver: Any = getattr(scipy.integrate, method, None) if isinstance(method, str) else method
-    known = isinstance(solver, type) and issubclass(solver, OdeSolver)
-    if not known:
-        return method  # SciPy's error lists the methods.
-
-    def step(self: Any) -> str | None:
-        earlier = system.forget_trouble()
-        try:
-            message: str | None = solver.step(self)
-        except (np.linalg.LinAlgError, ValueError):
-            # Implicit solvers factorise Jacobians that are not finite, perhaps one step later.
-            system.trouble = system.trouble or earlier
-            if system.raised or system.trouble is None:
-                raise
-            self.status, message = "failed", None
-        if not np.all(np.isfinite(self.y)):
-            self.status = "failed"
-        elif self.status == "running" and not self.t > self.t_old:
-            self.status, message = "failed", self.TOO_SMALL_STEP
-        return message
-
-    own: dict[str, Any] = {"step": step}
-    if issubclass(solver, RungeKutta):
-        own["dense_output"] = lambda self: StepInterpolant(self, kept)
-    return type(f"Guarded{solver.__name__}", (solver,), own)
-
-
 def _default_method(rtol: float) -> Any:
     """Solver of high order for tight tolerances, one with steady steps for loose tolerances."""
     return SmoothRK45 if rtol > _LOOSE else "DOP853"
 
 
-def _tolerances(
-    start: SolverState, system: System, options: SolverOptions, chains: int
-) -> tuple[float, float | np.ndarray]:
-    """Tolerances of the joint system that bound the error of each single chain."""
+def _rtol(start: SolverState, options: SolverOptions) -> float:
+    """Relative tolerance, the one that the precision allows by default."""
     floor = 100 * eps(start[0])
     default = 1e-8 if floor < 1e-10 else 1e-4
     rtol = default if options.rtol is None else float(options.rtol)
     if not floor <= rtol < 1:
         raise ValueError(f"rtol={rtol:g}: it must be at least {floor:.2g} and below 1")
-    if options.atol is not None:
-        checks.nonnegative("atol", options.atol)
-    # The solvers bound the mean error over all components.
-    share = max(rtol / math.sqrt(chains), 1e-13)
-    if options.atol is not None:
-        return share, options.atol / math.sqrt(chains)
-    return share, 1e-3 * share * _sizes(system.parts(start), chains)
+    return rtol
 
 
-def _sizes(parts: list[np.ndarray], chains: int) -> np.ndarray:
-    """Root mean square of each chain, repeated for each of its components."""
-    rows = [x.reshape(chains, -1).astype(np.float64) for x in parts]
-    total = sum(np.sum(x * x, axis=1) for x in rows)
-    size = np.sqrt(total / sum(x.shape[1] for x in rows))
-    size = np.where(size == 0, 1.0, size)
-    return np.concatenate([np.repeat(size, x.shape[1]) for x in rows])
+def _atol(
+    options: SolverOptions, rtol: float, share: float, system: System, y0: np.ndarray
+) -> float | np.ndarray:
+    """Absolute tolerance, by default relative to the size of each chain."""
+    if options.atol is not None:
+        return checks.nonnegative("atol", options.atol) / share
+    sizes = system.sizes(y0)
+    return 1e-3 * rtol * system.repeated(np.where(sizes == 0, 1.0, sizes))
 
 
 def _only_start(
     times: np.ndarray, start: SolverState, monitor: Monitor, system: System, events: int
 ) -> Solution:
-    last = (monitor.time, system.state(monitor.y) if len(monitor.y) else start)
+    last = (monitor.time, system.state(monitor.y))
     empty: list[Any] = [[] for _ in range(events)]
     return Solution(times[:1], [start], last, None, empty, empty, system.trouble)
 
@@ -250,11 +208,11 @@ def _solution(
     flat = np.transpose(result.y) if len(result.y) else np.empty((0, 1))
     # Interpolants evaluate the rates too, and may be the first to find a value not finite.
     good = int(np.argmin([*np.all(np.isfinite(flat), axis=1), False]))
-    states = [system.state(y) for y in flat[:good]] or [start]
+    states = [system.state(y) for y in np.ascontiguousarray(flat[:good])] or [start]
     short = result.status < 0 or good < len(flat)
     saved = times[: len(states)] if short else np.asarray(result.t)
-    event_times = result.t_events[1:]
-    event_states = [[system.state(y) for y in ys] for ys in result.y_events[1:]]
+    event_times = result.t_events or []
+    event_states = [[system.state(y) for y in ys] for ys in result.y_events or []]
     dense = result.sol
     failure = (system.trouble or str(result.message)) if short else None
     last = (monitor.time, system.state(monitor.y))

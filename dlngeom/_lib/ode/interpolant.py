@@ -2,8 +2,9 @@
 
 At the stability limit, where a relaxing flow keeps every explicit method, the polynomials that
 come with Runge-Kutta pairs are off by many times the tolerance, while a shorter step from the
-same state is not.  So a state is that of a shorter step; where many are asked for within one
-step, a polynomial goes through a few of those, values and rates.
+same state is not.  So a state is that of a shorter step, unless the last steps tell it already.
+Where many are asked for within one step, a polynomial goes through a few of those, values and
+rates.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 from scipy.integrate import DenseOutput
 from scipy.interpolate import KroghInterpolator
+
+from dlngeom._lib.ode.last_steps import LastSteps
 
 __all__ = ["StepInterpolant"]
 
@@ -32,14 +35,16 @@ class StepInterpolant(DenseOutput):  # type: ignore[misc]
         Whether states are asked for after the run, when there are no more evaluations.
     """
 
-    def __init__(self, solver: Any, kept: bool) -> None:
+    def __init__(self, solver: Any, kept: bool, last_steps: LastSteps) -> None:
         super().__init__(solver.t_old, solver.t)
+        self._last_steps = last_steps
         self._start, self._rates = solver.y_old, solver.K[0].copy()
         self._end = (solver.y, solver.f)
         self._solver: Any = solver
-        self._polynomial: KroghInterpolator | None = None
+        self._polynomial: Any = None
         if kept:
             self._polynomial, self._solver = self._through_nodes(), None
+            del self._last_steps
 
     def _call_impl(self, t: np.ndarray) -> np.ndarray:
         if self._polynomial is None and t.size > _MANY:
@@ -49,13 +54,18 @@ class StepInterpolant(DenseOutput):  # type: ignore[misc]
             values: np.ndarray = self._polynomial(share).T
             return values
         if t.ndim == 0:
-            return self._shorter(float(t))
-        return np.stack([self._shorter(float(x)) for x in t], axis=-1)
+            return self._single(float(t))
+        return np.stack([self._single(float(x)) for x in t], axis=-1)
+
+    def _single(self, t: float) -> np.ndarray:
+        """State at the end of the step, or through the last steps, or after a shorter step."""
+        if t == self.t:
+            return np.asarray(self._end[0])
+        found = self._last_steps.state(t, self._solver)
+        return self._shorter(t) if found is None else found
 
     def _shorter(self, t: float) -> np.ndarray:
         """State after the step from the same start that ends at ``t``."""
-        if t == self.t:
-            return np.asarray(self._end[0])
         method, h = self._solver, t - self.t_old
         K = np.empty((method.n_stages, len(self._start)))
         K[0] = self._rates

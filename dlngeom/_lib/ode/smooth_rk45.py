@@ -67,5 +67,5 @@ class SmoothRK45(RK45):  # type: ignore[misc]
         K[-1] = f = self.fun(self.t + h, y)
         scale = self.atol + self.rtol * np.maximum(np.abs(self.y), np.abs(y))
         with np.errstate(invalid="ignore", over="ignore"):
-            error = float(np.linalg.norm((self.E @ K) * h / scale)) / np.sqrt(len(y))
+            error = float(self._estimate_error_norm(K, h, scale))
         return y, f, error

@@ -37,10 +37,15 @@ class System:
         self._like = start
         self._rates = rates
         self._budget = budget
-        self._chains = chains
+        self.chains = chains
         # A product of four such numbers does not overflow.
         self._largest = float(namespace(start[0]).finfo(start[0].dtype).max) ** 0.25
-        self._ends = np.cumsum([math.prod(x.shape) for x in start])
+        ends = np.cumsum([math.prod(x.shape) for x in start]).tolist()
+        spans = [slice(lo, hi) for lo, hi in zip([0, *ends[:-1]], ends, strict=True)]
+        self._places = [(span, tuple(x.shape)) for span, x in zip(spans, start, strict=True)]
+        # Arrays of numpy need no search for their library at every evaluation.
+        same = all(type(x) is np.ndarray and x.dtype == start[0].dtype for x in start)
+        self._dtype: Any = start[0].dtype if same else None
         self.evaluations = 0
         self.trouble: str | None = None
         self.raised = False
@@ -52,8 +57,9 @@ class System:
 
     def flat(self, state: SolverState) -> np.ndarray:
         """One vector of doubles from a tuple of arrays."""
-        flat: np.ndarray = np.concatenate(self.parts(state)).astype(np.float64, copy=False)
-        return flat
+        arrays: Any = state if self._dtype is not None else self.parts(state)
+        flat: np.ndarray = np.concatenate(arrays, axis=None)
+        return flat if flat.dtype == np.float64 else flat.astype(np.float64)
 
     @staticmethod
     def parts(state: SolverState) -> list[np.ndarray]:
@@ -62,11 +68,29 @@ class System:
 
     def state(self, y: np.ndarray) -> SolverState:
         """Inverse of :meth:`flat`."""
-        starts = [0, *self._ends[:-1]]
+        if self._dtype is not None:
+            y = y if y.dtype == self._dtype else y.astype(self._dtype)
+            return tuple([y[span].reshape(shape) for span, shape in self._places])
         return tuple(
-            constant(y[lo:hi].reshape(tuple(like.shape)), like)
-            for like, lo, hi in zip(self._like, starts, self._ends, strict=True)
+            constant(y[span].reshape(shape), like)
+            for like, (span, shape) in zip(self._like, self._places, strict=True)
         )
+
+    def repeated(self, values: np.ndarray) -> np.ndarray:
+        """Flat vector that has a value ``(chain,)`` at all entries of each chain."""
+        counts = [math.prod(shape) // self.chains for _, shape in self._places]
+        return np.concatenate([np.repeat(values, count) for count in counts])
+
+    def sizes(self, y: np.ndarray) -> np.ndarray:
+        """Root mean square of each chain ``(chain,)`` in a flat vector."""
+        rows = [y[span].reshape(self.chains, -1) for span, _ in self._places]
+        squares = [np.vecdot(x, x) for x in rows]
+        norms: np.ndarray = np.sqrt(sum(squares[1:], squares[0]) * (self.chains / y.size))
+        return norms
+
+    def largest(self, y: np.ndarray) -> float:
+        """Largest of the sizes of the chains."""
+        return float(np.max(self.sizes(y)))
 
     def __call__(self, t: float, y: np.ndarray) -> np.ndarray:
         """Rates at a flat state, NaN where they cannot be computed."""
@@ -77,20 +101,22 @@ class System:
                 'implicit method="BDF"'
             )
             return np.full_like(y, np.nan)
-        if not np.max(np.abs(y)) < self._largest:
+        # Squares that add up to a number are cheaper than a look at every entry.
+        if not (y.dot(y) < self._largest**2 or np.max(np.abs(y)) < self._largest):
             self.trouble = self.trouble or "it overflows"
             return np.full_like(y, np.nan)
         self.evaluations += 1
-        with np.errstate(all="ignore"):
-            try:
-                rates = self.flat(self._rates(self.state(y)))
-            except Exception:
-                self.raised = True
-                raise
+        try:
+            rates = self.flat(self._rates(self.state(y)))
+        except Exception:
+            self.raised = True
+            raise
+        if rates.dot(rates) < _FASTEST:
+            return rates
         slow = np.abs(rates) < _FASTEST
         if np.all(slow):
             return rates
-        rows = [x.reshape(self._chains, -1) for x in np.split(slow, self._ends[:-1])]
+        rows = [slow[span].reshape(self.chains, -1) for span, _ in self._places]
         chain = int(np.argmin(np.all(np.concatenate(rows, axis=1), axis=1)))
         self.trouble = f"the energy gradient, or the flow, is not finite in chain {chain}"
         # Solvers warn of infinite rates, but not of NaN.
@@ -116,12 +142,8 @@ class Event:
 class Monitor:
     """Record of the last accepted step, which also moves the progress bar."""
 
-    terminal = False
-    direction = 0.0
-
-    def __init__(self, system: System, first: float, last: float, progress: bool) -> None:
-        self._system = system
-        self.time, self.y = first, np.empty(0)
+    def __init__(self, y: np.ndarray, first: float, last: float, progress: bool) -> None:
+        self.time, self.y = first, y
         form = "{l_bar}{bar}| t={n:.4g}/{total:.4g} [{elapsed}<{remaining}]"
         self._bar = tqdm(total=last - first, disable=not progress, bar_format=form)
 
@@ -131,8 +153,7 @@ class Monitor:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
 
-    def __call__(self, t: float, y: np.ndarray) -> float:
+    def record(self, t: float, y: np.ndarray) -> None:
         """Record an accepted step."""
         self._bar.update(t - self.time)
         self.time, self.y = t, y.copy()
-        return 1.0

@@ -59,6 +59,8 @@ class Streams:
     def _numpy(self, shape: tuple[int, ...], chains: np.ndarray | None, like: Array) -> np.ndarray:
         dtype: Any = np.float32 if "float32" in str(like.dtype) else np.float64
         count = len(self.generators)
+        if count == 1:
+            return self.generators[0].standard_normal(shape, dtype=dtype)
         if chains is None:
             sizes = np.full(count, BLOCK)
             sizes[-1] = shape[0] - BLOCK * (count - 1)
