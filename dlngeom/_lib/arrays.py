@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +18,8 @@ _NUMPY: Namespace = np
 # Squares of singular values up to which five Newton-Schulz steps reach the rounding error.
 _NEAR_ONE = 4.0
 _NEWTON_SCHULZ = 5
+# Size up to which one eigenvalue problem takes less time than these steps.
+_FEW = 10
 
 __all__ = [
     "Array",
@@ -35,6 +38,7 @@ __all__ = [
     "norm",
     "polar",
     "polar_of_expansion",
+    "polars_of_expansions",
     "project_out",
     "remainder",
     "symmetric",
@@ -176,35 +180,75 @@ def polar_of_expansion(x: Array) -> Array:
 
     In a numpy batch the result for a matrix does not depend on the others.
     """
-    if not isinstance(x, np.ndarray):
-        # No branch on values: after one eigenvalue problem the singular values are near one.
-        from dlngeom._lib.derivatives import smooth_in  # That module imports this one.
+    return polars_of_expansions((x,), None)[0]
 
-        y = x @ smooth_in("gram")(_inverse_root)(x.mT @ x)
-        shift = (15 / 8) * identity(x.shape[-1], x)
-        for _ in range(_NEWTON_SCHULZ):
-            y = y @ _contraction(y.mT @ y, shift)
-        return y
-    unit = np.eye(x.shape[-1], dtype=x.dtype)
+
+def polars_of_expansions(xs: Sequence[Array], turns: Sequence[Array] | None) -> list[Array]:
+    """Polar factors of tall matrices of equal rank, as :func:`polar_of_expansion`, times turns."""
+    if not all(isinstance(x, np.ndarray) for x in xs):
+        factors = [_polar_without_branches(x) for x in xs]
+        return factors if turns is None else [x @ y for x, y in zip(factors, turns, strict=True)]
     with np.errstate(over="ignore", invalid="ignore"):
-        gram = x.mT @ x
-        bound = 1 + norm(gram - unit)
+        products = [np.asarray(x.mT @ x) for x in xs]
+        grams = np.stack(products) if len(products) > 1 else products[0][None, ...]
+        bound = np.asarray(1 + norm(grams - identity(grams.shape[-1], grams)))
     far = ~(bound <= _NEAR_ONE)
-    if not np.any(far):
-        return np.asarray(x @ _near_inverse_root(gram, bound))
-    gram, bound = np.where(far[..., None, None], unit, gram), np.where(far, 1.0, bound)
-    result = np.asarray(x @ _near_inverse_root(gram, bound))
+    some = far.any()
+    if some:
+        unit = np.eye(grams.shape[-1], dtype=grams.dtype)
+        grams, bound = np.where(far[..., None, None], unit, grams), np.where(far, 1.0, bound)
+    roots = _inverse_roots(grams, bound)
+    if turns is not None and not some:
+        roots = [root @ turn for root, turn in zip(roots, turns, strict=True)]
+    factors = [x @ root for x, root in zip(xs, roots, strict=True)]
+    if not some:
+        return factors
+    factors = [_patched(*parts) for parts in zip(factors, xs, far, strict=True)]
+    return factors if turns is None else [x @ y for x, y in zip(factors, turns, strict=True)]
+
+
+def _patched(factor: Array, x: Array, far: np.ndarray) -> Array:
+    """Replace polar factors of matrices far from orthonormal ones."""
+    result = np.array(factor)
     result[far, ...] = polar(x[far, ...])
     return result
 
 
-def _near_inverse_root(gram: np.ndarray, bound: Array) -> np.ndarray:
+def _polar_without_branches(x: Array) -> Array:
+    # After one eigenvalue problem the singular values are near one.
+    from dlngeom._lib.derivatives import smooth_in  # That module imports this one.
+
+    y = x @ smooth_in("gram")(_inverse_root)(x.mT @ x)
+    shift = (15 / 8) * identity(x.shape[-1], x)
+    for _ in range(_NEWTON_SCHULZ):
+        y = y @ _contraction(y.mT @ y, shift)
+    return y
+
+
+def _inverse_roots(grams: np.ndarray, bound: np.ndarray) -> Any:
+    """Inverse square roots of matrices with eigenvalues between one and a bound.
+
+    Of one matrix, or the stack of a few, by eigenvalues or by as many products as it takes.
+    """
+    if grams.ndim > 3:
+        return _near_inverse_root(grams, bound, _NEWTON_SCHULZ)
+    if grams.shape[-1] <= _FEW:
+        return _inverse_root(grams)
+    largest = float(bound.max())
+    error, steps = (largest - 1) / (largest + 1), 1
+    # A step leaves less than the cube of the error.
+    while steps < _NEWTON_SCHULZ and error ** (3**steps) > 2.0**-54:
+        steps += 1
+    return _near_inverse_root(grams, bound, steps)
+
+
+def _near_inverse_root(gram: np.ndarray, bound: np.ndarray, steps: int) -> np.ndarray:
     """Inverse square root, by products, of matrices with eigenvalues between one and a bound."""
     middle = np.asarray(2 / (1 + bound), dtype=gram.dtype)[..., None, None]
     rest, shift = middle * gram, (15 / 8) * identity(gram.shape[-1], gram)
     factor = _contraction(rest, shift)
     root: np.ndarray = np.sqrt(middle) * factor
-    for _ in range(_NEWTON_SCHULZ - 1):
+    for _ in range(steps - 1):
         rest = factor @ rest @ factor
         factor = _contraction(rest, shift)
         root = root @ factor
