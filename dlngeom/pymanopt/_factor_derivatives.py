@@ -225,8 +225,9 @@ def _spread(sizes: Sequence[Array]) -> Array:
 
 
 def _column_norms(x: Array) -> Array:
-    """Norms of columns, zero where the squares underflow."""
-    return namespace(x).sqrt(namespace(x).vecdot(x, x, axis=-2))
+    """Norms of columns, zero or infinite where the squares are."""
+    with np.errstate(over="ignore"):
+        return namespace(x).sqrt(namespace(x).vecdot(x, x, axis=-2))
 
 
 def _column_sizes(x: Array) -> Array:
