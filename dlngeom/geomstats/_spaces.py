@@ -60,7 +60,7 @@ class _EndToEndShapes(Manifold):  # type: ignore[misc]
         """
         vector = as_array(vector)
         if self.form.open:
-            batch = base_point.shape if base_point is not None else vector.shape
+            batch = vector.shape if base_point is None else as_array(base_point).shape
             return gs.broadcast_to(vector, batch) if len(batch) > vector.ndim else gs.copy(vector)
         if base_point is None:
             raise ValueError("base_point=None: below full rank the tangent space depends on it")
@@ -70,6 +70,8 @@ class _EndToEndShapes(Manifold):  # type: ignore[misc]
     def projection(self, point: Array) -> Array:
         """Nearest matrix of the rank; where singular values vanish, a matrix close to it."""
         W = self.form.matrices(as_array(point))
+        checks.matrix("the point", W)
+        checks.finite("the point", W)
         xp = namespace(W)
         u, s, vt = xp.linalg.svd(W, full_matrices=False)
         r = self.form.rank
