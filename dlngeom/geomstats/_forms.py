@@ -72,9 +72,14 @@ class Form:
 
     def matrices(self, x: Array) -> Array:
         """Matrices ``(..., m, n)`` of points or vectors."""
-        if self.flat:
-            return namespace(x).reshape(x, (*x.shape[:-1], self.m, self.n))
-        return x
+        if not self.flat:
+            return x
+        if x.ndim == 0 or x.shape[-1] != self.m * self.n:
+            wanted = (self.m * self.n,)
+            raise ValueError(
+                f"the point or vector has shape {tuple(x.shape)}: it must end in {wanted}"
+            )
+        return namespace(x).reshape(x, (*x.shape[:-1], self.m, self.n))
 
     def array(self, matrices: Array) -> Array:
         """Inverse of :meth:`matrices`, exactly symmetric if ``symmetric`` is set."""
