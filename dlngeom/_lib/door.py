@@ -112,6 +112,10 @@ def plain(name: str, value: Any) -> Any:
     if sparse.issparse(value) or isinstance(value, LinearOperator):
         return value
     if array_api_compat.is_array_api_obj(value):
+        if array_api_compat.is_torch_array(value) and str(value.layout) != "torch.strided":
+            raise TypeError(
+                f"{name} is a sparse tensor of torch: it must be dense, pass x.to_dense()"
+            )
         return value
     raise TypeError(_refusal(name, value))
 
@@ -175,6 +179,9 @@ def _unmasked(name: str, value: Any) -> np.ndarray:
 def _plain_tuple(name: str, value: tuple[Any, ...]) -> Any:
     fields = getattr(value, "_fields", None)
     if fields is None:
+        if value and all(getattr(x, "ndim", 0) == 1 for x in value):
+            # A point that consists of vectors; the rows of a matrix come in a list.
+            return tuple(_part(f"{name}[{i}]", x) for i, x in enumerate(value))
         return _plain_list(name, value)
     if all(type(x) is np.ndarray and x.dtype is _DOUBLE for x in value):
         return value

@@ -25,7 +25,7 @@ from dlngeom._lib.vectors import (
     rebuild,
     unit_vector,
 )
-from dlngeom.submersion._given import check_like, finite_result, point_upstairs
+from dlngeom.submersion._given import check_like, finite_result, named, point_upstairs
 from dlngeom.submersion._offers import HasEmbedding, HasInverseCometric, HasPointCheck
 
 __all__ = [
@@ -226,9 +226,9 @@ def geometry_on(space: Any, upstairs: bool) -> Base | RiemannianSubmersion:
         If ``space`` is neither a base nor a submersion, or is a base and ``upstairs`` is true.
     """
     if not isinstance(space, (Base, RiemannianSubmersion)):
-        raise TypeError(f"space={space!r}: it must be a Base or a RiemannianSubmersion")
+        raise TypeError(f"space={named(space)}: it must be a Base or a RiemannianSubmersion")
     if upstairs and isinstance(space, Base):
-        raise ValueError(f"{space} is a base, nothing lies upstairs of it: upstairs=False")
+        raise ValueError(f"{named(space)} is a base, nothing lies upstairs of it: upstairs=False")
     return space if upstairs or isinstance(space, Base) else space.base
 
 

@@ -3,28 +3,23 @@
 A row is the CPU time of what one step of first order asks of a manifold over that of
 ``FixedRankEmbedded`` from the same point: a retraction, and at the new point, of which nothing is
 known yet, a transport, the gradient from derivatives in the factors, and an inner product.  The
-parts are rows too.  On one BLAS thread; the best of several runs that take turns.
+parts are rows too.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
-# pymanopt imports these where they are installed, at 300 MB that no row uses.
-sys.modules.update(dict.fromkeys(("torch", "jax", "tensorflow")))
+import numpy as np
+from _rows import Case, Row, fastest
+from pymanopt.manifolds import FixedRankEmbedded
 
-import numpy as np  # noqa: E402
-from everyday import Row, fastest  # noqa: E402
-from pymanopt.manifolds import FixedRankEmbedded  # noqa: E402
+from dlngeom.pymanopt import EndToEnd
 
-from dlngeom.pymanopt import EndToEnd  # noqa: E402
+__all__ = ["pymanopt_rows"]
 
 # Shape and rank, with the largest ratio that is wanted for each geometry.
 SIZES = {(60, 40, 3): (1.3, 2.0, 3.0), (300, 200, 5): (1.0, 1.1, 1.5)}
@@ -64,7 +59,7 @@ def step(manifold: Any, point: Any, direction: Any, target: np.ndarray) -> Parts
     }
 
 
-def pymanopt_rows() -> Iterator[tuple[str, Callable[[argparse.Namespace], Row]]]:
+def pymanopt_rows() -> Iterator[Case]:
     """Steps and their parts, for each size and geometry."""
     for (m, n, rank), limits in SIZES.items():
         rng = np.random.default_rng(0)
@@ -76,12 +71,12 @@ def pymanopt_rows() -> Iterator[tuple[str, Callable[[argparse.Namespace], Row]]]
             manifold = EndToEnd(m, n, rank, depth, retraction=retraction)
             ours = step(manifold, point, direction, target)
             for part, here in ours.items():
-                name = f"{m}x{n} r={rank} N={depth} {retraction}: {part}"
+                name = f"{part} {m}x{n} r={rank} N={depth} {retraction}"
                 note = f"wanted {limit:.1f}" if part == "step" else ""
-                yield name, partial(row, here, shipped[part], note)
+                yield name, partial(_row, here, shipped[part], note)
 
 
-def row(
+def _row(
     here: Callable[[], object],
     script: Callable[[], object],
     note: str,
@@ -94,20 +89,4 @@ def row(
             call()
 
     calls = (partial(repeated, call) for call in (here, script))
-    return Row(*(x / CALLS for x in fastest(*calls, repeats=options.repeats)), note)
-
-
-def main() -> None:
-    """Print the rows."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--only", default="", help="rows whose name has this text")
-    options = parser.parse_args()
-    print(f"{'pymanopt':48} {'ratio':>6} {'here ms':>9} {'theirs ms':>9}")
-    for name, measure in pymanopt_rows():
-        if options.only in name:
-            print(f"{name:48} {measure(options)}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    return Row(*(x / CALLS for x in fastest(*calls, repeats=5 * options.repeats)), note)
