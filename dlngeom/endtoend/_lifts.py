@@ -217,11 +217,14 @@ def _tilts(lift: _Lift, motion: _Motion, grams: _Ends) -> _Ends:
 def _share(lift: _Lift, motion: _Motion, bend: Array, grams: _Ends, tilts: _Ends) -> Array:
     """Share of the acceleration to subtract, from its length and that of the step."""
     length, excess = (_squares(lift, x) for x in (motion.core, _cores(lift, bend)))
-    xp, squared = namespace(bend), lift.lam**2
-    for gram, tilt in zip(grams, tilts, strict=True):
-        if gram is not None and tilt is not None:
-            length = length + xp.vecdot(xp.linalg.diagonal(gram), squared)
-            excess = excess + 4 * xp.sum((gram @ tilt) * tilt, axis=(-2, -1))
+    ends = [(G, T) for G, T in zip(grams, tilts, strict=True) if G is not None and T is not None]
+    if ends:
+        xp = namespace(bend)
+        total, tilted = ends[0][0], ends[0][0] @ ends[0][1] * ends[0][1]
+        for gram, tilt in ends[1:]:
+            total, tilted = total + gram, tilted + (gram @ tilt) * tilt
+        length = length + xp.vecdot(xp.linalg.diagonal(total), lift.lam**2)
+        excess = excess + 4 * xp.sum(tilted, axis=(-2, -1))
     return damped_share(length, excess)
 
 

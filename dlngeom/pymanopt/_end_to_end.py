@@ -318,7 +318,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
     def retraction(self, point: Sequence[Array], tangent_vector: Any) -> Point:
         """Move along a tangent vector and stay on the manifold."""
         x, Z = self._at(point), Tangent(*tangent_vector)
-        require_weights("s", x.s, self._depth)
+        x.metric(self._depth)  # It can be divided by, or an error says so.
         try:
             if self._retraction == "projection":
                 u, s, vt = _kernels.truncated_svd(x, Z)
