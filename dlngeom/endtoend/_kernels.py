@@ -67,10 +67,9 @@ def metric(s: Array, depth: float) -> Metric | None:
 
 def _sums_of_powers(s: Array, depth: int) -> Metric:
     """Weights of few layers by one matrix product, a sum of positive terms, hence accurate."""
-    squares = spectral._root(s, depth) ** 2
-    powers = squares[..., :, None] ** constant(range(depth), s)
-    upper = namespace(s).flip(powers, axis=-1)
-    return Metric(upper @ powers.mT, upper[..., None, :, 0])
+    nodes = spectral._layer_nodes(depth)
+    left, right = (s[..., :, None] ** constant(2 * x, s) for x in nodes[:2])
+    return Metric(left @ right.mT, left[..., None, :, 0])
 
 
 def scaled(Z: Tangent, at: Metric | None, power: float) -> Tangent:
