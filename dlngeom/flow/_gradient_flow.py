@@ -31,6 +31,7 @@ from dlngeom.points._checks import check_factors
 from dlngeom.points._covectors import Covector, energy_at
 from dlngeom.submersion import Base, RiemannianSubmersion
 from dlngeom.submersion._equations import Equation, composed
+from dlngeom.submersion._given import point_upstairs
 from dlngeom.submersion._offers import HasFlow
 from dlngeom.submersion._spaces import geometry_on
 
@@ -229,7 +230,7 @@ def _ambient_equation(
 ) -> Equation:
     if not isinstance(space, RiemannianSubmersion):
         raise TypeError(f"{space} has no gradient_flow and no submersion to lift it to")
-    start = point if upstairs else space.orbit_point(point, 0)
+    start = point_upstairs(space, point if upstairs else space.orbit_point(point, 0))
     equation = _ambient_flow(space, start, energy_gradient)
     if upstairs:
         return equation

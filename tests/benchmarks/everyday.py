@@ -17,6 +17,7 @@ for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 from _rows import Case, Row, fastest  # noqa: E402
 from langevin_everyday import langevin_rows  # noqa: E402
+from pymanopt_everyday import pymanopt_rows  # noqa: E402
 from scipy.integrate import solve_ivp  # noqa: E402
 
 from dlngeom import DeepLinearNetwork  # noqa: E402
@@ -120,6 +121,7 @@ def errors(run: Callable[[Gradient], np.ndarray], force: Gradient, exact: np.nda
 
 TABLES: dict[str, Callable[[], Iterator[Case]]] = {
     "langevin": langevin_rows,
+    "pymanopt": pymanopt_rows,
     "flow": flow_rows,
 }
 
