@@ -196,3 +196,28 @@ def test_without_geoopt_the_message_says_what_to_install():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     last = done.stderr.strip().splitlines()[-1]
     assert last == "ImportError: dlngeom.geoopt needs geoopt: pip install 'dlngeom[geoopt]'"
+
+
+def test_derivatives_through_a_retraction_are_right_or_refused(case):
+    manifold, shape = case
+    x, u = start(case)[0], 0.1 * noise(shape)[0]
+    x = manifold.retr(x, manifold.egrad2rgrad(x, u)).detach()
+
+    def moved(x):
+        return torch.sum(torch.cos(manifold.retr(x, manifold.proju(x, 1e-2 * u))))
+
+    direction = manifold.proju(x, noise(shape, 5)[0])
+    at = x.clone().requires_grad_()
+    (slope_at,) = torch.autograd.grad(moved(at), at)
+    h = 1e-5
+    ends = [manifold.retr(x, k * h * direction) for k in (1, -1)]
+    expected = (moved(ends[0]) - moved(ends[1])) / (2 * h)
+    torch.testing.assert_close(torch.sum(slope_at * direction), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_derivatives_of_equal_singular_values_are_refused():
+    x = torch.eye(2).expand(3, 2, 2).clone().requires_grad_()
+    with pytest.raises(ValueError, match="no derivative"):
+        Balanced().proju(x, torch.ones(3, 2, 2))
+    with torch.no_grad():
+        assert Balanced().proju(x, x).shape == (3, 2, 2)
