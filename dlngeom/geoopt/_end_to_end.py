@@ -49,12 +49,9 @@ class EndToEnd(OptimizedManifold):
 
     Examples
     --------
-    >>> import geoopt
     >>> import torch
     >>> import dlngeom
-    >>> manifold = dlngeom.geoopt.EndToEnd(depth=2)
-    >>> W = geoopt.ManifoldParameter(torch.eye(2), manifold=manifold)
-    >>> manifold.egrad2rgrad(W, torch.eye(2))
+    >>> dlngeom.geoopt.EndToEnd(depth=2).egrad2rgrad(torch.eye(2), torch.eye(2))
     tensor([[2., 0.],
             [0., 2.]])
     """
