@@ -11,7 +11,7 @@ from dlngeom._lib.arrays import Array, Seed, as_generator
 from dlngeom._lib.derivatives import require_separate
 from dlngeom._lib.stiefel import random_frame, random_spectrum
 from dlngeom.dln import DeepLinearNetwork
-from dlngeom.geoopt._library import ManifoldTensor, OptimizedManifold, size2shape, torch
+from dlngeom.geoopt._library import ManifoldTensor, OptimizedManifold, along, size2shape, torch
 from dlngeom.points import Frames, frames, nearest_balanced
 from dlngeom.points._frames import frames_above
 
@@ -77,7 +77,8 @@ class Balanced(OptimizedManifold):
     def retr(self, x: Tensor, u: Tensor) -> Tensor:
         """Retraction of second order, :func:`dlngeom.balanced.retraction`."""
         x, u = torch.broadcast_tensors(x, u)
-        moved = balanced.retraction(_frames(x), u.unbind(-3), check_finite=False)
+        with along(u):
+            moved = balanced.retraction(_frames(x), u.unbind(-3), check_finite=False)
         return _stacked(points.factors(moved))
 
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:
@@ -145,10 +146,28 @@ class Balanced(OptimizedManifold):
 
 
 def _frames(x: Tensor) -> Frames:
-    """Frames of a point, unchecked unless torch differentiates them."""
+    """Frames of a point, without checks."""
     layers = x.unbind(-3)
-    u, _, vt = require_separate(layers[0], *torch.linalg.svd(layers[0], full_matrices=False))
+    u, s, vt = torch.linalg.svd(layers[0], full_matrices=False)
+    if u.requires_grad:
+        # Asked in the backward pass: the line search of geoopt records graphs that nobody uses.
+        _refuse_ties(layers[0], u, s, vt)
+    else:
+        require_separate(layers[0], u, s, vt)
     return frames_above(layers, u, vt)
+
+
+def _refuse_ties(W: Tensor, u: Tensor, s: Tensor, vt: Tensor) -> None:
+    """Let the derivative of singular vectors raise where singular values are equal."""
+    # Copies without a graph, since a hook that holds its own tensor is never freed.
+    alone = (W.detach().requires_grad_(), u.detach(), s.detach(), vt.detach())
+
+    def require_derivative(_: Tensor) -> None:
+        with torch.enable_grad():
+            require_separate(*alone)
+
+    for vectors in (u, vt):
+        vectors.register_hook(require_derivative)
 
 
 def _stacked(layers: tuple[Array, ...]) -> Tensor:

@@ -10,7 +10,7 @@ from dlngeom._lib import checks
 from dlngeom._lib.arrays import Seed, as_generator
 from dlngeom._lib.stiefel import random_frame, random_spectrum
 from dlngeom.dln import EndToEndGeometry, InfinitelyDeepNetwork
-from dlngeom.geoopt._library import ManifoldTensor, OptimizedManifold, size2shape, torch
+from dlngeom.geoopt._library import ManifoldTensor, OptimizedManifold, along, size2shape, torch
 
 __all__ = ["EndToEnd"]
 
@@ -93,7 +93,8 @@ class EndToEnd(OptimizedManifold):
 
     def retr(self, x: Tensor, u: Tensor) -> Tensor:
         """Retraction of second order, :func:`dlngeom.endtoend.retraction`."""
-        moved: Any = endtoend.retraction(x, u, self.depth, check_finite=False)
+        with along(u):
+            moved: Any = endtoend.retraction(x, u, self.depth, check_finite=False)
         return moved
 
     def transp(self, x: Tensor, y: Tensor, v: Tensor) -> Tensor:

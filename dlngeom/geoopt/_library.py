@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from dlngeom._lib import checks
@@ -14,7 +16,7 @@ try:
 except ImportError as error:
     raise ImportError("dlngeom.geoopt needs geoopt: pip install 'dlngeom[geoopt]'") from error
 
-__all__ = ["ManifoldTensor", "OptimizedManifold", "size2shape", "torch"]
+__all__ = ["ManifoldTensor", "OptimizedManifold", "along", "size2shape", "torch"]
 
 
 class OptimizedManifold(Manifold):  # type: ignore[misc]
@@ -41,3 +43,22 @@ class OptimizedManifold(Manifold):  # type: ignore[misc]
     def component_inner(self, x: Any, u: Any, v: Any = None) -> torch.Tensor:
         """Inner product with axes of length one, by which adaptive optimizers scale a point."""
         return self.inner(x, u, v, keepdim=True)
+
+
+@contextmanager
+def along(u: torch.Tensor) -> Iterator[None]:
+    """Say what is wrong with a tangent vector where moving along it fails.
+
+    Raises
+    ------
+    ValueError
+        If a decomposition fails.
+    """
+    try:
+        yield
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+        if bool(torch.all(torch.isfinite(u))):
+            reason = f"entries up to {float(torch.max(torch.abs(u))):.2g}: too long, shorten it"
+        else:
+            reason = "entries that are not finite: so has a derivative of the cost, or the cost"
+        raise ValueError(f"the tangent vector has {reason}") from error

@@ -217,7 +217,19 @@ def test_derivatives_through_a_retraction_are_right_or_refused(case):
 
 def test_derivatives_of_equal_singular_values_are_refused():
     x = torch.eye(2).expand(3, 2, 2).clone().requires_grad_()
+    vector = Balanced().proju(x, torch.ones(3, 2, 2))
     with pytest.raises(ValueError, match="no derivative"):
-        Balanced().proju(x, torch.ones(3, 2, 2))
+        torch.sum(vector**2).backward()
     with torch.no_grad():
         assert Balanced().proju(x, x).shape == (3, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"), [(torch.nan, "not finite"), (torch.inf, "not finite"), (1e200, "shorten")]
+)
+def test_steps_that_cannot_be_taken_say_why(case, entry, message):
+    manifold, shape = case
+    u = torch.ones(shape, dtype=torch.float64)
+    u[0, ..., 0, 0] = entry
+    with pytest.raises(ValueError, match=message):
+        manifold.retr(start(case), u)

@@ -44,9 +44,7 @@ OPTIMIZERS = {
     [
         ("sgd", "downstairs"),
         ("sgd", "upstairs"),
-        ("adam", "downstairs"),
-        slow("adam", "upstairs"),
-        *(slow(name, where) for name in ("momentum", "line search") for where in MANIFOLDS),
+        *(slow(name, where) for name in OPTIMIZERS for where in MANIFOLDS if name != "sgd"),
     ],
 )
 def test_convex_energies_reach_their_minimiser(name, where):
