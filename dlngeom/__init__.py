@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         flow,
         geodesics,
         geomstats,
+        geoopt,
         langevin,
         laws,
         network,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         spectral,
         submersion,
         thermodynamics,
+        torch,
     )
     from dlngeom.dln import (
         DeepLinearNetwork,
@@ -77,6 +79,7 @@ __all__ = [
     "frames",
     "geodesics",
     "geomstats",
+    "geoopt",
     "langevin",
     "laws",
     "nearest_balanced",
@@ -89,6 +92,7 @@ __all__ = [
     "submersion",
     "svd",
     "thermodynamics",
+    "torch",
 ]
 
 _HOMES = {

@@ -16,7 +16,7 @@ from dlngeom._lib.door import takes_arrays
 from dlngeom.points._checks import check_factors, check_frames, require_rank
 from dlngeom.points._tuples import SVD, Frames
 
-__all__ = ["factors", "frames", "svd"]
+__all__ = ["factors", "frames", "frames_above", "svd"]
 
 
 @takes_arrays("W")
@@ -149,7 +149,13 @@ def frames(factors: Sequence[Array], rank: int | None = None) -> Frames:
     xp = namespace(*factors)
     u, s, vt = require_separate(factors[0], *xp.linalg.svd(factors[0], full_matrices=False))
     require_rank("layer 1", s, kept, max(factors[0].shape[-2:]))
-    q = [vt[..., :kept, :].mT, u[..., :kept]]
+    return frames_above(factors, u[..., :kept], vt[..., :kept, :])
+
+
+def frames_above(factors: Sequence[Array], u: Array, vt: Array) -> Frames:
+    """Unchecked :func:`frames` of layers, given the singular vectors of the first one."""
+    xp = namespace(u)
+    q = [vt.mT, u]
     for factor in factors[1:]:
         q.append(_next_frame(factor, q[-1]))
     diagonals = [

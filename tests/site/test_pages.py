@@ -87,6 +87,7 @@ def test_guide(page, capsys):
     assert blocks
     assert "False" not in printed
     if page == "optimise":
+        assert scope["error"] < 5e-4
         assert np.linalg.norm((scope["u"] * scope["s"]) @ scope["vt"] - scope["A"]) < 1e-4
     if page == "complete":
         assert scope["error"] < 0.01
