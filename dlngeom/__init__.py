@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         Base,
         RiemannianSubmersion,
         check_submersion,
+        from_map,
     )
 
 __all__ = [
@@ -75,6 +76,7 @@ __all__ = [
     "factors",
     "flow",
     "frames",
+    "from_map",
     "geodesics",
     "geomstats",
     "langevin",
@@ -107,6 +109,7 @@ _HOMES = {
     "Base": "submersion",
     "RiemannianSubmersion": "submersion",
     "check_submersion": "submersion",
+    "from_map": "submersion",
 }
 _ROOMS = [name for name in __all__ if name not in _HOMES]
 

@@ -31,7 +31,7 @@ from dlngeom.points._covectors import Covector, energy_at
 from dlngeom.submersion import Base, RiemannianSubmersion
 from dlngeom.submersion._equations import Equation
 from dlngeom.submersion._offers import HasFlow
-from dlngeom.submersion._spaces import geometry_on
+from dlngeom.submersion._spaces import BasePoint, above, base_point, geometry_on
 
 __all__ = ["gradient_flow", "network_flow"]
 
@@ -228,11 +228,11 @@ def _ambient_equation(
 ) -> Equation:
     if not isinstance(space, RiemannianSubmersion):
         raise TypeError(f"{space} has no gradient_flow and no submersion to lift it to")
-    start = point if upstairs else space.orbit_point(point, 0)
+    start = point if upstairs else above(space, point)
     equation = _ambient_flow(space, start, energy_gradient)
     if upstairs:
         return equation
-    return equation._replace(point=lambda state: space.project(equation.point(state)))
+    return equation._replace(point=lambda state: base_point(space, equation.point(state)))
 
 
 def _below(space: Any, single: bool, upstairs: bool) -> Callable[[Any], Any]:
@@ -240,6 +240,7 @@ def _below(space: Any, single: bool, upstairs: bool) -> Callable[[Any], Any]:
 
     def below(point: Any) -> Any:
         at = space.project(point) if upstairs else point
+        at = at.value if isinstance(at, BasePoint) else at
         return without_chain(at) if single else at
 
     return below
