@@ -274,9 +274,7 @@ class _MapSubmersion(RiemannianSubmersion):
         """Require the shapes of the example, the constraint and the rank."""
         point = plain("point", point)
         check_like("point", point, self._example)
-        x, at = self._at(point)
-        if not _is_traced(x):
-            require_on_constraint(at, Jet(*self._call("jet", x)), x)
+        self._at(point, checked=True)
         return point
 
     def random_walk(self, point: Point) -> Walk:
@@ -307,13 +305,20 @@ class _MapSubmersion(RiemannianSubmersion):
         flat = project(at, self._flat("vector", vector, self._example))
         return self._result(flat, self._example, point)
 
-    def _at(self, point: Point, where: str = "") -> tuple[Array, Split]:
-        """Flat points and the splittings there, once they are found to be points."""
+    def _at(
+        self, point: Point, where: str = "", *, checked: bool = False
+    ) -> tuple[Array, Split]:
+        """Flat points and the splittings there, once the rank is found to be right.
+
+        Only checked points must satisfy the constraint: stages of a flow are a little off.
+        """
         x = self._flat("point", point, self._example)
         jet = Jet(*self._call("jet", x))
         at = split(jet, self.dim_base)
         if not _is_traced(x):
             require_rank(at, jet, self.dim_base, where)
+            if checked:
+                require_on_constraint(at, jet, x)
         return x, at
 
     def _call(self, name: str, *arrays: Array) -> Any:
