@@ -1,9 +1,9 @@
 """Riemannian submersions: the interface of a space, what follows from it, optional protocols.
 
 Begin with :class:`RiemannianSubmersion`; :func:`check_submersion` tests an implementation,
-:mod:`dlngeom.quotients` has worked examples, and :func:`from_map` makes one from a map alone.  A space may provide more than it must.  Engines
-(flow, geodesics, langevin) never test for a class: they use the methods of these protocols where
-a space has them.  The last three are asked of walks.
+:mod:`dlngeom.quotients` has worked examples, and :func:`from_map` makes one from a map alone.  A
+space may provide more than it must.  Engines (flow, geodesics, langevin) never test for a class:
+they use the methods of these protocols where a space has them.  The last three are asked of walks.
 
 ===========================  =========  ========================================
 protocol                     used by    what an engine does without it

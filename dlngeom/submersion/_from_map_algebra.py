@@ -1,6 +1,6 @@
 """Geometry of a differentiable map at a point, from derivatives: batched linear algebra.
 
-With ``D`` the derivative of the map and ``C`` that of the constraint, points are vectors of ``R^M``:
+Points are vectors of ``R^M``, ``D`` the derivative of the map and ``C`` that of the constraint:
 ``J = D P_T`` and ``K = J J^T``, whose eigenvectors give orthonormal horizontal vectors.
 """
 
@@ -11,7 +11,17 @@ from typing import NamedTuple
 
 from dlngeom._lib.arrays import Array, eps, namespace
 
-__all__ = ["Jet", "Split", "apply", "back", "normals", "solve_normal", "split", "tangent", "vertical"]
+__all__ = [
+    "Jet",
+    "Split",
+    "apply",
+    "back",
+    "normals",
+    "solve_normal",
+    "split",
+    "tangent",
+    "vertical",
+]
 
 # Eigenvalues of ``K`` count above this fraction of the largest, or above what rounding makes.
 _CUT = 1e-10

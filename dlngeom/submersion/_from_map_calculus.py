@@ -86,7 +86,7 @@ class Calculus:
         return self.jax.tree_util.tree_map(take, found)
 
     def outputs(self, x: Array) -> tuple[Any, Any]:
-        """What the two functions return at a flat point; without a constraint, nothing."""
+        """Return what the functions return at a flat point; without a constraint, nothing."""
         point = from_coordinates(x, self.like(x, self.example))
         if self.constraint is None:
             return as_output(self.phi(point)), ()
@@ -184,7 +184,9 @@ class Calculus:
 
     def _defect(self, x: Array) -> tuple[Array, Array]:
         """Value of the constraint, twice."""
-        value = coordinates(as_output(self.constraint(from_coordinates(x, self.like(x, self.example)))))
+        value = coordinates(
+            as_output(self.constraint(from_coordinates(x, self.like(x, self.example))))
+        )
         return value, value
 
     def _along(self, N: Array, start: Array) -> Array:
@@ -193,7 +195,8 @@ class Calculus:
 
         def step(y: Array) -> Array:
             c, slope = self.jax.linearize(lambda z: self._defect(z)[0], y)
-            return -back(N, linalg.solve(self.jax.vmap(slope)(N).mT, c))
+            change: Array = -back(N, linalg.solve(self.jax.vmap(slope)(N).mT, c))
+            return change
 
         return self._newton(step, start)
 
@@ -204,7 +207,8 @@ class Calculus:
 
         def unfinished(state: Any) -> Array:
             y, last, count = state
-            return (last > enough * norm(y)) & (count < _ROUNDS)
+            far: Array = (last > enough * norm(y)) & (count < _ROUNDS)
+            return far
 
         def body(state: Any) -> Any:
             y, _, count = state
@@ -213,7 +217,8 @@ class Calculus:
 
         first = (start, jnp.full((), np.inf, start.dtype), 0)
         y, last, _ = lax.while_loop(unfinished, body, first)
-        return jnp.where(last <= enough * norm(y), y, np.nan)
+        reached: Array = jnp.where(last <= enough * norm(y), y, np.nan)
+        return reached
 
     def _second(self, x: Array, v: Array) -> tuple[Array, Array]:
         """Second derivatives of both functions along a vector."""

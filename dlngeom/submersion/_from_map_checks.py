@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
 
 from dlngeom._lib.arrays import Array, namespace, to_numpy
-from dlngeom._lib.vectors import coordinates, parts, rebuild
-from dlngeom.submersion._from_map_algebra import Jet, Split, apply, solve_normal
+from dlngeom._lib.vectors import parts, rebuild
+from dlngeom.submersion._from_map_algebra import Jet, Split, solve_normal
 from dlngeom.submersion._from_map_calculus import Calculus, double_precision
 
 __all__ = ["require_on_constraint", "require_rank", "require_smooth", "traced"]
@@ -50,14 +49,14 @@ def _traced(calculus: Calculus, name: str, x: np.ndarray) -> Any:
             shapes = calculus.jax.eval_shape(lambda z: alone.outputs(z)[0], x)
             _require_numbers(name, shapes)
             calculus.jax.eval_shape(calculus.jax.vmap(alone.jet), x[None])
-    except _Unfit:
+    except _UnfitError:
         raise
     except Exception as error:  # Functions of callers fail in any way.
         raise ValueError(_reason(calculus, name, error)) from error
     return shapes
 
 
-class _Unfit(ValueError):
+class _UnfitError(ValueError):
     """What a function returned is of no use."""
 
 
@@ -65,11 +64,15 @@ def _require_numbers(name: str, shapes: Any) -> None:
     arrays = parts(shapes)
     for y in arrays:
         if y.dtype.kind not in "fc":
-            raise _Unfit(f"{name} returns dtype {y.dtype}: it must return real or complex numbers")
+            raise _UnfitError(
+                f"{name} returns dtype {y.dtype}: it must return real or complex numbers"
+            )
     if isinstance(shapes, tuple) and any(not y.shape for y in arrays):
-        raise _Unfit(f"{name} returns a number in a tuple: it must have an axis, as x[None] has")
+        raise _UnfitError(
+            f"{name} returns a number in a tuple: it must have an axis, as x[None] has"
+        )
     if sum(int(np.prod(y.shape)) for y in arrays) == 0:
-        raise _Unfit(f"{name} returns no entries: it must return some")
+        raise _UnfitError(f"{name} returns no entries: it must return some")
 
 
 def _reason(calculus: Calculus, name: str, error: Exception) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from dlngeom._lib.arrays import Array, constant, namespace
+from dlngeom._lib.arrays import Array
 from dlngeom._lib.vectors import Vector
 from dlngeom.submersion._offers import Draw, WalkState
 from dlngeom.submersion._walks import gaussian, same_shapes

@@ -1,6 +1,7 @@
 """Maps in jax whose submersions are known."""
 
 from functools import cache
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -87,7 +88,7 @@ def product(layers):
 
 def balanced_equations(layers):
     """Upper triangles of ``W_p W_p^T - W_{p+1}^T W_{p+1}``."""
-    gaps = [A @ A.T - B.T @ B for A, B in zip(layers, layers[1:], strict=False)]
+    gaps = [A @ A.T - B.T @ B for A, B in pairwise(layers)]
     return [gap[jnp.triu_indices(len(gap))] for gap in gaps]
 
 
@@ -95,9 +96,7 @@ def network_map(inputs, width, layers, rng):
     """Outputs of a random tanh network on random points, and its weights."""
     data = rng.standard_normal((inputs, 12))
     sizes = (12, *(width,) * layers, 1)
-    weights = tuple(
-        rng.standard_normal((m, n)) / np.sqrt(m) for m, n in zip(sizes, sizes[1:], strict=False)
-    )
+    weights = tuple(rng.standard_normal((m, n)) / np.sqrt(m) for m, n in pairwise(sizes))
 
     def outputs(weights):
         x = data

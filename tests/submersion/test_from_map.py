@@ -1,6 +1,7 @@
 """Submersions from a map alone, against closed forms, and faults that must be named."""
 
 import pickle
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from tests.helpers.map_cases import (
     EXAMPLES,
     balanced_equations,
     distance_to_ellipse,
+    eigenvalues,
     ellipsoid,
     ellipsoid_drift,
-    eigenvalues,
     gram,
     height,
     length,
@@ -268,44 +269,47 @@ def branching(x):
 
 
 def symmetric_equations(layers):
-    return [A @ A.T - B.T @ B for A, B in zip(layers, layers[1:], strict=False)]
+    return [A @ A.T - B.T @ B for A, B in pairwise(layers)]
 
 
-def planted(phi, message, point=(1.0, 0.0, 0.0), constraint=None, kind=ValueError, id=None,
+def planted(phi, message, point=(1.0, 0.0, 0.0), constraint=None, kind=ValueError, name=None,
             slowly=False):  # fmt: skip
     marks = [pytest.mark.slow] if slowly else []
-    return pytest.param(phi, constraint, point, kind, message, id=id, marks=marks)
+    return pytest.param(phi, constraint, point, kind, message, id=name, marks=marks)
 
 
 FAULTS = [
     planted(height, "constraint is 3 there, and must be 0", (2.0, 0, 0), lambda x: x @ x - 1,
-            id="example off the constraint"),
+            name="example off the constraint"),
     planted(height, "derivative of constraint has rank 1 at the point, of 2 equations",
-            constraint=lambda x: jnp.stack([x @ x - 1, 2 * (x @ x) - 2]), id="twice the same"),
+            constraint=lambda x: jnp.stack([x @ x - 1, 2 * (x @ x) - 2]), name="twice the same"),
     planted(product, "derivative of constraint has rank 3 at the point, of 4 equations",
-            (np.eye(2), np.eye(2)), symmetric_equations, id="symmetric equations", slowly=True),
+            (np.eye(2), np.eye(2)), symmetric_equations, name="symmetric equations", slowly=True),
     planted(product, "derivative of constraint has rank 7 at the point, of 10 equations",
             tuple(dlngeom.factors(DeepLinearNetwork((3, 4, 2), 2).random_point(0))),
-            balanced_equations, id="wide inner layer", slowly=True),
-    planted(height, "3 equations for 3 unknowns", constraint=lambda x: x, id="too many"),
+            balanced_equations, name="wide inner layer", slowly=True),
+    planted(height, "3 equations for 3 unknowns", constraint=lambda x: x, name="too many"),
     planted(height, "derivative of constraint has rank 0", constraint=lambda x: 0 * x[:1],
-            id="constant constraint", slowly=True),
-    planted(kinked, "phi has a kink at the example", (0.0, 1.0), id="kink"),
-    planted(length, "phi or its derivative is not finite at the example", (0.0, 0.0), id="nan", slowly=True),
+            name="constant constraint", slowly=True),
+    planted(kinked, "phi has a kink at the example", (0.0, 1.0), name="kink"),
+    planted(length, "phi or its derivative is not finite at the example", (0.0, 0.0),
+            name="nan", slowly=True),
     planted(lambda x: jax.lax.stop_gradient(x) + 0.1 * x, "other rates than its derivative",
-            id="no derivative", slowly=True),
-    planted(lambda x: x**2, "phi has rank 3 at a random point and 1 at the example", id="rank", slowly=True),
-    planted(lambda x: 0 * x, "phi is constant near the example", id="constant"),
-    planted(batched, r"phi fails for a point of shapes \[\(3,\)\].*without batch axes", id="batch"),
-    planted(changing, "phi changes its argument in place", id="changes its input"),
-    planted(lambda x: np.linalg.norm(x), "phi calls numpy", id="numpy"),
-    planted(branching, "phi asks for values of its argument", id="branch"),
-    planted(lambda x: jnp.sign(x).astype(int), "phi returns dtype int", id="integers"),
-    planted(lambda x: (x, x @ x), "phi returns a number in a tuple", id="number in a tuple"),
-    planted(lambda x: None, "phi fails for a point", id="nothing"),
-    planted(3.0, "phi=3.0: it must be a function", kind=TypeError, id="no function"),
-    planted(height, "point has no entries", np.zeros((0,)), id="no entries"),
-    planted(height, "point.*nan", (1.0, np.nan, 0.0), id="not finite"),
+            name="no derivative", slowly=True),
+    planted(lambda x: x**2, "phi has rank 3 at a random point and 1 at the example",
+            name="rank", slowly=True),
+    planted(lambda x: 0 * x, "phi is constant near the example", name="constant"),
+    planted(batched, r"phi fails for a point of shapes \[\(3,\)\].*without batch axes",
+            name="batch"),
+    planted(changing, "phi changes its argument in place", name="changes its input"),
+    planted(lambda x: np.linalg.norm(x), "phi calls numpy", name="numpy"),
+    planted(branching, "phi asks for values of its argument", name="branch"),
+    planted(lambda x: jnp.sign(x).astype(int), "phi returns dtype int", name="integers"),
+    planted(lambda x: (x, x @ x), "phi returns a number in a tuple", name="number in a tuple"),
+    planted(lambda x: None, "phi fails for a point", name="nothing"),
+    planted(3.0, "phi=3.0: it must be a function", kind=TypeError, name="no function"),
+    planted(height, "point has no entries", np.zeros((0,)), name="no entries"),
+    planted(height, "point.*nan", (1.0, np.nan, 0.0), name="not finite"),
 ]  # fmt: skip
 
 
@@ -328,7 +332,10 @@ def test_faulty_points_give_one_sentence():
         space.base.cometric(np.ones(2), np.ones(2))
     with pytest.raises(ValueError, match=r"point\.value is not phi of point\.above"):
         langevin.brownian_motion(
-            space.base, submersion.BasePoint(np.zeros(2), np.ones(2)), duration=1.0, n_steps=1,
+            space.base,
+            submersion.BasePoint(np.zeros(2), np.ones(2)),
+            duration=1.0,
+            n_steps=1,
             rng=0,
         )
     curved = ellipsoid()
@@ -354,4 +361,3 @@ def test_the_base_is_the_one_that_lifting_gives(rng):
     ref.close(LiftedBase(space).inner(below, Z, Z), space.base.inner(below, Z, Z), 1e-12)
     reached = space.base.retraction(below, 0.1 * Z)
     ref.close(reached.value, space.project(reached.above), 1e-14)
-
