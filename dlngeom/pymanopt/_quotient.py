@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -91,6 +92,8 @@ class Quotient(Manifold):  # type: ignore[misc]
     The retraction is that of the space, of second order; a step that leaves the space is halved
     until it does not.  Where the base has no geodesics, ``log`` is the lift of the difference of
     the projections and ``dist`` its length: equal to them to first order, and zero on a fibre.
+    So is ``log`` where no geodesic joins two points, and ``dist`` an error.  Shooting for geodesics
+    makes optimizers without derivatives slow.
 
     Section 12.1 of Menon, *The geometry of the deep linear network*.
 
@@ -214,10 +217,12 @@ class Quotient(Manifold):  # type: ignore[misc]
         """Lift of the logarithm downstairs, or of the difference of the projections."""
         own, other = self._own(point_a), self._own(point_b)
         below, target = self._space.project(own), self._space.project(other)
-        if not isinstance(self._space.base, HasGeodesics):
-            return self._lifted(own, combine(1.0, target, -1.0, below))
-        change = geodesics.log(self._space, below, target)
-        return self._vector(self._plain(lift(self._space, own, change)))
+        if isinstance(self._space.base, HasGeodesics):
+            # Optimizers without derivatives ask between any two points, connected or not.
+            with contextlib.suppress(geodesics.GeodesicError):
+                change = geodesics.log(self._space, below, target)
+                return self._vector(self._plain(lift(self._space, own, change)))
+        return self._lifted(own, combine(1.0, target, -1.0, below))
 
     def dist(self, point_a: Any, point_b: Any) -> float:
         """Distance of the projections, or the length of :meth:`log`."""

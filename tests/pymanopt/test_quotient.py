@@ -182,8 +182,9 @@ RUNS = [
 @pytest.mark.parametrize(("make", "problem"), RUNS)
 def test_all_optimizers_run(make, problem):
     problem = problem()
-    options = {"population_size": 6} if make is ParticleSwarm else {}
-    found = make(max_iterations=10, **options, **SILENT).run(problem)
+    few = {"population_size": 4, "max_iterations": 3}
+    options = few if make is ParticleSwarm else {"max_iterations": 10}
+    found = make(**options, **SILENT).run(problem)
     x = [problem.manifold.random_point() for _ in range(10)]
     assert found.cost < np.mean([problem.cost(y) for y in x])
 
