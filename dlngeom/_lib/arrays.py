@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +18,8 @@ _NUMPY: Namespace = np
 # Squares of singular values up to which five Newton-Schulz steps reach the rounding error.
 _NEAR_ONE = 4.0
 _NEWTON_SCHULZ = 5
+# Size up to which one eigenvalue problem takes less time than these steps.
+_FEW = 10
 
 __all__ = [
     "Array",
@@ -35,6 +38,7 @@ __all__ = [
     "norm",
     "polar",
     "polar_of_expansion",
+    "polars_of_expansions",
     "project_out",
     "remainder",
     "symmetric",
@@ -136,6 +140,10 @@ def antisymmetric(x: Array) -> Array:
 
 def inner(x: Array, y: Array) -> Array:
     """Frobenius inner product over the last two axes."""
+    if type(x) is np.ndarray and type(y) is np.ndarray and x.ndim == 2 and x.shape == y.shape:
+        product: Any = np.vdot(x, y)  # One call, where the general way takes six.
+        scalar: Array = product
+        return scalar
     xp = namespace(x, y)
     if x.shape != y.shape:
         return xp.sum(x * y, axis=(-2, -1))
@@ -176,35 +184,76 @@ def polar_of_expansion(x: Array) -> Array:
 
     In a numpy batch the result for a matrix does not depend on the others.
     """
-    if not isinstance(x, np.ndarray):
-        # No branch on values: after one eigenvalue problem the singular values are near one.
-        from dlngeom._lib.derivatives import smooth_in  # That module imports this one.
+    return polars_of_expansions((x,), None)[0]
 
-        y = x @ smooth_in("gram")(_inverse_root)(x.mT @ x)
-        shift = (15 / 8) * identity(x.shape[-1], x)
-        for _ in range(_NEWTON_SCHULZ):
-            y = y @ _contraction(y.mT @ y, shift)
-        return y
-    unit = np.eye(x.shape[-1], dtype=x.dtype)
-    with np.errstate(over="ignore", invalid="ignore"):
-        gram = x.mT @ x
-        bound = 1 + norm(gram - unit)
-    far = ~(bound <= _NEAR_ONE)
-    if not np.any(far):
-        return np.asarray(x @ _near_inverse_root(gram, bound))
-    gram, bound = np.where(far[..., None, None], unit, gram), np.where(far, 1.0, bound)
-    result = np.asarray(x @ _near_inverse_root(gram, bound))
+
+def polars_of_expansions(xs: Sequence[Array], turns: Sequence[Array] | None) -> list[Array]:
+    """Polar factors of tall matrices of equal rank, as :func:`polar_of_expansion`, times turns."""
+    if not all(isinstance(x, np.ndarray) for x in xs):
+        return _products([_polar_without_branches(x) for x in xs], turns)
+    r = xs[0].shape[-1]
+    # At least one each, the eigenvalues of a Gram matrix are bounded by their sum.
+    if r <= _FEW and all(x.ndim == 2 and np.vdot(x, x) <= r - 1 + _NEAR_ONE for x in xs):
+        stack = _inverse_root(np.stack([x.mT @ x for x in xs]))
+        return _products(xs, _products([stack[k, ...] for k in range(len(xs))], turns))
+    roots, far = _inverse_roots(xs)
+    if not far.any():
+        return _products(xs, _products(roots, turns))
+    factors = [_patched(*parts) for parts in zip(_products(xs, roots), xs, far, strict=True)]
+    return _products(factors, turns)
+
+
+def _products(xs: Sequence[Array], ys: Sequence[Array] | None) -> list[Array]:
+    return list(xs) if ys is None else [x @ y for x, y in zip(xs, ys, strict=True)]
+
+
+def _patched(factor: Array, x: Array, far: np.ndarray) -> Array:
+    """Replace polar factors of matrices far from orthonormal ones."""
+    result = np.array(factor)
     result[far, ...] = polar(x[far, ...])
     return result
 
 
-def _near_inverse_root(gram: np.ndarray, bound: Array) -> np.ndarray:
+def _polar_without_branches(x: Array) -> Array:
+    # After one eigenvalue problem the singular values are near one.
+    from dlngeom._lib.derivatives import smooth_in  # That module imports this one.
+
+    y = x @ smooth_in("gram")(_inverse_root)(x.mT @ x)
+    shift = (15 / 8) * identity(x.shape[-1], x)
+    for _ in range(_NEWTON_SCHULZ):
+        y = y @ _contraction(y.mT @ y, shift)
+    return y
+
+
+def _inverse_roots(xs: Sequence[Array]) -> tuple[list[Array], np.ndarray]:
+    """Inverse square roots of Gram matrices, and which of them are too far from the identity."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        products = [np.asarray(x.mT @ x) for x in xs]
+        grams = np.stack(products) if len(products) > 1 else products[0][None, ...]
+        unit = identity(grams.shape[-1], grams)
+        bound = np.asarray(1 + norm(grams - unit))
+    far = ~(bound <= _NEAR_ONE)
+    if far.any():
+        grams, bound = np.where(far[..., None, None], unit, grams), np.where(far, 1.0, bound)
+    steps = _NEWTON_SCHULZ if grams.ndim > 3 else _steps(float(bound.max()))
+    return list(_near_inverse_root(grams, bound, steps)), far
+
+
+def _steps(bound: float) -> int:
+    """Newton-Schulz steps that single matrices need, each of which cubes the error."""
+    error, steps = (bound - 1) / (bound + 1), 1
+    while steps < _NEWTON_SCHULZ and error ** (3**steps) > 2.0**-54:
+        steps += 1
+    return steps
+
+
+def _near_inverse_root(gram: np.ndarray, bound: np.ndarray, steps: int) -> np.ndarray:
     """Inverse square root, by products, of matrices with eigenvalues between one and a bound."""
     middle = np.asarray(2 / (1 + bound), dtype=gram.dtype)[..., None, None]
     rest, shift = middle * gram, (15 / 8) * identity(gram.shape[-1], gram)
     factor = _contraction(rest, shift)
     root: np.ndarray = np.sqrt(middle) * factor
-    for _ in range(_NEWTON_SCHULZ - 1):
+    for _ in range(steps - 1):
         rest = factor @ rest @ factor
         factor = _contraction(rest, shift)
         root = root @ factor

@@ -22,7 +22,9 @@ from dlngeom._lib.arrays import Array, constant, namespace
 
 __all__ = [
     "detached",
+    "held",
     "is_differentiated",
+    "may_be_differentiated",
     "require_separate",
     "rule_for",
     "smooth_in",
@@ -53,6 +55,11 @@ def is_differentiated(x: Any) -> bool:
     return carries(x).tangent is not None
 
 
+def may_be_differentiated(x: Any) -> bool:
+    """Whether torch records a derivative in ``x``, or jax may carry one."""
+    return type(x) is not np.ndarray and (array_api_compat.is_jax_array(x) or is_differentiated(x))
+
+
 def detached(value: Any) -> Any:
     """Return a tensor of torch, or a tuple of them, without its graph of derivatives."""
     if isinstance(value, (tuple, list)):
@@ -61,6 +68,16 @@ def detached(value: Any) -> Any:
     if type(value) is np.ndarray or not array_api_compat.is_torch_array(value):
         return value
     return value.detach()
+
+
+def held(value: Any) -> Any:
+    """Return arrays of torch and jax, or a tuple of them, as constants of differentiation."""
+    if isinstance(value, (tuple, list)):
+        items = [held(x) for x in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if type(value) is np.ndarray or not array_api_compat.is_jax_array(value):
+        return detached(value)
+    return _library("jax").lax.stop_gradient(value)
 
 
 def rule_for(*arrays: Array) -> Any:
@@ -198,8 +215,9 @@ def _torch(function: Any, matrices: Any, rest: Any, kwargs: Any) -> Any:
         return function(*matrices, *rest, **kwargs)
     torch = _library("torch")
 
+    linear = _is_of_depth_one(function, matrices + rest, kwargs)
     with torch.no_grad():
-        fixed = tuple(unless_zero(x) for x in matrices)
+        fixed = tuple(detached(x) if linear else unless_zero(x) for x in matrices)
     value = function(*fixed, *(detached(x) for x in rest), **_held(kwargs))
     carrier = _extrapolated(function, matrices, rest, kwargs)
     return _combine(lambda x, y: x.detach() + (y - y.detach()), value, carrier)
@@ -228,7 +246,8 @@ def _jax(function: Any, matrices: Any, rest: Any, kwargs: Any) -> Any:
 
     @rule.defjvp  # type: ignore[untyped-decorator]
     def _(primals: Any, tangents: Any) -> Any:
-        call(_positive_if_known, primals)
+        if not _is_of_depth_one(function, matrices + rest, kwargs):
+            call(_positive_if_known, primals)
         moved = jax.jvp(lambda *arrays: call(_extrapolated, arrays), primals, tangents)[1]
         return rule(*primals), moved
 
@@ -253,7 +272,8 @@ def _positive_if_known(_: Any, matrices: Any, *__: Any) -> None:
 def _extrapolated(function: Any, matrices: Any, rest: Any, kwargs: Any) -> Any:
     """Extrapolate the function from matrices with separate singular values to the matrix."""
     step, nodes = _DOUBLE if str(matrices[0].dtype).endswith("64") else _SINGLE
-    spreads = [_spread(x, step) for x in matrices]
+    spread_of = _spread_of_any if _is_of_depth_one(function, matrices + rest, kwargs) else _spread
+    spreads = [spread_of(x, step) for x in matrices]
     if _has_checks(function):
         kwargs = kwargs | {"check_finite": False}  # Done, and compiled code could not.
     total = None
@@ -267,8 +287,19 @@ def _extrapolated(function: Any, matrices: Any, rest: Any, kwargs: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
+def _parameters(function: Any) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)
+
+
 def _has_checks(function: Any) -> bool:
-    return "check_finite" in inspect.signature(function).parameters
+    return "check_finite" in _parameters(function)
+
+
+def _is_of_depth_one(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether the metric is that of Frobenius, which is smooth at zero singular values too."""
+    given = dict(zip(_parameters(function), args, strict=False)) | kwargs
+    depth = given.get("depth")
+    return isinstance(depth, (int, float)) and depth == 1
 
 
 def _combine(operation: Any, first: Any, second: Any) -> Any:
@@ -301,18 +332,74 @@ def _spread(W: Array, step: float) -> Array:
     return spread
 
 
-def require_separate(W: Array, s: Array) -> None:
-    """Require singular values to differ where torch differentiates singular vectors of ``W``."""
-    if not is_differentiated(W) or s.shape[-1] < 2:
-        return
-    s = detached(s)
+def _spread_of_any(W: Array, step: float) -> Array:
+    """Change that makes singular values positive and separate."""
+    xp = namespace(W)
+    u, s, vt = xp.linalg.svd(_constant(W), full_matrices=False)
+    size = xp.where(s[..., :1] == 0, xp.ones_like(s[..., :1]), s[..., :1])
+    shares = constant(step / 2 * np.linspace(2.0, 1.0, s.shape[-1]), s)
+    spread: Array = _constant((u * (shares * size)[..., None, :]) @ vt)
+    return spread
+
+
+def require_separate(W: Array, u: Array, s: Array, vt: Array) -> tuple[Array, Array, Array]:
+    """Return the SVD of ``W``, whose vectors are not differentiated at equal singular values.
+
+    Raises
+    ------
+    ValueError
+        If torch or jax differentiates them there; in compiled code derivatives are NaN.
+    """
+    if type(s) is np.ndarray or s.shape[-1] < 2:
+        return u, s, vt
+    if array_api_compat.is_jax_array(s):
+        return _guard()(u, s, vt, 64 * max(W.shape[-2:]))  # type: ignore[no-any-return]
+    if is_differentiated(W):
+        fixed = detached(s)
+        if bool(namespace(fixed).any(_tied(fixed, 64 * max(W.shape[-2:])))):
+            raise ValueError(_tie(fixed))
+    return u, s, vt
+
+
+def _tied(s: Array, units: int) -> Array:
+    """Whether two neighbours ``(..., 1)`` differ by rounding alone."""
     xp = namespace(s)
-    gaps, limit = s[..., :-1] - s[..., 1:], 64 * max(W.shape[-2:]) * float(xp.finfo(s.dtype).eps)
-    if bool(xp.any(gaps <= limit * s[..., :1])):
-        raise ValueError(
-            f"two singular values differ by {float(xp.min(gaps)):.3g}: their vectors have no "
-            "derivative where they are equal, pass a matrix without requires_grad"
-        )
+    near = s[..., :-1] - s[..., 1:] <= units * float(xp.finfo(s.dtype).eps) * s[..., :1]
+    tied: Array = xp.any(near, axis=-1, keepdims=True)
+    return tied
+
+
+def _tie(s: Array) -> str:
+    gap = float(namespace(s).min(s[..., :-1] - s[..., 1:]))
+    return (
+        f"two singular values differ by {gap:.3g}: their "
+        "vectors have no derivative where they are equal, pass a matrix that is not differentiated "
+        "(without requires_grad, through jax.lax.stop_gradient)"
+    )
+
+
+@functools.cache
+def _guard() -> Any:
+    jax = _library("jax")
+
+    @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+    def guarded(u: Any, s: Any, vt: Any, _: int) -> Any:
+        return u, s, vt
+
+    @guarded.defjvp  # type: ignore[untyped-decorator]
+    def _(units: int, primals: Any, tangents: Any) -> Any:
+        s, tied = primals[1], _tied(primals[1], units)
+        try:
+            if bool(jax.numpy.any(tied)):
+                raise ValueError(_tie(s))
+        except jax.errors.ConcretizationTypeError:
+            pass  # Compiled code.
+        # A factor, since a rule has to be linear to be transposed.
+        spoilt = jax.numpy.where(tied, math.nan, 1.0).astype(s.dtype)[..., None]
+        du, ds, dvt = tangents
+        return primals, (du * spoilt, ds, dvt * spoilt)
+
+    return guarded
 
 
 def unless_zero(W: Array) -> Array:
@@ -329,7 +416,7 @@ def unless_zero(W: Array) -> Array:
     limit = max(W.shape[-2:]) * float(xp.finfo(s.dtype).eps) * s[..., :1]
     if 0 not in s.shape and not bool(xp.all(s[..., -1:] > limit)):
         raise ValueError(
-            f"a singular value is {float(xp.min(s)):.3g}: functions of depth two or more have no "
-            "derivative there; pass a matrix without requires_grad, or an SVD of lower rank"
+            f"a singular value is {float(xp.min(s)):.3g}: beyond depth one there is no derivative "
+            "there; pass a matrix without requires_grad, or an SVD of lower rank"
         )
     return W

@@ -112,6 +112,10 @@ def plain(name: str, value: Any) -> Any:
     if sparse.issparse(value) or isinstance(value, LinearOperator):
         return value
     if array_api_compat.is_array_api_obj(value):
+        if array_api_compat.is_torch_array(value) and str(value.layout) != "torch.strided":
+            raise TypeError(
+                f"{name} is a sparse tensor of torch: it must be dense, pass x.to_dense()"
+            )
         return value
     raise TypeError(_refusal(name, value))
 

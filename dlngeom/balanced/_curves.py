@@ -31,13 +31,16 @@ from dlngeom.points import Frames
 
 __all__ = [
     "acceleration",
+    "bent_cores",
     "cayley",
     "corrected",
     "corrected_core",
+    "damped_share",
     "fast_move",
     "polar_move",
     "retract",
     "signed_svd",
+    "squares",
     "turned",
 ]
 
@@ -152,6 +155,10 @@ def signed_svd(H: Array) -> tuple[Array, Array, Array]:
     """SVD of a symmetric matrix, descending; the left and right vectors differ by signs."""
     xp = namespace(H)
     values, vectors = xp.linalg.eigh(H)
+    if isinstance(values, np.ndarray):
+        values, vectors = values[..., ::-1], vectors[..., ::-1]
+        if (values > 0).all():
+            return values, vectors, vectors
     sizes = xp.abs(values)
     order = xp.argsort(-sizes, axis=-1)
     left = xp.take_along_axis(vectors, order[..., None, :], axis=-1)
@@ -181,7 +188,7 @@ def _core_acceleration(
 ) -> Array:
     """Second derivative within the frames, by ``C_p = Om_p Lam + h - Lam Om_{p-1}``."""
     xp = namespace(core)
-    bent = _bent(core, motion)
+    bent = bent_cores(core, motion)
     if all(is_square(q) for q in frames.q):
         return bent
     zero = motion.h * 0
@@ -194,7 +201,7 @@ def _core_acceleration(
     return bent - xp.stack(across, axis=-3)
 
 
-def _bent(core: Array, motion: Rotations) -> Array:
+def bent_cores(core: Array, motion: Rotations) -> Array:
     """Second derivative of the cores of square frames."""
     omega, h, _ = motion
     shifted = core + h[..., None, :, :]
@@ -203,10 +210,10 @@ def _bent(core: Array, motion: Rotations) -> Array:
 
 def corrected_core(lam: Array, core: Array, at: Balance) -> Rotations:
     """:func:`corrected` for square frames, damped."""
-    bent = _bent(core, rotations(lam, core))
+    bent = bent_cores(core, rotations(lam, core))
     bent = bent - correct(at, multipliers(at, symmetric(balance_defect(at, bent))))
-    length, excess = (_squares(x) for x in (core, bent))
-    return rotations(lam, core - _share(length, excess)[..., None] * bent)
+    length, excess = (squares(x) for x in (core, bent))
+    return rotations(lam, core - damped_share(length, excess)[..., None] * bent)
 
 
 def corrected(
@@ -241,22 +248,22 @@ def _damping(V: TangentInFrames | StepInFrames, correction: StepInFrames) -> Arr
 
     def squared(x: TangentInFrames | StepInFrames) -> Array:
         xp = namespace(x.core)
-        total = _squares(x.core)
+        total = squares(x.core)
         return sum(
             (xp.sum(L * L, axis=(-2, -1)) for L in x.perp if not isinstance(L, float)), total
         )
 
-    return _share(squared(V), squared(correction))
+    return damped_share(squared(V), squared(correction))
 
 
-def _squares(core: Array) -> Array:
+def squares(core: Array) -> Array:
     """Sum of the squares of all cores."""
     xp = namespace(core)
     flat = xp.reshape(core, (*core.shape[:-3], math.prod(core.shape[-3:])))
     return xp.vecdot(flat, flat)
 
 
-def _share(step: Array, correction: Array) -> Array:
+def damped_share(step: Array, correction: Array) -> Array:
     """Share of a correction from its squared length and that of the step."""
     excess = correction / namespace(step).where(step == 0, 1 + step, step)
     return (0.5 / (1 + excess / 4))[..., None, None]

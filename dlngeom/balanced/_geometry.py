@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, antisymmetric, namespace, symmetric
+from dlngeom._lib.derivatives import held, require_separate
 from dlngeom._lib.door import takes_arrays
 from dlngeom.balanced._balance import Balance, balance, balance_defect, correct, multipliers
 from dlngeom.balanced._basis import core_basis, turning_basis
@@ -287,7 +288,8 @@ def retraction(
     Raises
     ------
     ValueError
-        If shapes do not fit, an entry is not finite or ``order`` is neither 1 nor 2.
+        If shapes do not fit, an entry is not finite, ``order`` is neither 1 nor 2, or torch
+        differentiates frames of equal singular values; by jax that is NaN.
 
     See Also
     --------
@@ -312,7 +314,9 @@ def retraction(
     order = checks.integer("order", order, 1, 2)
     frames, V = checked(frames, "V", V, check_finite)
     vector = tangent_part(frames, resolve(frames, V))
-    return turned(frames, *corrected(frames, vector)) if order == 2 else retract(frames, vector)
+    end = turned(frames, *corrected(frames, vector)) if order == 2 else retract(frames, vector)
+    require_separate(end.lam[..., None, :], end.q[0], end.lam, end.q[-1])
+    return end
 
 
 @takes_arrays("frames")
@@ -332,7 +336,8 @@ def orthonormal_frame(frames: Frames, *, check_finite: bool = True) -> tuple[Arr
     tuple of N arrays (..., dim, d_p, d_{p-1})
         The ``r`` stretchings of single singular values first, then ``N + 1`` vectors for each
         pair of them (horizontal, ``N - 1`` vertical, horizontal), then, below full rank, the
-        directions that move each frame out of its span.
+        directions that move each frame out of its span.  They carry no derivatives of torch and
+        jax.
 
     Raises
     ------
@@ -349,8 +354,7 @@ def orthonormal_frame(frames: Frames, *, check_finite: bool = True) -> tuple[Arr
     Theorem 14, (8.20)-(8.24), of Menon, *The geometry of the deep linear network*, with the sign of
     (8.21) corrected.
     """
-    frames = check_frames(frames, check_finite=check_finite)
-    lam, q = frames
+    lam, q = held(check_frames(frames, check_finite=check_finite))
     xp = namespace(lam)
     depth = len(q) - 1
     cores = core_basis(lam, depth)

@@ -131,6 +131,10 @@ class _EndToEndSpace(Base):
         change = W[..., 1:, :, :] - W[..., :-1, :, :]
         lengths = []
         for ends in (W[..., :-1, :, :], W[..., 1:, :, :]):
+            if self._full and not isinstance(ends, np.ndarray):
+                # Differentiable at equal singular values too.
+                lengths.append(endtoend.inner(ends, change, change, self.depth))
+                continue
             point = svd(ends, self.rank)
             Z = _covectors.components(point, change)
             lengths.append(endtoend.inner(point, Z, Z, self.depth))

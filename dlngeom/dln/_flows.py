@@ -8,6 +8,8 @@ network over them, by products of layers; matrices of more layers as two thin fa
 from __future__ import annotations
 
 import math
+from functools import partial
+from operator import itemgetter
 
 import numpy as np
 
@@ -20,7 +22,7 @@ from dlngeom.points import SVD, Frames, _covectors, dense, svd
 from dlngeom.points._covectors import Covector, EnergyGradient
 from dlngeom.points._nearest import nearby_frames
 from dlngeom.points._products import singular_value_decomposition
-from dlngeom.submersion._equations import Equation
+from dlngeom.submersion._equations import Equation, composed
 
 __all__ = ["balanced_flow", "matrix_flow", "singular_flow"]
 
@@ -48,7 +50,7 @@ def matrix_flow(W: Array, gradient: EnergyGradient, depth: float, rank: int) -> 
     if lowest < highest:
         return dense_flow(W, gradient, depth)
     equation = factored_flow(start, gradient, depth, dense_point=True)
-    return equation._replace(point=lambda state: dense(equation.point(state)), initial=W)
+    return equation._replace(point=composed(dense, equation.point), initial=W)
 
 
 def smallest_flow(start: SVD, gradient: EnergyGradient, depth: int) -> Equation:
@@ -116,7 +118,7 @@ def dense_flow(W: Array, gradient: EnergyGradient, depth: float) -> Equation:
         velocity: Array = endtoend.cometric(X, covector, depth, check_finite=False)
         return (-velocity,)
 
-    return Equation((W,), rates, lambda state: state[0], W.ndim == 2)
+    return Equation((W,), rates, itemgetter(0), W.ndim == 2)
 
 
 def factored_flow(
@@ -146,7 +148,11 @@ def factored_flow(
         return _thin_rates(here, lam, P, covector, depth)
 
     start = (point.u * scale, point.vt.mT * scale)
-    return Equation(start, rates, lambda state: _thin_svd(state[0], state[1], k), point.s.ndim == 1)
+    return Equation(start, rates, partial(_of_factors, k), point.s.ndim == 1)
+
+
+def _of_factors(k: int, state: tuple[Array, ...]) -> SVD:
+    return _thin_svd(state[0], state[1], k)
 
 
 def _flat_flow(point: SVD, gradient: EnergyGradient, dense_point: bool) -> Equation:
@@ -156,7 +162,7 @@ def _flat_flow(point: SVD, gradient: EnergyGradient, dense_point: bool) -> Equat
         return gradient(X if dense_point else svd(X))
 
     equation = flat_flow(dense(point), whole)
-    return equation._replace(point=lambda state: svd(state[0]))
+    return equation._replace(point=composed(svd, itemgetter(0)))
 
 
 def _common_gauge(L: Array, R: Array) -> tuple[Array, Array]:
@@ -248,22 +254,23 @@ def balanced_flow(point: Frames, gradient: EnergyGradient) -> Equation:
     inner_layer = column * identity(lam.shape[-1], lam)
     small = ((q[0] * column).mT, *(inner_layer for _ in q[2:-1]), q[-1] * column)
     equation = layers_flow(small, gradient)
+    return equation._replace(point=partial(_turned, point))
 
-    def network(state: tuple[Array, ...]) -> Frames:
-        lam, turns = nearby_frames(state, point.lam.shape[-1])
-        inner = (frame @ turn for frame, turn in zip(q[1:-1], turns[1:-1], strict=True))
-        return Frames(lam, (turns[0], *inner, turns[-1]))
 
-    return equation._replace(point=network)
+def _turned(start: Frames, state: tuple[Array, ...]) -> Frames:
+    """Network over the smallest one, in the inner frames of the start."""
+    lam, turns = nearby_frames(state, start.lam.shape[-1])
+    inner = (frame @ turn for frame, turn in zip(start.q[1:-1], turns[1:-1], strict=True))
+    return Frames(lam, (turns[0], *inner, turns[-1]))
 
 
 def _single_layer_flow(point: Frames, gradient: EnergyGradient) -> Equation:
     """Flow of one layer, on the matrices of its rank."""
     layer = SVD(point.q[1], point.lam, point.q[0].mT)
     equation = factored_flow(layer, gradient, 1, dense_point=True)
+    return equation._replace(point=composed(_one_layer, equation.point))
 
-    def network(state: tuple[Array, ...]) -> Frames:
-        u, s, vt = equation.point(state)
-        return Frames(s, (vt.mT, u))
 
-    return equation._replace(point=network)
+def _one_layer(point: SVD) -> Frames:
+    u, s, vt = point
+    return Frames(s, (vt.mT, u))

@@ -2,6 +2,9 @@
 
 Begin with :func:`gradient` and :func:`retraction`.  The geometry upstairs is
 :mod:`dlngeom.balanced`.
+
+Torch and jax differentiate functions of dense matrices rightly at equal singular values too.  At a
+zero singular value there is no derivative beyond depth one: an error, in compiled code NaN.
 """
 
 from __future__ import annotations

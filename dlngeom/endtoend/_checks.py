@@ -6,7 +6,7 @@ import math
 from typing import TypeAlias
 
 from dlngeom._lib import checks
-from dlngeom._lib.arrays import Array, namespace, norm
+from dlngeom._lib.arrays import Array, inner, namespace, norm
 from dlngeom.points import SVD, Tangent, _covectors, dense, svd
 from dlngeom.points._checks import check_svd, require_positive, require_weights
 from dlngeom.points._covectors import Covector
@@ -76,8 +76,9 @@ def _checked_tangent(name: str, point: SVD, Z: Tangent, check_finite: bool) -> T
     checks.batches_agree(name, *((x, 2) for x in Z))
     if check_finite:
         xp = namespace(*Z)
-        off = xp.sqrt(norm(point.u.mT @ Z.Up) ** 2 + norm(point.vt @ Z.Vp) ** 2)
-        _require_tangent(name, point, off, xp.sqrt(sum(norm(x) ** 2 for x in Z)))
+        inside = (point.u.mT @ Z.Up, point.vt @ Z.Vp)
+        off, size = (xp.sqrt(sum(inner(x, x) for x in parts)) for parts in (inside, Z))
+        _require_tangent(name, point, off, size)
     return Z
 
 

@@ -12,7 +12,7 @@ from typing import overload
 from dlngeom import spectral
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
-from dlngeom._lib.derivatives import smooth_in
+from dlngeom._lib.derivatives import held, require_separate, smooth_in
 from dlngeom._lib.door import takes_arrays
 from dlngeom.endtoend import _kernels, _lifts
 from dlngeom.endtoend._checks import (
@@ -409,7 +409,10 @@ def retraction(
     vector = checked_components("Z", W, point, Z, check_finite, tangent=True)
     retract = (_lifts.first_order_retraction, _lifts.second_order_retraction)[order - 1]
     result = retract(point, vector, depth)
-    return result if isinstance(W, SVD) else dense(result)
+    if not isinstance(W, SVD):
+        return dense(result)
+    require_separate(result.s[..., None, :], *result)
+    return result
 
 
 @takes_arrays("W", "Z")
@@ -430,7 +433,8 @@ def projection_retraction(W: SVD, Z: Tangent, *, check_finite: bool = True) -> S
     Returns
     -------
     SVD
-        A retraction of second order for ``depth=1``, of first order for other depths.
+        A retraction of second order for ``depth=1``, of first order for other depths.  It carries
+        no derivatives of torch and jax.
 
     Raises
     ------
@@ -447,6 +451,7 @@ def projection_retraction(W: SVD, Z: Tangent, *, check_finite: bool = True) -> S
     P.-A. Absil and J. Malick, *Projection-like retractions on matrix manifolds* (SIAM J. Optim. 22,
     2012).
     """
+    W, Z = held(W), held(Z)
     point = checked_point(W, 1, check_finite)
     vector = checked_components("Z", W, point, Z, check_finite, tangent=True)
     return _kernels.truncated_svd(point, vector)

@@ -67,17 +67,16 @@ def metric(s: Array, depth: float) -> Metric | None:
 
 def _sums_of_powers(s: Array, depth: int) -> Metric:
     """Weights of few layers by one matrix product, a sum of positive terms, hence accurate."""
-    squares = spectral._root(s, depth) ** 2
-    powers = squares[..., :, None] ** constant(range(depth), s)
-    upper = namespace(s).flip(powers, axis=-1)
-    return Metric(upper @ powers.mT, upper[..., None, :, 0])
+    nodes = spectral._layer_nodes(depth)
+    left, right = (s[..., :, None] ** constant(2 * x, s) for x in nodes[:2])
+    return Metric(left @ right.mT, left[..., None, :, 0])
 
 
 def scaled(Z: Tangent, at: Metric | None, power: float) -> Tangent:
     """Apply ``A^power`` to a tangent vector."""
     if at is None:
         return Z
-    core, columns = _powers(at, Z.M, power)
+    core, columns = at if power == 1 else (x**power for x in at)
     return Tangent(Z.Up * columns, Z.M * core, Z.Vp * columns)
 
 
@@ -104,29 +103,23 @@ def transport(
     """
     (Up, M, Vp), u, v = Z, point.u, point.vt.mT
     new_u, new_v = other.u, other.vt.mT
-    core, columns = _powers(here, M, -0.5)
-    new_core, new_columns = _powers(there, M, 0.5)
-    M = M * core
+    uu, vv, up, vp = new_u.mT @ u, new_v.mT @ v, new_u.mT @ Up, new_v.mT @ Vp
     # Scaling acts on r x r products of frames, which leaves five thin products a side.
-    uu, vv = new_u.mT @ u, new_v.mT @ v
-    up, vp = (new_u.mT @ Up) * columns, (new_v.mT @ Vp) * columns
+    left, right = uu, vv
+    if here is not None:
+        core, columns = (namespace(M).sqrt(x) for x in here)
+        M, up, vp = M / core, up / columns, vp / columns
+        left, right = uu / columns, vv / columns
     turn_u, turn_v = M @ vv.mT + vp.mT, M.mT @ uu.mT + up.mT
     turned = uu @ turn_u + up @ vv.mT
-    sides = []
-    for new, old, part, turn, across, inside in (
-        (new_u, u, Up, turn_u, vv, turned),
-        (new_v, v, Vp, turn_v, uu, turned.mT),
-    ):
-        image = old @ (turn * new_columns) + part @ (columns.mT * across.mT * new_columns)
-        sides.append(remainder(new, image, inside * new_columns))
-    return Tangent(sides[0], turned * new_core, sides[1])
-
-
-def _powers(at: Metric | None, like: Array, power: float) -> tuple[Array, Array]:
-    """Powers of the weights as factors of ``M`` and of columns, ones at ``depth=1``."""
-    if at is None:
-        return namespace(like).ones_like(like), namespace(like).ones_like(like[..., :1, :])
-    return at.core**power, at.perpendicular**power
+    new_core: Array | float = 1.0
+    across = [turn_u, right.mT, turned, turn_v, left.mT, turned.mT]
+    if there is not None:
+        new_core, columns = (namespace(M).sqrt(x) for x in there)
+        across = [x * columns for x in across]
+    Up = remainder(new_u, u @ across[0] + Up @ across[1], across[2])
+    Vp = remainder(new_v, v @ across[3] + Vp @ across[4], across[5])
+    return Tangent(Up, turned * new_core, Vp)
 
 
 def truncated_svd(point: SVD, Z: Tangent) -> SVD:

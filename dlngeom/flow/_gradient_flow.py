@@ -6,6 +6,7 @@ One description of the energy, its Euclidean gradient ``E'(W)``, serves all of t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from dlngeom._lib import checks
@@ -29,7 +30,8 @@ from dlngeom.points import SVD, Frames
 from dlngeom.points._checks import check_factors
 from dlngeom.points._covectors import Covector, energy_at
 from dlngeom.submersion import Base, RiemannianSubmersion
-from dlngeom.submersion._equations import Equation
+from dlngeom.submersion._equations import Equation, composed
+from dlngeom.submersion._given import point_upstairs
 from dlngeom.submersion._offers import HasFlow
 from dlngeom.submersion._spaces import BasePoint, above, base_point, geometry_on
 
@@ -228,11 +230,11 @@ def _ambient_equation(
 ) -> Equation:
     if not isinstance(space, RiemannianSubmersion):
         raise TypeError(f"{space} has no gradient_flow and no submersion to lift it to")
-    start = point if upstairs else above(space, point)
+    start = point_upstairs(space, point if upstairs else above(space, point))
     equation = _ambient_flow(space, start, energy_gradient)
     if upstairs:
         return equation
-    return equation._replace(point=lambda state: base_point(space, equation.point(state)))
+    return equation._replace(point=composed(partial(base_point, space), equation.point))
 
 
 def _below(space: Any, single: bool, upstairs: bool) -> Callable[[Any], Any]:
@@ -264,8 +266,10 @@ def _ambient_flow(
         lifted = space.codifferential(at, value)
         return tuple(-x for x in parts(lifted))
 
-    def clean(state: tuple[Array, ...]) -> Any:
-        at = rebuild(point, state)
-        return space.retraction(at, combine(0.0, at, 0.0, at))
+    return Equation(parts(point), rates, partial(_cleaned, space, point), axes == 0)
 
-    return Equation(parts(point), rates, clean, axes == 0)
+
+def _cleaned(space: RiemannianSubmersion, like: Point, state: tuple[Array, ...]) -> Point:
+    """Point on the manifold near the coordinates that a solver found."""
+    at = rebuild(like, state)
+    return space.retraction(at, combine(0.0, at, 0.0, at))

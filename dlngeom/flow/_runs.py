@@ -14,7 +14,7 @@ from dlngeom._lib.arrays import Array, constant, namespace, to_numpy
 from dlngeom._lib.ode.integrate import Solution, SolverOptions, integrate
 from dlngeom._lib.trajectory import Observe, Trajectory, observe_along
 from dlngeom._lib.vectors import copied, first_array, parts, rebuild, stack, with_chain
-from dlngeom.submersion._equations import Equation
+from dlngeom.submersion._equations import Equation, composed
 
 __all__ = ["FlowError", "follow"]
 
@@ -58,9 +58,7 @@ def follow(
     """Integrate an equation, and observe its points at the saved times."""
     chains = 1 if equation.single else int(equation.start[0].shape[0])
 
-    def point(state: tuple[Array, ...]) -> Any:
-        return with_chain(equation.point(state)) if equation.single else equation.point(state)
-
+    point = composed(with_chain, equation.point) if equation.single else equation.point
     if not isinstance(observe, (Mapping, type(None))):
         raise TypeError(f"observe={observe!r}: it must be a dict from names to functions")
     first = point(equation.start)
@@ -79,7 +77,7 @@ def follow(
     observed = {} if watch is None else dict(watch(points))
     if functions:
         observed |= observe_along(_split(points), functions, chains)
-    at = None if solution.dense is None else _interpolant(solution.dense, point)
+    at = None if solution.dense is None else composed(point, solution.dense)
     trajectory = Trajectory(solution.times, points, observed, _events(solution, point), at)
     if solution.failure is not None:
         last = point(solution.last[1])
@@ -200,12 +198,6 @@ def _events(solution: Solution, point: Callable[[Any], Any]) -> tuple[tuple[np.n
         (when, stack([point(state) for state in states]) if states else None)
         for when, states in pairs
     )
-
-
-def _interpolant(
-    dense: Callable[[float], Any], point: Callable[[Any], Any]
-) -> Callable[[float], Any]:
-    return lambda time: point(dense(time))
 
 
 def _error(

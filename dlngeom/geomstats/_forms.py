@@ -15,9 +15,11 @@ from geomstats.geometry.spd_matrices import SPDMatrices
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, eps, namespace, symmetric
+from dlngeom._lib.door import plain
 from dlngeom.dln import EndToEndGeometry, InfinitelyDeepNetwork
 from dlngeom.points import SVD, svd
 from dlngeom.points._checks import require_positive, require_rank
+from dlngeom.points._covectors import is_operator
 
 __all__ = ["Form", "as_array", "broadcast", "form_of", "in_groups", "random_seed"]
 
@@ -70,9 +72,14 @@ class Form:
 
     def matrices(self, x: Array) -> Array:
         """Matrices ``(..., m, n)`` of points or vectors."""
-        if self.flat:
-            return namespace(x).reshape(x, (*x.shape[:-1], self.m, self.n))
-        return x
+        if not self.flat:
+            return x
+        if x.ndim == 0 or x.shape[-1] != self.m * self.n:
+            wanted = (self.m * self.n,)
+            raise ValueError(
+                f"the point or vector has shape {tuple(x.shape)}: it must end in {wanted}"
+            )
+        return namespace(x).reshape(x, (*x.shape[:-1], self.m, self.n))
 
     def array(self, matrices: Array) -> Array:
         """Inverse of :meth:`matrices`, exactly symmetric if ``symmetric`` is set."""
@@ -165,8 +172,33 @@ def in_groups(function: Callable[..., Array], *arrays: Array) -> Array:
 
 
 def as_array(x: Any) -> Array:
-    """Return an array of the backend, without a copy where it is one."""
-    return x if gs.is_array(x) else gs.array(x)
+    """Return a plain array of real numbers of the backend, without a copy where it is one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is nothing of this kind.
+    """
+    name = "the point or vector"
+    if isinstance(x, (list, tuple)):
+        x = _stacked(name, x)
+    if not gs.is_array(x) or isinstance(x, np.ndarray):
+        x = plain(name, x)
+        if is_operator(x):
+            raise TypeError(f"{name} is a {type(x).__name__}: it must be dense")
+        x = x if gs.is_array(x) else gs.array(x)
+    if namespace(x).isdtype(x.dtype, "complex floating"):
+        raise ValueError(f"{name} has dtype {x.dtype}: it must be real")
+    return x
+
+
+def _stacked(name: str, rows: Any) -> Any:
+    """Array of a list of numbers, of lists or of arrays, which is a batch in geomstats."""
+    rows = [as_array(x) if hasattr(x, "shape") else x for x in rows]
+    try:
+        return gs.array(rows)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is a list of parts that do not make one array") from None
 
 
 def random_seed() -> int:

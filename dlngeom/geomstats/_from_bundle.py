@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import geomstats.backend as gs
@@ -13,8 +14,10 @@ from geomstats.geometry.group_action import (
     SpecialOrthogonalComposeAction,
 )
 
+from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed, as_generator, symmetric
 from dlngeom._lib.stiefel import log_orthogonal_volume, random_frame
+from dlngeom.geomstats._forms import as_array
 from dlngeom.submersion import RiemannianSubmersion
 
 __all__ = ["from_bundle"]
@@ -106,6 +109,31 @@ class _Bundle(RiemannianSubmersion):
         own = type(self._bundle).riemannian_submersion
         return own is not FiberBundle.riemannian_submersion
 
+    def check_point(self, point: Any) -> Array:
+        """Return a point of the total space.
+
+        Raises
+        ------
+        ValueError
+            If its shape or dtype is another, an entry is not finite, or it does not belong to it.
+        """
+        point = as_array(point)
+        shape = tuple(self.total_space.shape)
+        checks.matrix("the point", point)
+        checks.shape("the point", point, shape)
+        checks.finite("the point", point)
+        if 0 in point.shape:
+            return point
+        limit = checks.relative_tolerance(point)
+        belongs = np.asarray(_flat(partial(self.total_space.belongs, atol=limit), point))
+        if not belongs.all():
+            where = f"the point {int(np.argmin(belongs))}" if belongs.ndim else "the point"
+            raise ValueError(
+                f"{where} does not belong to {_kind(self.total_space)} up to {limit:g}: its "
+                "projection gives one that does"
+            )
+        return point
+
     def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Array:
         """Projections of Gaussian matrices on the total space."""
         # geomstats would draw from the global state of numpy.
@@ -180,7 +208,7 @@ def _flat(function: Callable[..., Any], *arrays: Array) -> Array:
     # One memory layout, on which the order of sums and so the last bits depend.
     flat = (np.ascontiguousarray(x).reshape(-1, *x.shape[-2:]) for x in matrices)
     values = np.asarray(function(*flat))
-    return values.reshape(*batch, *values.shape[1:])
+    return values.reshape((*batch, *values.shape[1:]))
 
 
 def _fundamental(point: Array) -> Array:

@@ -60,7 +60,7 @@ class _EndToEndShapes(Manifold):  # type: ignore[misc]
         """
         vector = as_array(vector)
         if self.form.open:
-            batch = base_point.shape if base_point is not None else vector.shape
+            batch = vector.shape if base_point is None else as_array(base_point).shape
             return gs.broadcast_to(vector, batch) if len(batch) > vector.ndim else gs.copy(vector)
         if base_point is None:
             raise ValueError("base_point=None: below full rank the tangent space depends on it")
@@ -70,6 +70,8 @@ class _EndToEndShapes(Manifold):  # type: ignore[misc]
     def projection(self, point: Array) -> Array:
         """Nearest matrix of the rank; where singular values vanish, a matrix close to it."""
         W = self.form.matrices(as_array(point))
+        checks.matrix("the point", W)
+        checks.finite("the point", W)
         xp = namespace(W)
         u, s, vt = xp.linalg.svd(W, full_matrices=False)
         r = self.form.rank
@@ -114,13 +116,15 @@ class EndToEndMatrices(_EndToEndShapes):
     See Also
     --------
     dlngeom.geomstats.BalancedMatrices : The balanced networks above.
+    dlngeom.geomstats.DeepLinearCoordinates : Matrices of full rank as vectors of their entries.
     dlngeom.EndToEndGeometry : The same manifold for flows and samplers.
     dlngeom.pymanopt.EndToEnd : The same manifold for pymanopt.
 
     Notes
     -----
-    Points are arrays ``(..., m, n)``.  Equations (4.17) and (4.20) and Theorem 3 of Menon, *The
-    geometry of the deep linear network*.
+    Points are arrays ``(..., m, n)``.  ``ToTangentSpace`` of geomstats takes square matrices
+    alone; :class:`DeepLinearCoordinates` has others as vectors.  Equations (4.17) and (4.20) and
+    Theorem 3 of Menon, *The geometry of the deep linear network*.
     """
 
     def __init__(self, m: int, n: int, rank: int, depth: float, equip: bool = True) -> None:
@@ -136,18 +140,21 @@ class EndToEndMatrices(_EndToEndShapes):
 
 
 class DeepLinearCoordinates(_EndToEndShapes):
-    r"""Invertible matrices as vectors of their entries, for tools that need coordinates.
+    r"""Matrices of full rank as vectors of their entries, for tools that need coordinates.
 
-    .. math:: x = (W_{11}, W_{12}, \dots, W_{dd}) \in \mathbb{R}^{d^2}, \qquad \det W \ne 0
+    .. math:: x = (W_{11}, W_{12}, \dots, W_{dn}) \in \mathbb{R}^{d n}, \qquad
+              \mathrm{rank}\, W = \min(d, n)
 
     Parameters
     ----------
     width : int
-        Rows and columns ``d``.
+        Rows ``d``.
     depth : int or inf
-        Number of layers.
+        Number of layers; ``inf`` for square matrices.
     equip : bool
         Whether to equip the space with :class:`DeepLinearMetric`.
+    columns : int, optional
+        Columns ``n``; ``d`` by default.
 
     Raises
     ------
@@ -161,21 +168,25 @@ class DeepLinearCoordinates(_EndToEndShapes):
 
     Notes
     -----
-    Points are arrays ``(..., d^2)`` of intrinsic coordinates, so ``BrownianMotion`` of geomstats
+    Points are arrays ``(..., d n)`` of intrinsic coordinates, so ``BrownianMotion`` of geomstats
     runs on it.  Its generator is ``Delta / 2``, that of ``beta=2`` here.  The metric is (4.17) of
     Menon, *The geometry of the deep linear network*.
     """
 
-    def __init__(self, width: int, depth: float, equip: bool = True) -> None:
-        width = checks.integer("width", width, 1)
-        super().__init__(Form(width, width, width, depth, flat=True), (width**2,), equip)
+    def __init__(
+        self, width: int, depth: float, equip: bool = True, *, columns: int | None = None
+    ) -> None:
+        m = checks.integer("width", width, 1)
+        n = m if columns is None else checks.integer("columns", columns, 1)
+        super().__init__(Form(m, n, min(m, n), depth, flat=True), (m * n,), equip)
 
     def new(self, equip: bool = True) -> DeepLinearCoordinates:
         """Make another space of the same parameters."""
-        return DeepLinearCoordinates(self.form.n, self.form.depth, equip=equip)
+        form = self.form
+        return DeepLinearCoordinates(form.m, form.depth, equip=equip, columns=form.n)
 
     def to_matrix(self, point: Array) -> Array:
-        """Matrices ``(..., d, d)`` of points or vectors."""
+        """Matrices ``(..., d, n)`` of points or vectors."""
         return self.form.matrices(as_array(point))
 
     def to_vector(self, matrix: Array) -> Array:

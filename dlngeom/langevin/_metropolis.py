@@ -17,7 +17,8 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from dlngeom import network
-from dlngeom._lib.arrays import Array, eps, namespace
+from dlngeom._lib.arrays import Array, NumpyArray, eps, namespace
+from dlngeom._lib.door import real_numbers
 from dlngeom._lib.trajectory import Observe
 from dlngeom._lib.vectors import combine, copied
 from dlngeom.balanced._geometry import tangent_part
@@ -151,13 +152,7 @@ class AdjustedWalk:
     def _energy(self, layers: Layers) -> Array:
         if self.energy is None:
             return layers[0][..., 0, 0] * 0
-        value: Array = self.energy(copied(_layers.product(layers)))
-        if tuple(getattr(value, "shape", ())) != (layers[0].shape[0],):
-            raise ValueError(
-                f"energy returned {getattr(value, 'shape', type(value).__name__)}: it must be one "
-                f"number for each chain, ({layers[0].shape[0]},)"
-            )
-        return value
+        return _numbers(self.energy(copied(_layers.product(layers))), layers[0].shape[0])
 
     def _slope(self, layers: Layers, time: float) -> Layers:
         """Gradient at a proposal; one that is not finite leads to a rejection."""
@@ -166,6 +161,23 @@ class AdjustedWalk:
         m, n, W = layers[-1].shape[-2], layers[0].shape[-1], copied(_layers.product(layers))
         value = _covectors.to_dense(checked_covector(self.energy_gradient(W), m, n, layers[0]))
         return _lifted(layers, value, time)
+
+
+def _numbers(value: Any, chains: int) -> NumpyArray:
+    """Check energies, one for each chain; for a single chain one number suffices."""
+    try:
+        found = real_numbers("energy", value)
+    except TypeError:
+        found = None
+    if found is not None and found.ndim == 0 and chains == 1:
+        found = found[None]
+    if found is None or found.shape != (chains,):
+        kind = type(value).__name__
+        raise ValueError(
+            f"energy returned {getattr(value, 'shape', kind)}: it must be one number for each "
+            f"chain, ({chains},)"
+        )
+    return found
 
 
 def _lifted(layers: Layers, covector: Any, time: float) -> Layers:

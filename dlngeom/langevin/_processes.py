@@ -31,6 +31,7 @@ from dlngeom.points import SVD, Frames
 from dlngeom.points._checks import check_factors
 from dlngeom.points._covectors import Covector
 from dlngeom.submersion import Base, RiemannianSubmersion
+from dlngeom.submersion._given import named
 from dlngeom.submersion._offers import HasAdjustedRank
 from dlngeom.submersion._spaces import geometry_on
 from dlngeom.submersion._walks import walk_of
@@ -91,8 +92,9 @@ def brownian_motion(
         Whether to show a progress bar, with the rate in steps of single chains.
     checkpoint : path, optional
         Folder, made if it does not exist, from which the same call resumes after an interruption
-        and gives the same result to the bit.  Functions count as the same if they give the same
-        values at the start and in one trial step.  It needs the extra ``dlngeom[xarray]``.
+        and gives the same result, on one kind of processor to the bit.  Functions count as the
+        same if they give the same values, up to rounding, at the start and in one trial step,
+        whatever their names.  It needs the extra ``dlngeom[xarray]``.
 
     Returns
     -------
@@ -234,6 +236,7 @@ def riemannian_langevin(
     (1, 11, 2, 2)
     """
     point = detached(point)
+    _require_functions(energy_gradient=energy_gradient, energy=energy)
     place = geometry_on(space, isinstance(space, RiemannianSubmersion))
     # A step without noise has no density by which it could be accepted.
     beta = checks.inverse_temperature(beta, infinite=not adjust)
@@ -250,7 +253,6 @@ def riemannian_langevin(
     }
     if adjust:
         walk = _adjusted(place, kappa, energy, energy_gradient)
-        call = {**call, "energy": getattr(energy, "__qualname__", type(energy).__qualname__)}
         return sample(place, point, options, vertical, vertical, call, energy_gradient, walk)
     if energy is not None:
         raise ValueError("energy is given without adjust=True: only that compares energies")
@@ -323,10 +325,12 @@ def network_langevin(
     beta, kappa = checks.inverse_temperature(beta), checks.noise_ratio(kappa, zero=True)
     if isinstance(factors, (Frames, SVD)):
         raise ValueError(f"factors is of type {type(factors).__name__}: it must be layers")
-    start = with_chains(check_factors(factors), factors[0].ndim - 2, n_chains)
+    _require_functions(energy_gradient=energy_gradient)
     options = RunOptions(
         duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
     )
+    options.check()
+    start = with_chains(check_factors(factors), factors[0].ndim - 2, n_chains)
     call = {"function": "network_langevin", "beta": beta, "kappa": kappa}
     vertical = 2 / beta
     return walk_on(
@@ -408,6 +412,17 @@ def _check_numbers(*, duration: Any, beta: Any, kappa: Any) -> None:
         checks.inverse_temperature(beta)
 
 
+def _require_functions(**functions: Any) -> None:
+    """Require functions of points downstairs, or None."""
+    for name, value in functions.items():
+        if value is not None and not callable(value):
+            shown = " ".join(repr(value).split())[:60]
+            raise TypeError(
+                f"{name}={shown}: it must be a function, of batched end-to-end matrices or of "
+                "points of the base"
+            )
+
+
 def _is_traced(value: Any) -> bool:
     """Whether a number may be one that a compiler does not know yet."""
     return getattr(value, "shape", None) == () and not isinstance(value, (np.ndarray, np.generic))
@@ -421,7 +436,7 @@ def _adjusted(
 ) -> AdjustedWalk:
     """Return the walk for ``adjust``, or raise an error that says why it is impossible."""
     if not isinstance(space, HasAdjustedRank):
-        raise ValueError(f"adjust=True: it needs a DeepLinearNetwork, not {space}")
+        raise ValueError(f"adjust=True: it needs a DeepLinearNetwork, not {named(space)}")
     if kappa != 1:
         raise ValueError(
             f"adjust=True with kappa={kappa:g}: only kappa=1 has the invariant law "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def layers_flow(factors: Layers, gradient: EnergyGradient) -> Equation:
     .. math:: \dot W_p = -(W_N \cdots W_{p+1})^T\, E'(W)\, (W_{p-1} \cdots W_1)^T
     """
     if len(factors) == 1:
-        equation = flat_flow(factors[0], gradient)._replace(point=lambda state: state)
+        equation = flat_flow(factors[0], gradient)._replace(point=tuple)
     else:
         equation = _deep_flow(factors, gradient)
     return equation._replace(below=product, watch=watch_networks, escape=escape)
@@ -86,7 +87,7 @@ def _deep_flow(factors: Layers, gradient: EnergyGradient) -> Equation:
         above = suffix_products(state)
         return descent(state, above, check(gradient(above[0] @ state[0]), state[0]))
 
-    return Equation(factors, rates, lambda state: state, factors[0].ndim == 2)
+    return Equation(factors, rates, tuple, factors[0].ndim == 2)
 
 
 def descent(layers: Layers, above: Sequence[Array], covector: Covector) -> Layers:
@@ -110,7 +111,7 @@ def flat_flow(W: Array, gradient: EnergyGradient) -> Equation:
         (X,) = state
         return (X * 0 - to_dense(check(gradient(copied(X)), X)),)
 
-    return Equation((W,), rates, lambda state: state[0], W.ndim == 2)
+    return Equation((W,), rates, itemgetter(0), W.ndim == 2)
 
 
 def escape(first: Any, last: Any, chain: int) -> str:

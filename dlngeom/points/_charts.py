@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
+
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, eps, namespace, norm, symmetric
+from dlngeom._lib.derivatives import smooth_in
 from dlngeom._lib.door import takes_arrays
 from dlngeom.points._checks import check_factors
 
@@ -72,6 +75,9 @@ def polar_chart(
 
     Notes
     -----
+    Differentiable by torch and jax where the roots are regular; elsewhere that is an error, in
+    compiled code NaN.
+
     Equations (5.5)-(5.8) of Menon, *The geometry of the deep linear network*.  In terms of the
     right polar factors, (5.9), ``P_{p+1}^2 = Q_p P_p^2 Q_p^T - G_p`` starts from
     ``P_1^2 = W_1^T W_1``.
@@ -116,6 +122,8 @@ def left_polar_chart(
 
     Notes
     -----
+    Derivatives of torch and jax are those of :func:`polar_chart`.
+
     Equations (5.11)-(5.12) of Menon, *The geometry of the deep linear network*.
     """
     turns = tuple(turns)
@@ -151,7 +159,8 @@ def polar_coordinates(factors: Sequence[Array]) -> Coordinates:
     Raises
     ------
     ValueError
-        If the product of the layers is not defined or an entry is not finite.
+        If the product of the layers is not defined or an entry is not finite, or if torch or
+        jax differentiates a turn at a zero singular value; in compiled code that is NaN.
 
     See Also
     --------
@@ -192,7 +201,8 @@ def left_polar_coordinates(factors: Sequence[Array]) -> Coordinates:
     Raises
     ------
     ValueError
-        If the product of the layers is not defined or an entry is not finite.
+        If the product of the layers is not defined or an entry is not finite, or if torch or
+        jax differentiates a turn at a zero singular value; in compiled code that is NaN.
 
     See Also
     --------
@@ -217,6 +227,7 @@ def _coordinates(factors: Sequence[Array]) -> Coordinates:
     return factors[0], tuple(_turn(W) for W in factors[1:]), tuple(invariants)
 
 
+@smooth_in("W")
 def _turn(W: Array) -> Array:
     """Polar factor that is zero on the null space, so that a chart adds no rounding there."""
     linalg = namespace(W).linalg
@@ -245,8 +256,33 @@ def _climb(
         _check_step(step, layers[-1], Q, G)
         roots, vectors, limit = _root(layers[-1], G, step.square)
         _require_isometry(Q, roots, vectors, limit, step)
-        layers.append((Q @ (vectors * roots[..., None, :])) @ vectors.mT)
+        layers.append(_raised(layers[-1], G, Q, roots, vectors))
     return tuple(layers)
+
+
+def _raised(W: Array, G: Array | None, Q: Array, roots: Array, vectors: Array) -> Array:
+    """Next layer, ``Q sqrt(W W^T - G)``."""
+    if isinstance(W, np.ndarray):
+        return (Q @ (vectors * roots[..., None, :])) @ vectors.mT
+    return Q @ (_root_of_square(W) if G is None else _root_of(symmetric(W @ W.mT - G)))
+
+
+@smooth_in("W")
+def _root_of_square(W: Array) -> Array:
+    """Square root of ``W W^T``, without squaring the condition number."""
+    u, s, _ = namespace(W).linalg.svd(W, full_matrices=False)
+    return (u * s[..., None, :]) @ u.mT
+
+
+@smooth_in("square")
+def _root_of(square: Array) -> Array:
+    """Square root of symmetric matrices, whose eigenvalues are zero up to rounding or positive."""
+    xp = namespace(square)
+    values, vectors = xp.linalg.eigh(square)
+    sizes = xp.max(xp.abs(values), axis=-1, keepdims=True)
+    kept = values > max(square.shape[-2:]) * eps(square) * sizes
+    roots = xp.where(kept, xp.sqrt(xp.where(kept, values, xp.ones_like(values))), 0 * values)
+    return (vectors * roots[..., None, :]) @ vectors.mT
 
 
 def _check_step(step: _Step, W: Array, Q: Array, G: Array | None) -> None:

@@ -28,8 +28,9 @@ def require_positive(name: str, s: Array, limit: float | Array = 0.0) -> None:
     xp = namespace(s)
     if 0 in s.shape:
         return
-    largest, smallest = xp.max(s, axis=-1), xp.min(s, axis=-1)
-    if bool(xp.any(smallest <= limit * largest)):
+    smallest = xp.min(s, axis=-1)
+    least = 0.0 if isinstance(limit, float) and limit == 0 else limit * xp.max(s, axis=-1)
+    if bool(xp.any(smallest <= least)):
         raise ValueError(
             f"{name} has a smallest singular value {float(xp.min(smallest)):.3g}, its rank is "
             f"below {s.shape[-1]}: give the rank, or an SVD of that rank"

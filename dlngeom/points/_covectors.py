@@ -16,6 +16,7 @@ from scipy.sparse.linalg import LinearOperator
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import (
     Array,
+    constant,
     is_square,
     namespace,
     remainder,
@@ -221,13 +222,22 @@ def checked_gradient(
     name = "energy_gradient"
     if not (isinstance(value, (tuple, list)) or hasattr(value, "shape")):
         raise TypeError(f"{name} returned {type(value).__name__}: it must be a matrix ({m}, {n})")
-    value = plain(name, value)
+    value = _from_lists(value, like) if isinstance(value, list) else plain(name, value)
     value = as_covector(name, value, m, n, like=like, check_finite=False)
     check_batch(name, value, batch)
     own = tuple((value.S if isinstance(value, LowRank) else value).shape[:-2])
     if len(own) > len(batch) or (own and own[0] > batch[0]):
         raise ValueError(f"{name} has batch {own} and the point {batch}: they must agree")
     return value
+
+
+def _from_lists(value: list[Any], like: Array) -> Any:
+    """Matrices in nested lists of numbers, which have no library and no precision of their own."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        array = np.empty(0, dtype=object)
+    return constant(array, like) if array.dtype.kind in "fiu" else plain("energy_gradient", value)
 
 
 def checked_covector(value: Any, m: int, n: int, like: Array) -> Covector:

@@ -40,8 +40,9 @@ def svd(W: Array, rank: int | None = None) -> SVD:
     Raises
     ------
     ValueError
-        If ``W`` is not a finite matrix or ``rank`` is not in ``1..min(m, n)``, or if torch
-        differentiates equal singular values, whose vectors have no derivative.
+        If ``W`` is not a finite matrix or ``rank`` is not in ``1..min(m, n)``, or if torch or jax
+        differentiates equal singular values, whose vectors have no derivative; in compiled code
+        that is NaN.
 
     See Also
     --------
@@ -63,8 +64,7 @@ def svd(W: Array, rank: int | None = None) -> SVD:
     kept = checks.rank(rank, *W.shape[-2:])
     checks.finite("W", W)
     linalg = namespace(W).linalg
-    u, s, vt = linalg.svd(W, full_matrices=False)
-    require_separate(W, s)
+    u, s, vt = require_separate(W, *linalg.svd(W, full_matrices=False))
     return SVD(u[..., :kept], s[..., :kept], vt[..., :kept, :])
 
 
@@ -122,7 +122,8 @@ def frames(factors: Sequence[Array], rank: int | None = None) -> Frames:
     Raises
     ------
     ValueError
-        If the layers are not balanced to 1e-8 relative (1e-3 in float32), or not of rank ``rank``.
+        If the layers are not balanced to 1e-8 relative (1e-3 in float32), or not of rank ``rank``,
+        or if torch or jax differentiates equal singular values; in compiled code that is NaN.
 
     See Also
     --------
@@ -146,8 +147,7 @@ def frames(factors: Sequence[Array], rank: int | None = None) -> Frames:
     kept = checks.rank(rank, *_widths(factors))
     _require_balanced(factors)
     xp = namespace(*factors)
-    u, s, vt = xp.linalg.svd(factors[0], full_matrices=False)
-    require_separate(factors[0], s)
+    u, s, vt = require_separate(factors[0], *xp.linalg.svd(factors[0], full_matrices=False))
     require_rank("layer 1", s, kept, max(factors[0].shape[-2:]))
     q = [vt[..., :kept, :].mT, u[..., :kept]]
     for factor in factors[1:]:
@@ -193,5 +193,6 @@ def _require_balanced(factors: Sequence[Array]) -> None:
         if not worst <= limit:
             raise ValueError(
                 f"layers {p} and {p + 1} are not balanced: |W_{p} W_{p}^T - W_{p + 1}^T W_{p + 1}| "
-                f"is {worst:.2g} relative, allowed {limit:g}"
+                f"is {worst:.2g} relative, allowed {limit:g}; nearest_balanced(factors) gives a "
+                "balanced network near them"
             )

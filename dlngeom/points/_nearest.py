@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, eps, identity, inner, namespace, polar, symmetric
+from dlngeom._lib.derivatives import held
 from dlngeom._lib.door import takes_arrays
 from dlngeom.points._checks import check_factors, require_positive, require_rank
 from dlngeom.points._products import ScaledProduct
@@ -39,7 +40,8 @@ def nearest_balanced(
     Returns
     -------
     Frames
-        A local minimum, the best of several starts; balanced layers come back unchanged.
+        A local minimum, the best of several starts; balanced layers come back unchanged.  It
+        carries no derivatives of torch and jax.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def nearest_balanced(
     >>> dlngeom.nearest_balanced(layers).lam
     array([1.41421356, 1.41421356])
     """
-    factors = check_factors(factors)
+    factors = held(check_factors(factors))
     kept = checks.rank(rank, factors[0].shape[-1], *(W.shape[-2] for W in factors))
     product = ScaledProduct(factors)
     u, s, vt = product.svd()

@@ -180,7 +180,9 @@ class Balanced(Manifold):  # type: ignore[misc]
         at, V = self._frames(point), self._layers(tangent_vector)
         try:
             moved = balanced.retraction(at, V, order=self._order, check_finite=False)
-        except np.linalg.LinAlgError as error:
+        except ValueError as error:
+            if not isinstance(error.__cause__ or error, np.linalg.LinAlgError):
+                raise
             raise ValueError(unusable(V)) from error
         if not math.isfinite(moved.lam[0]):
             raise ValueError(unusable(V))

@@ -318,7 +318,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
     def retraction(self, point: Sequence[Array], tangent_vector: Any) -> Point:
         """Move along a tangent vector and stay on the manifold."""
         x, Z = self._at(point), Tangent(*tangent_vector)
-        require_weights("s", x.s, self._depth)
+        x.metric(self._depth)  # It can be divided by, or an error says so.
         try:
             if self._retraction == "projection":
                 u, s, vt = _kernels.truncated_svd(x, Z)
@@ -413,7 +413,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
             if len(value) != 3:
                 raise ValueError(f"the Euclidean {name} has {len(value)} parts: it must have 3")
             if np.ndim(value[1]) != 2:
-                triple = FactorTriple(*(np.asarray(x) for x in value))
+                triple = FactorTriple(*map(np.asarray, value))
                 return _factor_derivatives.check_triple(name, self._at(point), triple)
         return self._covector(name, value)
 
@@ -431,7 +431,8 @@ def unusable(vector: Sequence[Array]) -> str:
 
 def _require_finite(name: str, Z: Tangent) -> None:
     """Reject derivatives whose tangent part is not finite."""
-    if not all(np.isfinite(np.sum(x)) for x in Z):
+    # The squares of some finite entries overflow: those are looked at one by one.
+    if not all(math.isfinite(np.vdot(x, x)) or np.all(np.isfinite(x)) for x in Z):
         raise ValueError(f"the Euclidean {name} has entries that are not finite")
 
 

@@ -12,12 +12,14 @@ the SVD instead, with an error of rounding divided by the relative gap.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from dlngeom._lib import checks
-from dlngeom._lib.arrays import Array, eps, namespace, norm, project_out
+from dlngeom._lib.arrays import Array, eps, identity, namespace, norm, remainder
 from dlngeom.endtoend._kernels import hessian, pair
 from dlngeom.points import SVD, Tangent
 
@@ -36,15 +38,35 @@ class FactorTriple(NamedTuple):
 _SINGLE = (2.0**-23, 1e-3)
 
 
+class _Sources(NamedTuple):
+    """What the factors say about the core, entry by entry.
+
+    Attributes
+    ----------
+    from_u, from_v : array (..., r, r)
+        ``C_kl s_l`` and ``C_kl s_k`` if the cost sees only ``W``.
+    larger, a, b : array (..., r, r)
+        The larger singular value of each pair, one if both vanish, and both in this unit.
+    agreed, disagreement : array (..., r, r)
+        Weighted mean of the two sources of ``C``, and how much they differ.
+    """
+
+    from_u: Array
+    from_v: Array
+    larger: Array
+    a: Array
+    b: Array
+    agreed: Array
+    disagreement: Array
+
+
 class _Core(NamedTuple):
-    """Estimates of the core and their errors, entry by entry.
+    """Errors of the core, and its entries where the sources do not agree.
 
     The rounding error and the tolerance are those of the numbers, not of the arrays they are in.
     """
 
-    agreed: Array
     differentiated: Array
-    disagreement: Array
     noise: Array
     gap: Array
     rounding: float
@@ -53,6 +75,9 @@ class _Core(NamedTuple):
 
 def check_triple(name: str, point: SVD, triple: FactorTriple) -> FactorTriple:
     """Require the shapes of ``(u, s, vt)``."""
+    u, s, vt = point
+    if triple.u.shape == u.shape and triple.s.shape == s.shape and triple.vt.shape == vt.shape:
+        return triple
     for field, x, like in zip(triple._fields, triple, point, strict=True):
         if tuple(x.shape) != tuple(like.shape):
             raise ValueError(
@@ -68,8 +93,13 @@ def ambient_actions(point: SVD, g: FactorTriple) -> tuple[Array, Array]:
 
 
 def _nonzero(s: Array) -> Array:
+    """Singular values, one for zero, as factors of columns."""
     xp = namespace(s)
-    return xp.where(s == 0, xp.ones_like(s), s)[..., None, :]
+    return (xp.where(s == 0, xp.ones_like(s), s) if _has_zeros(s) else s)[..., None, :]
+
+
+def _has_zeros(s: Array) -> bool:
+    return int(np.count_nonzero(s)) < math.prod(s.shape)
 
 
 def euclidean_gradient(point: SVD, g: FactorTriple) -> Tangent:
@@ -97,45 +127,76 @@ def euclidean_gradient(point: SVD, g: FactorTriple) -> Tangent:
         If two singular values are equal and the cost tells their vectors apart: then it has
         no gradient, or its factor derivatives do not determine it.
     """
-    Gv, Gtu = ambient_actions(point, g)
-    core = _core(point, g)
-    _require_gradient(point, g, core)
+    sources = _sources(point, g)
+    M = sources.agreed if _settled(point, g, sources) else _chosen(point, g, sources)
+    # With u^T g_u known the product with s is divided out last, in the thin matrices alone.
+    s = _nonzero(point.s)
+    Up = remainder(point.u, g.u, sources.from_u) / s
+    Vp = remainder(point.vt.mT, g.vt.mT, sources.from_v.mT) / s
+    return Tangent(Up, _with_diagonal(M, g.s), Vp)
+
+
+def _chosen(point: SVD, g: FactorTriple, sources: _Sources) -> Array:
+    """Entries of the core from the sources that have the smaller error."""
     xp = namespace(point.s)
-    general = core.disagreement > core.noise * (16 + 1 / xp.where(core.gap == 0, 1.0, core.gap))
-    general = general & (core.gap > 0)
-    M = xp.where(general, core.differentiated, core.agreed)
-    M = _with_diagonal(M, g.s)
-    return Tangent(project_out(point.u, Gv), M, project_out(point.vt.mT, Gtu))
+    core = _core(point, g, sources)
+    _require_gradient(point, g, sources, core)
+    limit = core.noise * (16 + 1 / xp.where(core.gap == 0, 1.0, core.gap))
+    general = (sources.disagreement > limit) & (core.gap > 0)
+    return xp.where(general, core.differentiated, sources.agreed)
 
 
 def _with_diagonal(M: Array, diagonal: Array) -> Array:
-    xp = namespace(M)
-    on = xp.eye(M.shape[-1], dtype=M.dtype) == 1
-    return xp.where(on, diagonal[..., None, :], M)
+    on = identity(M.shape[-1], M) == 1
+    return namespace(M).where(on, diagonal[..., None, :], M)
 
 
-def _core(point: SVD, g: FactorTriple) -> _Core:
+def _sources(point: SVD, g: FactorTriple) -> _Sources:
     """Two estimates of the core, in units of the larger singular value of each pair."""
     xp = namespace(point.s)
     row, column = pair(point.s)
-    largest = xp.maximum(row, column)
-    largest = xp.where(largest == 0, xp.ones_like(largest), largest)
-    a, b = row / largest, column / largest
-    # from_u is C_kl s_l and from_v is C_kl s_k if the cost sees only W.
-    from_u = point.u.mT @ g.u / largest
-    from_v = (point.vt @ g.vt.mT).mT / largest
-    total = xp.where(a + b == 0, xp.ones_like(a), a * a + b * b)
-    agreed = (from_u * b + from_v * a) / total
-    disagreement = xp.abs(from_u * a - from_v * b) / total**0.5
+    larger = xp.maximum(row, column)
+    has_zeros = _has_zeros(point.s)
+    if has_zeros:
+        larger = xp.where(larger == 0, xp.ones_like(larger), larger)
+    a, b = row / larger, column / larger
+    total = a * a + b * b
+    if has_zeros:
+        total = xp.where(total == 0, xp.ones_like(a), total)
+    from_u, from_v = point.u.mT @ g.u, g.vt @ point.vt.mT
+    scaled_u, scaled_v = from_u / larger, from_v / larger
+    agreed = (scaled_u * b + scaled_v * a) / total
+    disagreement = xp.abs(scaled_u * a - scaled_v * b) / xp.sqrt(total)
+    return _Sources(from_u, from_v, larger, a, b, agreed, disagreement)
+
+
+def _settled(point: SVD, g: FactorTriple, sources: _Sources) -> bool:
+    """Whether no singular values are equal, and all sources agree to double precision.
+
+    Then nothing is to be chosen or refused; the noise is bounded from below at little cost.
+    """
+    values = np.asarray(point.s).ravel().tolist()
+    if len(set(values)) < len(values):
+        return False
+    sizes = _spread([_column_norms(x) for x in (g.u, g.vt.mT)])
+    limit = 16 * eps(point.s) * (sizes / sources.larger + max(values))
+    # An overflow is not a bound from below.
+    return bool(namespace(limit).all((sources.disagreement <= limit) & (limit < math.inf)))
+
+
+def _core(point: SVD, g: FactorTriple, sources: _Sources) -> _Core:
+    """Errors of the sources, and the core that the derivative of the SVD gives."""
+    xp = namespace(point.s)
+    from_u, from_v, larger, a, b, _, _ = sources
     signed = (b - a) * (b + a)
     safe = xp.where(signed == 0, xp.ones_like(signed), signed)
-    turned = (from_u - from_u.mT) * b + a * (from_v.mT - from_v)
-    sizes = _column_sizes(g.u)[..., None, :] + _column_sizes(g.vt.mT)[..., :, None]
+    turned = ((from_u - from_u.mT) * b + a * (from_v.mT - from_v)) / larger
+    sizes = _spread([_column_sizes(x) for x in (g.u, g.vt.mT)])
     # E'(W) rounds at the scale of W for a least-squares cost, even where E'(W) v vanishes.
     scale = xp.max(point.s, axis=-1)[..., None, None]
     rounding, tolerance = _precision(point, g)
-    noise = rounding * (sizes / largest + scale)
-    return _Core(agreed, turned / safe, disagreement, noise, xp.abs(signed), rounding, tolerance)
+    noise = rounding * (sizes / larger + scale)
+    return _Core(turned / safe, noise, xp.abs(signed), rounding, tolerance)
 
 
 def _precision(point: SVD, g: FactorTriple) -> tuple[float, float]:
@@ -158,6 +219,17 @@ def _is_single(x: Array) -> bool:
         return bool(np.any(x)) and np.array_equal(np.asarray(x, np.float32), x)
 
 
+def _spread(sizes: Sequence[Array]) -> Array:
+    """Add what the columns of ``g_u`` and ``g_vt^T`` have, for pairs of columns."""
+    return sizes[0][..., None, :] + sizes[1][..., :, None]
+
+
+def _column_norms(x: Array) -> Array:
+    """Norms of columns, zero or infinite where the squares are."""
+    with np.errstate(over="ignore"):
+        return namespace(x).sqrt(namespace(x).vecdot(x, x, axis=-2))
+
+
 def _column_sizes(x: Array) -> Array:
     """Norms of columns, for entries whose squares underflow too."""
     xp = namespace(x)
@@ -166,12 +238,12 @@ def _column_sizes(x: Array) -> Array:
     return xp.sqrt(xp.sum(unit * unit, axis=-2)) * largest[..., 0, :]
 
 
-def _require_gradient(point: SVD, g: FactorTriple, core: _Core) -> None:
+def _require_gradient(point: SVD, g: FactorTriple, sources: _Sources, core: _Core) -> None:
     xp = namespace(point.s)
     # What g_s adds to the core must commute with the rotations of tied vectors.
-    added_row, added_column = pair(g.s - xp.linalg.diagonal(core.agreed))
+    added_row, added_column = pair(g.s - xp.linalg.diagonal(sources.agreed))
     size_row, size_column = pair(core.rounding * xp.abs(g.s))
-    conflict = xp.maximum(core.disagreement, xp.abs(added_row - added_column))
+    conflict = xp.maximum(sources.disagreement, xp.abs(added_row - added_column))
     limit = core.tolerance / core.rounding
     off = xp.eye(point.s.shape[-1], dtype=point.s.dtype) == 0
     allowed = limit * (core.noise + size_row + size_column)
@@ -235,9 +307,10 @@ def riemannian_hessian(
 def _require_lifted(point: SVD, Z: Tangent, g: FactorTriple, h: FactorTriple) -> None:
     """Reject costs whose factor derivatives do not agree, measured against the Hessian too."""
     xp = namespace(point.s)
-    core = _core(point, g)
-    diagonal = xp.linalg.diagonal(core.agreed)
-    gap = xp.maximum(xp.max(xp.abs(diagonal - g.s)), xp.max(core.disagreement))
+    sources = _sources(point, g)
+    core = _core(point, g, sources)
+    diagonal = xp.linalg.diagonal(sources.agreed)
+    gap = xp.maximum(xp.max(xp.abs(diagonal - g.s)), xp.max(sources.disagreement))
     length = xp.sqrt(sum(norm(x) ** 2 for x in Z))
     scale = xp.max(xp.abs(g.s)) + xp.max(core.noise) / core.rounding
     scale = scale + (norm(h.u) + norm(h.vt)) / xp.where(length == 0, 1.0, length)

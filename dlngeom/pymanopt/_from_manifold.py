@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from pymanopt.manifolds.manifold import RetrAsExpMixin, RiemannianSubmanifold
 
+from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed, as_generator
 from dlngeom.submersion import RiemannianSubmersion
 
@@ -71,7 +72,9 @@ def from_manifold(manifold: Any) -> RiemannianSubmersion:
         V = manifold.random_tangent_vector(points[0])
     exact = _is_second_order(manifold, points[0], V)
     together = frozenset(method for method in _METHODS if _takes_batches(manifold, method, points))
-    return _EmbeddedManifold(manifold, points[0].shape, exact, together, _name(manifold))
+    is_complex = any(np.iscomplexobj(x) for x in points)
+    shape = points[0].shape
+    return _EmbeddedManifold(manifold, shape, exact, together, is_complex, _name(manifold))
 
 
 @dataclass(frozen=True, repr=False)
@@ -82,6 +85,7 @@ class _EmbeddedManifold(RiemannianSubmersion):
     shape: tuple[int, ...]
     exact: bool
     together: frozenset[str]
+    complex: bool
     name: str
 
     def __repr__(self) -> str:
@@ -101,6 +105,36 @@ class _EmbeddedManifold(RiemannianSubmersion):
     def dim_orbit(self) -> int:
         """Dimension zero of the orbits, which are points."""
         return 0
+
+    def check_point(self, point: Any) -> Array:
+        """Return a point that is on the manifold.
+
+        Raises
+        ------
+        ValueError
+            If its shape or dtype is another, an entry is not finite, or it is off the manifold.
+        """
+        if not isinstance(point, np.ndarray):
+            raise TypeError(f"the point is a {type(point).__name__}: it must be an array of numpy")
+        shape = tuple(point.shape)
+        if shape[len(shape) - len(self.shape) :] != self.shape or len(shape) < len(self.shape):
+            raise ValueError(f"the point has shape {shape}: it must end in {self.shape}")
+        if not (self.complex and point.dtype.kind == "c"):
+            checks.floating("the point", point)
+        checks.finite("the point", point)
+        if 0 not in point.shape:
+            self._require_on_manifold(point)
+        return point
+
+    def _require_on_manifold(self, point: Array) -> None:
+        limit = checks.relative_tolerance(point)
+        with np.errstate(all="ignore"):
+            for off in _distances_off(self, point):
+                if not off <= limit:
+                    raise ValueError(
+                        f"the point is not on {self.manifold}: off by {off:.2g} relative, allowed "
+                        f"{limit:g}; start from one that is, such as random_point gives"
+                    )
 
     def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Array:
         """Random points of pymanopt."""
@@ -166,6 +200,28 @@ class _EmbeddedManifold(RiemannianSubmersion):
             return np.asarray(call(*flat)).reshape(point.shape)
         values = [call(x, V) for x, V in zip(*flat, strict=True)]
         return np.asarray(values).reshape(point.shape)
+
+
+def _distances_off(space: _EmbeddedManifold, point: Array) -> Iterator[float]:
+    """How far points are from a manifold, relative to their size, by what holds on it.
+
+    A retraction of zero leaves them where they are; where it only adds, the manifold is flat and
+    differences of points are tangent; projections on tangent spaces are idempotent.
+    """
+    known, noise = space.random_point(0), np.random.default_rng(0).standard_normal(space.shape)
+    size = np.maximum(space._length(point), np.finfo(point.dtype).tiny)
+
+    def largest(gap: Array) -> float:
+        return float(np.max(space._length(gap), initial=0.0))
+
+    if _works(space.manifold.retraction, known, 0 * known):
+        yield largest((space._each("retraction", point, 0 * point) - point) / size)
+        step = space.tangent_projection(known, noise)
+        if np.array_equal(space._each("retraction", known, step), known + step):
+            apart = point - known
+            yield largest((space.tangent_projection(known, apart) - apart) / size)
+    tangent = space.tangent_projection(point, noise) / space._length(noise)
+    yield largest(space.tangent_projection(point, tangent) - tangent)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from dlngeom._lib.vectors import (
     rebuild,
     unit_vector,
 )
+from dlngeom.submersion._given import named
 from dlngeom.submersion._offers import HasBasePoint
 from dlngeom.submersion._spaces import (
     BasePoint,
@@ -33,6 +34,7 @@ from dlngeom.submersion._spaces import (
     lift,
     mean_curvature,
 )
+from dlngeom.submersion._untouched import require_untouched
 
 __all__ = ["check_submersion"]
 
@@ -78,7 +80,8 @@ def check_submersion(
     Raises
     ------
     ValueError
-        If properties fail, with the error and the limit of each, or if the point does not fit.
+        If properties fail, the likely cause first, with the error and the limit of each; if a
+        method changes its arguments in place; or if the point does not fit.
     TypeError
         If ``space`` is not a ``RiemannianSubmersion``.
 
@@ -102,26 +105,41 @@ def check_submersion(
     """
     _require_point(space, point)
     # Spawned, so that no test vector equals a point drawn from the same seed.
-    at = _CheckedPlace(space, point, as_generator(rng).spawn(1)[0])
-    found = {name: check(at) for name, check in (_CHECKS | (_ORBITS if orbits else {})).items()}
-    errors = {name: value for name, value in found.items() if value is not None}
-    failures = [
-        f"{name}: error {error:.2g}, allowed {_limit(name):g}"
-        for name, error in errors.items()
-        if not error <= _limit(name)
-    ]
+    vectors, others = as_generator(rng).spawn(2)
+    require_untouched(space, point, others)
+    at = _CheckedPlace(space, point, vectors)
+    errors: dict[str, float] = {}
+    failures: list[str] = []
+    for name, check in (_CHECKS | (_ORBITS if orbits else {})).items():
+        try:
+            error = check(at)
+        except Exception as reason:
+            if not failures:
+                raise
+            failures.append(f"{name}: {type(reason).__name__}")
+            continue
+        if error is not None:
+            errors[name] = error
+            if not error <= _limit(name):
+                failures.append(f"{name}: error {error:.2g}, allowed {_limit(name):g}")
     if failures:
-        raise ValueError(f"{space} is no Riemannian submersion: " + "; ".join(failures))
+        follows = "; mend this first, since it spoils others: " + "; ".join(failures[1:])
+        raise ValueError(
+            f"{named(space)} is no Riemannian submersion: {failures[0]}"
+            + follows * (len(failures) > 1)
+        )
     return errors
 
 
 def _require_point(space: Any, point: Point) -> None:
     if not isinstance(space, RiemannianSubmersion):
-        raise TypeError(f"space={space!r}: it must be a RiemannianSubmersion")
+        raise TypeError(f"space={named(space)}: it must be a RiemannianSubmersion")
     given, like = parts(point), parts(space.random_point(0))
     shapes = [[tuple(x.shape) for x in value] for value in (given, like)]
     if shapes[0] != shapes[1]:
-        raise ValueError(f"the point has shapes {shapes[0]}: one point of {space} has {shapes[1]}")
+        raise ValueError(
+            f"the point has shapes {shapes[0]}: one point of {named(space)} has {shapes[1]}"
+        )
     if not all(np.all(np.isfinite(to_numpy(x))) for x in given):
         raise ValueError("the point is not finite: all entries must be")
 
@@ -369,21 +387,22 @@ def _entropy(at: _CheckedPlace) -> float | None:
     return max(errors) / max(_size(coordinates(H)), 1 / at.size)
 
 
+# A check comes after those of the methods that it uses, so that the first failure is the cause.
 _CHECKS: dict[str, Callable[[_CheckedPlace], float | None]] = {
-    "dimensions": _dimensions,
     "tangent_projection is an orthogonal projection": _projection("tangent_projection"),
     "vertical_projection is an orthogonal projection": _projection("vertical_projection"),
+    "order 1 of the retraction": _retraction(1),
+    "order 2 of the retraction": _retraction(2),
+    "the differential is the derivative of project": _differential,
     "vertical vectors go to zero": _kernel,
     "codifferential is the adjoint of differential": _adjoint,
     "codifferential is horizontal": _horizontal,
-    "the differential is the derivative of project": _differential,
-    "order 1 of the retraction": _retraction(1),
-    "order 2 of the retraction": _retraction(2),
+    "dimensions": _dimensions,
     "orbit_point stays on the orbit, where dphi dphi* is constant": _orbit,
     "base is the geometry that lifting gives": _closed_form,
     "order 2 of the retraction of the base": _shadow,
-    "batches": _batches,
     "the gradient of log_orbit_volume is minus the mean curvature": _entropy,
+    "batches": _batches,
 }
 _ORBITS: dict[str, Callable[[_CheckedPlace], float | None]] = {
     "orbits: dphi dphi* is constant along fibres": _isometries,

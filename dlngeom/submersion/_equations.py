@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from dlngeom._lib.arrays import Array
 from dlngeom._lib.vectors import Point, Vector
 
-__all__ = ["Equation", "Geodesic", "Shooting"]
+__all__ = ["Equation", "Geodesic", "Shooting", "composed"]
 
 
 class Equation(NamedTuple):
@@ -23,7 +24,8 @@ class Equation(NamedTuple):
     rates : callable
         Time derivatives as a function of the coordinates.
     point : callable
-        Point as a function of the coordinates, exactly on the manifold.
+        Point as a function of the coordinates, exactly on the manifold.  It is made of functions
+        of modules, since trajectories with an interpolant pickle.
     single : bool
         Whether there is one point, without a batch axis.
     initial : point, optional
@@ -46,6 +48,15 @@ class Equation(NamedTuple):
     below: Callable[[Point], Any] | None = None
     watch: Callable[[Point], Mapping[str, Any]] | None = None
     escape: Callable[[Point, Point, int], str] | None = None
+
+
+def composed(outer: Callable[[Any], Any], inner: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Composition ``outer(inner(x))``, which pickles if both functions do."""
+    return partial(_after, outer, inner)
+
+
+def _after(outer: Callable[[Any], Any], inner: Callable[[Any], Any], value: Any) -> Any:
+    return outer(inner(value))
 
 
 class Geodesic(NamedTuple):

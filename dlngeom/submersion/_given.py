@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from dlngeom._lib import checks
@@ -9,7 +10,15 @@ from dlngeom._lib.arrays import namespace
 from dlngeom._lib.vectors import Point, Vector, parts
 from dlngeom.submersion._offers import HasPointCheck
 
-__all__ = ["check_like", "finite_result", "point_upstairs"]
+__all__ = ["check_like", "finite_result", "named", "point_upstairs"]
+
+# What Python calls an object whose class says nothing better.
+_ADDRESS = re.compile(r"<[\w.<>]*?(\w+) object at 0x[0-9a-f]+>")
+
+
+def named(space: Any) -> str:
+    """Name of a space in errors: its own, or that of its class instead of an address."""
+    return _ADDRESS.sub(r"\1", repr(space))
 
 
 def point_upstairs(space: Any, point: Point) -> Point:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from dlngeom._lib.arrays import Array, Seed, namespace, to_numpy
+from dlngeom._lib.derivatives import held
 from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.vectors import (
     Point,
@@ -25,7 +26,7 @@ from dlngeom._lib.vectors import (
     rebuild,
     unit_vector,
 )
-from dlngeom.submersion._given import check_like, finite_result, point_upstairs
+from dlngeom.submersion._given import check_like, finite_result, named, point_upstairs
 from dlngeom.submersion._offers import (
     HasBasePoint,
     HasEmbedding,
@@ -239,9 +240,9 @@ def geometry_on(space: Any, upstairs: bool) -> Base | RiemannianSubmersion:
         If ``space`` is neither a base nor a submersion, or is a base and ``upstairs`` is true.
     """
     if not isinstance(space, (Base, RiemannianSubmersion)):
-        raise TypeError(f"space={space!r}: it must be a Base or a RiemannianSubmersion")
+        raise TypeError(f"space={named(space)}: it must be a Base or a RiemannianSubmersion")
     if upstairs and isinstance(space, Base):
-        raise ValueError(f"{space} is a base, nothing lies upstairs of it: upstairs=False")
+        raise ValueError(f"{named(space)} is a base, nothing lies upstairs of it: upstairs=False")
     return space if upstairs or isinstance(space, Base) else space.base
 
 
@@ -513,7 +514,7 @@ def mean_curvature(space: RiemannianSubmersion, point: Point) -> Vector:
     -------
     Vector
         A horizontal vector; a sum over an orthonormal basis ``e_i`` of the vertical space, not a
-        mean.
+        mean.  It carries no derivatives of torch and jax.
 
     See Also
     --------
@@ -528,6 +529,7 @@ def mean_curvature(space: RiemannianSubmersion, point: Point) -> Vector:
     point = point_upstairs(space, point)
     if isinstance(space, HasMeanCurvature):
         return finite_result(space.mean_curvature(point))
+    point = held(point)
     position = embedding(space, point)
     total = coordinates(position) * 0
     size = _STEP * float(to_numpy(norm(position)))

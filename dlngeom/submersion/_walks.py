@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dlngeom._lib.arrays import Array, constant
+from dlngeom._lib.arrays import Array, constant, namespace
+from dlngeom._lib.door import plain
 from dlngeom._lib.vectors import Point, Vector, combine, parts, rebuild, scale
+from dlngeom.submersion._given import named
 from dlngeom.submersion._offers import Draw, HasSubmersion, HasWalk, Walk, WalkState
 from dlngeom.submersion._spaces import (
     Base,
@@ -93,8 +95,8 @@ class BaseWalk:
     def _space(self) -> RiemannianSubmersion:
         if not isinstance(self.base, HasSubmersion):
             raise TypeError(
-                f"{self.base} has no random_walk and no submersion whose horizontal vectors would "
-                "make one"
+                f"{named(self.base)} has no random_walk and no submersion whose horizontal "
+                "vectors would make one"
             )
         return self.base.space
 
@@ -145,11 +147,21 @@ def gaussian(like: Vector, draw: Draw) -> Vector:
 
 def same_shapes(point: Point, value: Any) -> Any:
     """Require that what an energy gradient returned has the shapes of a point downstairs."""
-    pairs = zip(parts(point), parts(value), strict=True)
-    for x, y in pairs:
+    if hasattr(value, "shape") or isinstance(value, (tuple, list)):
+        value = plain("energy_gradient", value)
+    wanted, given = parts(point), parts(value)
+    if len(wanted) != len(given):
+        raise ValueError(
+            f"energy_gradient returned {len(given)} arrays: it must return {len(wanted)}"
+        )
+    for x, y in zip(wanted, given, strict=True):
         if tuple(x.shape) != tuple(getattr(y, "shape", ())):
             raise ValueError(
                 f"energy_gradient returned shape {getattr(y, 'shape', type(y).__name__)}: it must "
                 f"be {tuple(x.shape)}"
             )
+        # Covectors are in the library of points, complex only where points are.
+        xp = namespace(x, y)
+        if xp.isdtype(y.dtype, "complex floating") and not xp.isdtype(x.dtype, "complex floating"):
+            raise ValueError(f"energy_gradient returned dtype {y.dtype}: it must be real")
     return value

@@ -2,6 +2,10 @@
 
 Begin with :func:`entropy` and :func:`free_energy`; :mod:`~dlngeom.thermodynamics.landscape` finds
 minima and saddles, :mod:`~dlngeom.thermodynamics.equilibrium` the laws of many singular values.
+
+Torch and jax differentiate the entropy and the free energy rightly at equal singular values too; at
+a zero singular value there is no derivative, which is an error, in compiled code NaN.  The results
+of landscape and equilibrium are arrays of numpy and carry none.
 """
 
 from __future__ import annotations

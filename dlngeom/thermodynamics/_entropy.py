@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, namespace
-from dlngeom._lib.derivatives import detached, is_differentiated
+from dlngeom._lib.derivatives import held, may_be_differentiated
 from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.stiefel import log_stiefel_volume
 from dlngeom.endtoend._kernels import pair
@@ -74,8 +74,8 @@ def entropy(
     3.570745
     """
     layers = layer_widths(widths, depth)
-    s = point_of(detached(W), layers, check_finite).s
-    if not isinstance(W, SVD) and is_differentiated(W):
+    s = point_of(held(W), layers, check_finite).s
+    if not isinstance(W, SVD) and may_be_differentiated(W):
         # Singular values have derivatives at ties too, by themselves.
         s = namespace(W).linalg.svd(W, full_matrices=False)[1]
     elif isinstance(W, SVD):

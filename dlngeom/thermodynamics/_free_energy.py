@@ -11,6 +11,7 @@ from typing import Any
 from dlngeom import endtoend
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array
+from dlngeom._lib.derivatives import smooth_in
 from dlngeom._lib.door import plain, takes_arrays
 from dlngeom.endtoend import _kernels
 from dlngeom.endtoend._checks import checked_components
@@ -140,6 +141,7 @@ def free_energy_gradient(
     return _minus(pull, force, beta)
 
 
+@smooth_in("W")
 @takes_arrays("W", "egrad", "ehess", "Z")
 def free_energy_hessian(
     W: Array | SVD,

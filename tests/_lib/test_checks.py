@@ -355,3 +355,16 @@ def _error(function, *arguments):
     with pytest.raises(ValueError, match="=") as caught:
         function(*arguments)
     return caught.value
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("view", [lambda x: x, lambda x: x.T, lambda x: x[::2], lambda x: x[:0]])
+def test_finite_entries_of_every_size_and_layout(view, dtype):
+    largest = np.full((4, 3), np.finfo(dtype).max)
+    checks.finite("x", view(largest))
+    for bad in (np.nan, np.inf, -np.inf):
+        changed = largest.copy()
+        changed[2, 2] = bad
+        if view(changed).size:
+            with pytest.raises(ValueError, match=rf"^x\[[12], 2\] is {bad}|^x\[2, 2\] is {bad}"):
+                checks.finite("x", view(changed))

@@ -1,5 +1,7 @@
 """Look-alikes of arrays: converted where their meaning is clear, else refused with the cure."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,7 @@ from scipy import sparse
 
 from dlngeom import SVD, DeepLinearNetwork, balanced, endtoend, flow, network, points
 from dlngeom._lib.door import plain, real_numbers, takes_arrays
+from dlngeom.langevin import riemannian_langevin
 
 RNG = np.random.default_rng(0)
 W = np.eye(3) + 0.2 * RNG.standard_normal((3, 3))
@@ -148,3 +151,33 @@ def test_positions_names_and_defaults():
 def test_overflow_is_said():
     with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"retraction: .*rescale"):
         endtoend.retraction(np.eye(3), 1e300 * W, 3)
+
+
+@pytest.mark.parametrize("layout", ["to_sparse", "to_sparse_csr", "to_sparse_csc"])
+def test_sparse_tensors_are_refused(layout):
+    """Most of what torch can do with a dense tensor it cannot do with them."""
+    torch = pytest.importorskip("torch")
+    W = torch.eye(2, dtype=torch.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Some layouts are in beta state.
+        tensor = getattr(W, layout)()
+    with pytest.raises(TypeError, match=r"Z is a sparse tensor of torch: .* x.to_dense\(\)"):
+        endtoend.cometric(W, tensor, 3)
+    with pytest.raises(TypeError, match="energy_gradient is a sparse tensor of torch"):
+        flow.gradient_flow(DeepLinearNetwork((2, 2, 2)), W, lambda _: tensor, [0.0, 0.1])
+    with pytest.raises(TypeError, match="energy_gradient is a sparse tensor of torch"):
+        riemannian_langevin(
+            DeepLinearNetwork((2, 2, 2)).base, W, energy_gradient=lambda _: tensor, beta=1.0,
+            duration=0.1, n_steps=1, rng=0,
+        )  # fmt: skip
+
+
+def test_tuples_of_vectors_are_points_and_lists_of_vectors_are_rows():
+    rows = [np.ones(2), np.zeros(2, np.float32)]
+    found = plain("x", tuple(rows))
+    assert isinstance(found, tuple)
+    assert found[0] is rows[0]
+    assert found[1] is rows[1]
+    assert plain("x", rows).shape == (2, 2)
+    with pytest.raises(ValueError, match=r"x\[1\] has dtype complex256|x\[1\] has dtype object"):
+        plain("x", (np.ones(2), np.ones(2, object)))

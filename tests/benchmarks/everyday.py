@@ -10,48 +10,20 @@ import argparse
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
-from time import process_time
-from typing import NamedTuple
 
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
 import numpy as np  # noqa: E402
+from _rows import Case, Row, fastest  # noqa: E402
+from langevin_everyday import langevin_rows  # noqa: E402
+from pymanopt_everyday import pymanopt_rows  # noqa: E402
 from scipy.integrate import solve_ivp  # noqa: E402
 
 from dlngeom import DeepLinearNetwork  # noqa: E402
 from dlngeom.flow import gradient_flow  # noqa: E402
 
 Gradient = Callable[[np.ndarray], np.ndarray]
-
-
-class Row(NamedTuple):
-    """Seconds of CPU time here and of the script, and what else is worth saying."""
-
-    here: float
-    script: float
-    note: str = ""
-
-    def __str__(self) -> str:
-        ratio = self.here / self.script
-        times = f"{1e3 * self.here:9.2f} {1e3 * self.script:9.2f}"
-        return f"{ratio:6.2f} {times}  {self.note}".rstrip()
-
-
-# The name of a row, and the measurement.
-Case = tuple[str, Callable[[argparse.Namespace], Row]]
-
-
-def fastest(*calls: Callable[[], object], repeats: int) -> tuple[float, ...]:
-    """Shortest CPU time of each call; they take turns, to share what else the machine does."""
-    times = []
-    for _ in range(repeats):
-        times.append([])
-        for call in calls:
-            begin = process_time()
-            call()
-            times[-1].append(process_time() - begin)
-    return tuple(min(column) for column in zip(*times, strict=True))
 
 
 def plain_flow(
@@ -147,7 +119,11 @@ def errors(run: Callable[[Gradient], np.ndarray], force: Gradient, exact: np.nda
     return f"{len(calls)} calls {error:.1e}"
 
 
-TABLES: dict[str, Callable[[], Iterator[Case]]] = {"flow": flow_rows}
+TABLES: dict[str, Callable[[], Iterator[Case]]] = {
+    "langevin": langevin_rows,
+    "pymanopt": pymanopt_rows,
+    "flow": flow_rows,
+}
 
 
 def main() -> None:

@@ -121,6 +121,7 @@ def upstairs(chains: int, widths: tuple[int, ...], rank: int) -> list[Case]:
     small = rng.standard_normal((chains, rank, rank))
     q, pairs = point.q, list(zip(xi, point.q[:-1], point.q[1:], strict=True))
     plan = Plan(space.random_walk(point), 1e-3, 1, 1, 0.1, 0.1, lambda W: G)
+    state = plan.walk.start(point)
     streams = Streams([np.random.default_rng(i) for i in range(-(-chains // 64))])
 
     def in_frames() -> None:
@@ -161,7 +162,7 @@ def upstairs(chains: int, widths: tuple[int, ...], rank: int) -> list[Case]:
         Case(f"RLE step, kappa 0.5, {where}",
              lambda: step(space, point, xi, kappa=0.5, **options), step_floor),
         Case(f"RLE step in the driver, with noise, {where}",
-             lambda: advance(plan, point, streams, 1), whole_step),
+             lambda: advance(plan, state, streams, 1), whole_step),
         Case(f"retraction upstairs, {where}", lambda: balanced.retraction(point, V), retraction),
     ]  # fmt: skip
 

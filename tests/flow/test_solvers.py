@@ -1,5 +1,7 @@
 """Chains, array libraries, tolerances, events and interpolants of flows and of bare equations."""
 
+import pickle
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -12,11 +14,12 @@ from dlngeom._lib.ode.integrate import SolverOptions, integrate
 from dlngeom._lib.ode.smooth_rk45 import SmoothRK45
 from dlngeom._lib.ode.system import HaltError
 from dlngeom.flow import gradient_flow, network_flow
+from dlngeom.quotients import Grassmann, Sphere
 from tests.helpers import reference as ref
 from tests.helpers.flows import LogCosh, Quadratic
 from tests.helpers.namespaces import JAX_IS_SLOW
 from tests.helpers.parameters import crossed, slow
-from tests.helpers.trees import leaves, pick
+from tests.helpers.trees import leaves, pick, same
 
 WIDTHS, RANK = (3, 4, 2, 4), 2
 T = np.linspace(0, 1, 4)
@@ -444,3 +447,53 @@ def test_parameters_of_a_torch_model_are_a_start(rng):
     run = network_flow(parameters, lambda W: W.detach() - target, [0, 0.5])
     plain = network_flow(layers, lambda W: W - target.numpy(), [0, 0.5])
     ref.close(run.observed["end_to_end"].detach().numpy(), plain.observed["end_to_end"], 1e-9)
+
+
+def _sine(W):
+    return np.sin(W)
+
+
+PICKLED = {
+    "dense": (DeepLinearNetwork((2, 2, 2)), np.diag([1.3, 0.4]), {}),
+    "very deep": (DeepLinearNetwork((2,) * 12), np.diag([1.3, 0.4]), {}),
+    "one layer": (DeepLinearNetwork((2, 3)), np.eye(3, 2), {}),
+    "low rank": (DeepLinearNetwork((3, 1, 3)), np.diag([1.3, 0.0, 0.0]), {}),
+    "mixed ranks": (
+        InfinitelyDeepNetwork(2),
+        np.stack([np.diag([1.3, 0.4]), np.eye(2)]),
+        {},
+    ),
+    "svd": (DeepLinearNetwork((2, 2, 2)).base, dlngeom.svd(np.diag([1.3, 0.4])), {"svd": True}),
+    "upstairs": (DeepLinearNetwork((2, 3, 2)), "random", {"upstairs": True}),
+    "one layer upstairs": (DeepLinearNetwork((2, 3)), "random", {"upstairs": True}),
+    "sphere": (Sphere(3), "random", {"upstairs": True}),
+    "below a sphere": (Sphere(3), np.asarray([1.0, 2.0]), {}),
+    "chains of frames": (Grassmann(4, 2), "chains", {"upstairs": True}),
+}
+
+
+def _of_svd(point):
+    return dlngeom.dense(point)
+
+
+@pytest.mark.parametrize("name", PICKLED)
+@pytest.mark.parametrize("method", [None, slow("BDF"), slow("LSODA"), slow("Radau")])
+def test_trajectories_with_an_interpolant_pickle(name, method):
+    space, point, options = PICKLED[name]
+    options = dict(options)
+    if isinstance(point, str):
+        point = space.random_point(1, (2,) if point == "chains" else ())
+    gradient = _of_svd if options.pop("svd", False) else _sine
+    run = gradient_flow(
+        space, point, lambda W: gradient(W), [0.0, 0.3], dense_output=True, method=method, **options
+    )
+    again = pickle.loads(pickle.dumps(run))
+    assert same(again.points, run.points)
+    for t in (0.0, 0.123, 0.3):
+        assert same(again.at(t), run.at(t))
+
+
+def test_trajectories_of_layers_with_an_interpolant_pickle():
+    for layers in ([np.eye(2)], [np.eye(2), np.diag([1.0, 2.0])]):
+        run = network_flow(layers, lambda W: W - 2, [0.0, 0.3], dense_output=True)
+        assert same(pickle.loads(pickle.dumps(run)).at(0.1), run.at(0.1))

@@ -10,6 +10,7 @@ SPACES = {
     "full": lambda: EndToEndMatrices(3, 2, 2, 2),
     "low": lambda: EndToEndMatrices(3, 3, 2, 2),
     "flat": lambda: DeepLinearCoordinates(2, 2),
+    "tall and flat": lambda: DeepLinearCoordinates(3, 2, columns=2),
     "upstairs": lambda: BalancedMatrices(2, 2),
 }
 
@@ -49,7 +50,7 @@ def test_vectors_at_one_point(name):
             np.testing.assert_allclose(a, b, atol=1e-11)
 
 
-@pytest.mark.parametrize("name", ["full", "flat"])
+@pytest.mark.parametrize("name", ["full", "flat", "tall and flat"])
 def test_one_vector_at_many_points(name):
     space = SPACES[name]()
     x, V = sample(space)

@@ -16,6 +16,7 @@ from geomstats.learning.knn import KNearestNeighborsClassifier
 from geomstats.learning.mdm import RiemannianMinimumDistanceToMean
 from geomstats.learning.online_kmeans import OnlineKMeans
 from geomstats.learning.pca import TangentPCA
+from geomstats.learning.preprocessing import ToTangentSpace
 from numpy.testing import assert_allclose, assert_array_equal
 
 from dlngeom.geomstats import DeepLinearCoordinates, DeepLinearMetric, EndToEndMatrices
@@ -135,6 +136,34 @@ def test_geodesic_regression_recovers_a_geodesic(space):
     regression.fit(times, line(space, CENTRES[0], times))
     assert_allclose(regression.intercept_, CENTRES[0], atol=1e-3)
     assert_allclose(regression.coef_, DIRECTION, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (2, 3), (2, 2)])
+def test_tangent_vectors_of_flat_points(shape, rng):
+    """On matrices that are not square geomstats needs vectors."""
+    m, n = shape
+    flat, matrices = DeepLinearCoordinates(m, 2, columns=n), EndToEndMatrices(m, n, min(m, n), 2)
+    points = np.eye(m, n) + 0.1 * rng.standard_normal((3, m, n))
+    lift = ToTangentSpace(flat).fit(flat.to_vector(points), base_point=flat.to_vector(points[0]))
+    vectors = lift.transform(flat.to_vector(points))
+    expected = matrices.metric.log(points, points[0])
+    assert_allclose(vectors, expected.reshape(3, m * n), atol=1e-10)
+    assert_allclose(flat.to_matrix(lift.inverse_transform(vectors)), points, atol=1e-8)
+    np.testing.assert_allclose(
+        flat.metric.metric_matrix(lift.base_point_), matrices.metric.metric_matrix(points[0])
+    )
+
+
+def test_flat_points_have_a_length():
+    flat = DeepLinearCoordinates(3, 2, columns=2)
+    assert (flat.dim, flat.shape) == (6, (6,))
+    assert (flat.new().form, flat.new().shape) == (flat.form, flat.shape)
+    with pytest.raises(ValueError, match=r"shape \(4,\): it must end in \(6,\)"):
+        flat.to_matrix(np.ones(4))
+    with pytest.raises(ValueError, match="depth=inf needs square matrices"):
+        DeepLinearCoordinates(3, np.inf, columns=2)
+    with pytest.raises(ValueError, match="columns=0"):
+        DeepLinearCoordinates(3, 2, columns=0)
 
 
 @pytest.mark.slow

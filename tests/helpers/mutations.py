@@ -96,7 +96,7 @@ def _same_array(x: np.ndarray) -> Iterator[Mutation]:
     locked.flags.writeable = False
     yield Mutation("read-only", SAME, locked)
     if x.ndim == 2:
-        yield Mutation("matrix", SAME, np.asmatrix(x))
+        yield Mutation("matrix", SAME, x.view(np.matrix))
 
 
 def _other_array(x: np.ndarray) -> Iterator[Mutation]:
@@ -170,7 +170,7 @@ def _of_function(function: Callable[..., Any]) -> Iterator[Mutation]:
 
 
 def _like_matrix(x: Any) -> Any:
-    return np.asmatrix(x[0]) if np.ndim(x) == 3 and len(x) == 1 else x
+    return np.asarray(x[0]).view(np.matrix) if np.ndim(x) == 3 and len(x) == 1 else x
 
 
 def _masked(x: Any) -> Any:

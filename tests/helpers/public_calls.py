@@ -84,7 +84,7 @@ def _tangent() -> tuple[np.ndarray, ...]:
 
 
 def _force(W: Any) -> Any:
-    return W - np.eye(2)
+    return W - np.eye(*W.shape[-2:])
 
 
 def _points() -> dict[str, Call]:
@@ -262,11 +262,14 @@ def _engines() -> dict[str, Call]:
     return {
         "gradient_flow": (
             flow.gradient_flow,
-            at | {"energy_gradient": _force, "t": np.array([0.0, 0.5]), "rtol": 1e-5},
+            at
+            | {"energy_gradient": _force, "t": np.array([0.0, 0.5]), "rtol": 1e-5}
+            | {"max_evaluations": 3000},
         ),
         "network_flow": (
             flow.network_flow,
-            {"factors": _layers(), "energy_gradient": _force, "t": [0.0, 0.5], "rtol": 1e-5},
+            {"factors": _layers(), "energy_gradient": _force, "t": [0.0, 0.5], "rtol": 1e-5}
+            | {"max_evaluations": 3000},
         ),
         "exp": (geodesics.exp, at | {"tangent": 0.1 * X}),
         "geodesic": (geodesics.geodesic, at | {"tangent": 0.1 * X, "t": 0.5}),

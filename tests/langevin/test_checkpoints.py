@@ -17,7 +17,7 @@ import pytest
 import dlngeom
 from dlngeom import DeepLinearNetwork
 from dlngeom.langevin import LangevinError, brownian_motion, network_langevin, riemannian_langevin
-from dlngeom.langevin._engine import _checkpoints
+from dlngeom.langevin._engine import _checkpoints, _files, _same_call
 from tests.helpers import langevin_cases as cases
 from tests.helpers.parameters import slow
 from tests.helpers.trees import same
@@ -39,8 +39,9 @@ def test_a_checkpoint_changes_nothing(tmp_path):
     folder = tmp_path / "deep" / "run"
     kept = riemannian_langevin(SPACE, POINT, checkpoint=folder, **RUN)
     assert same_run(plain, kept)
-    names = {"run.json", "lock", "draws.zarr", "chains-00000000.state", "chains-00000064.state"}
-    assert {x.name for x in folder.iterdir()} == names | {"chains-00000128.state"}
+    names = {"run.json", "start.npz", "lock", "draws.zarr", "chains-00000000.state"}
+    names |= {"chains-00000064.state", "chains-00000128.state"}
+    assert {x.name for x in folder.iterdir()} == names
     # The same call again computes nothing.
     options = {**RUN, "energy_gradient": cases.quadratic}
     assert same_run(plain, riemannian_langevin(SPACE, POINT, checkpoint=str(folder), **options))
@@ -191,6 +192,74 @@ def test_functions_of_one_name_are_told_apart(adjust, tmp_path):
         run(scaled(1.0), scaled(2.0))
 
 
+def renamed(W):
+    """The values of ``cases.quadratic`` under another name."""
+    return cases.quadratic(W)
+
+
+@pytest.mark.parametrize(
+    "gradient", [renamed, cases.Quadratic(), lambda W: cases.quadratic(W).tolist()]
+)
+def test_functions_of_equal_values_are_the_same_whatever_their_name(gradient, folder):
+    first = resume(folder)
+    assert same_run(first, resume(folder, energy_gradient=gradient))
+
+
+def test_energies_of_equal_values_are_the_same_whatever_their_name(tmp_path):
+    space = DeepLinearNetwork((2, 2, 2))
+    options = {"beta": 2.0, "duration": 0.1, "n_steps": 4, "rng": 1, "adjust": True}
+    start = space.random_point(0)
+
+    def run(energy):
+        return riemannian_langevin(
+            space, start, energy=energy, checkpoint=tmp_path / "run", **options
+        )
+
+    first = run(cases.half_squared)
+    assert same_run(first, run(lambda W: cases.half_squared(W)))
+    with pytest.raises(ValueError, match="trial step="):
+        run(lambda W: cases.half_squared(W) + 0.01)
+
+
+@pytest.mark.parametrize("name", ["point/0", "first draw/0", "trial step/1"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_rounding_of_another_processor_is_no_other_call(name, dtype, tmp_path):
+    """The same decomposition ends in other last bits there."""
+    to_dtype = [x.astype(dtype) for x in (POINT.lam, *POINT.q)]
+    point = POINT._replace(lam=to_dtype[0], q=tuple(to_dtype[1:]))
+    options = {"beta": 2.0, "duration": 0.2, "n_steps": 5, "rng": 3, "n_chains": 70}
+
+    def run():
+        return riemannian_langevin(SPACE, point, checkpoint=tmp_path / "run", **options)
+
+    first, path = run(), tmp_path / "run" / "start.npz"
+    whole = _files.read_sealed(path)
+    noise = np.random.default_rng(0).standard_normal(whole[name].shape).astype(dtype)
+    for scale in (1, 10):
+        noisy = whole[name] + scale * np.finfo(dtype).eps * noise
+        assert not np.array_equal(noisy, whole[name])
+        _files.write_sealed(path, whole | {name: noisy})
+        assert same_run(first, run())
+    tolerance = np.finfo(dtype).eps ** (2 / 3)
+    for scale in (3 * tolerance, 1e-2):
+        changed = whole[name].copy()
+        changed.flat[-1] += scale * np.max(np.abs(changed))
+        _files.write_sealed(path, whole | {name: changed})
+        with pytest.raises(ValueError, match=f"belongs to a call with {name[:-2]}=.*, this one"):
+            run()
+
+
+def test_values_that_are_not_finite_must_be_the_same():
+    stored = [np.array([np.nan, np.inf, 1.0, 0.0])]
+    assert _same_call._difference(stored, [stored[0].copy()]) is None
+    for i, value in enumerate((0.0, np.nan, np.inf, -np.inf)):
+        changed = stored[0].copy()
+        changed[i] = value
+        assert _same_call._difference(stored, [changed]) is not None
+    assert _same_call._difference([np.arange(3)], [np.array([0, 1, 3])]) == (2, 3)
+    assert _same_call._difference([np.arange(3)], [np.arange(3.0)]) is not None
+
+
 def test_a_folder_may_be_left_and_is_locked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     resume("run")
@@ -290,6 +359,12 @@ def test_damaged_files_are_refused_by_name(folder, monkeypatch):
         resume(folder)
     state.write_bytes(whole)
     resume(folder)
+    damage(folder / "start.npz")
+    with pytest.raises(ValueError, match=r"start\.npz is damaged"):
+        resume(folder)
+    (folder / "start.npz").unlink()
+    with pytest.raises(ValueError, match=r"start\.npz is damaged"):
+        resume(folder)
     (folder / "run.json").write_text("{")
     with pytest.raises(ValueError, match=r"run\.json is damaged"):
         resume(folder)
@@ -309,6 +384,29 @@ def test_damaged_draws_are_refused_by_name(tmp_path, monkeypatch):
     os.remove(chunks[2])
     with pytest.raises(ValueError, match="is damaged"):
         resume(tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["zarr.json", "array_0/zarr.json", "array_2/zarr.json"])
+def test_damaged_metadata_of_draws_are_refused_by_name(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(_checkpoints, "_CHUNK", 1)
+    options = {"n_steps": 2, "n_chains": 3}
+    resume(tmp_path / "run", **options)
+    path = tmp_path / "run" / "draws.zarr" / name
+    for content in (b"", b"{", b"[]", b'{"zarr_format": 7}', b"\xff\xfe"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"draws\.zarr.* (is damaged|cannot be read)"):
+            resume(tmp_path / "run", **options)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"draws\.zarr.* (is damaged|cannot be read)"):
+        resume(tmp_path / "run", **options)
+
+
+def test_draws_that_vanished_are_refused_before_anything_is_written(folder):
+    """A run that goes on would write into what is not there."""
+    shutil.rmtree(folder / "draws.zarr")
+    (folder / "chains-00000128.state").unlink()
+    with pytest.raises(ValueError, match=r"draws\.zarr is damaged"):
+        resume(folder)
 
 
 def test_what_a_diverging_run_computed_stays(tmp_path):

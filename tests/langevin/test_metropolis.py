@@ -200,3 +200,23 @@ def test_one_layer_is_langevin_monte_carlo_in_flat_space():
 
 def test_a_walk_is_a_plain_value():
     assert AdjustedWalk(2, None, None) == AdjustedWalk(2, None, None)
+
+
+def test_energies_are_checked_by_their_values():
+    space = DeepLinearNetwork((2, 2, 2))
+    options = {"beta": 1.0, "duration": 0.1, "n_steps": 2, "rng": 0, "adjust": True}
+
+    def run(energy, **more):
+        start = space.random_point(0)
+        return riemannian_langevin(space, start, energy=energy, **options, **more)
+
+    plain = run(cases.half_squared, n_chains=3).points.lam
+    for alike in (list, np.ma.array, lambda e: e.astype(">f8"), lambda e: e.astype(np.float64)):
+        found = run(lambda W, alike=alike: alike(cases.half_squared(W)), n_chains=3)
+        assert np.array_equal(found.points.lam, plain)
+    alone = run(lambda W: float(cases.half_squared(W)[0]))
+    assert np.array_equal(alone.points.lam, run(cases.half_squared).points.lam)
+    bad = [None, "text", 1j, [1j] * 3, np.ones(3, object), ["a"] * 3, np.ones((3, 1)), 1.0, {}]
+    for value in [*bad, np.ma.array(np.ones(3), mask=True)]:
+        with pytest.raises(ValueError, match=r"^energy"):
+            run(lambda W, value=value: value, n_chains=3)

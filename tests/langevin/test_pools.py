@@ -10,7 +10,9 @@ import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ import pytest
 from dlngeom import DeepLinearNetwork
 from dlngeom.langevin import LangevinError, brownian_motion, network_langevin, riemannian_langevin
 from dlngeom.langevin._engine._groups import run as run_group
+from dlngeom.quotients import Sphere
 from tests.helpers import langevin_cases as cases
 from tests.helpers.parameters import slow
 from tests.helpers.trees import same
@@ -162,6 +165,87 @@ def test_a_dead_process_is_an_error_and_no_wait(kind):
 def test_what_a_task_raises_is_passed_on():
     with ThreadPoolExecutor(1) as pool, pytest.raises(KeyError, match="mine"):
         simulate(pool=pool, energy_gradient=cases.raising)
+
+
+def closure(target):
+    """A function inside a function."""
+
+    def gradient(W):
+        return W - target
+
+    return gradient
+
+
+class Locked:
+    """A gradient, and a bound method, of an object that no other process can have."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def gradient(self, W):
+        return cases.quadratic(W)
+
+
+@dataclass(frozen=True)
+class LockedSphere(Sphere):
+    """A space that does not pickle."""
+
+    lock: Any = field(default_factory=threading.Lock)
+
+
+class Local(cases.Quadratic):
+    """Renamed, so that no module has it."""
+
+
+Local.__qualname__ = "nowhere.Local"
+
+ADJUSTED = {"adjust": True, "energy_gradient": None, "kappa": 1.0}
+UNSENDABLE = {
+    "lambda": ({"energy_gradient": lambda W: W}, "energy_gradient=<function <lambda>"),
+    "closure": ({"energy_gradient": closure(cases.TARGET)}, "energy_gradient=<function closure"),
+    "bound method": ({"energy_gradient": Locked().gradient}, "energy_gradient=<bound method"),
+    "object": ({"energy_gradient": Local()}, "energy_gradient=<"),
+    "observable": ({"observe": {"x": lambda x: x.lam}}, r"observe\['x'\]=<function <lambda>"),
+    "energy": (ADJUSTED | {"energy": lambda W: W[:, 0, 0]}, "energy=<function <lambda>"),
+}
+
+
+@pytest.mark.parametrize("kind", ["futures", slow("multiprocessing")])
+def test_what_cannot_be_sent_to_processes_is_named_with_the_cure(kind):
+    space = DeepLinearNetwork((2, 2, 2))
+    # A pool whose tasks cannot be sent starts no process.
+    pool = ProcessPoolExecutor(2, FRESH) if kind == "futures" else FRESH.Pool(1)
+    with pool:
+        for options, words in UNSENDABLE.values():
+            with pytest.raises(TypeError, match=rf"{words}.* at the top of a module .* threads"):
+                riemannian_langevin(
+                    space, space.random_point(0), pool=pool, **{**OPTIONS, **options}
+                )
+        sphere = LockedSphere(3)
+        with pytest.raises(TypeError, match=r"space=LockedSphere.* at the top of a module"):
+            riemannian_langevin(
+                sphere, sphere.random_point(0), beta=1.0, duration=0.1, n_steps=1, rng=0, pool=pool
+            )
+    with ThreadPoolExecutor(1) as pool:
+        simulate(pool=pool, energy_gradient=lambda W: W)
+
+
+def test_errors_about_pickles_that_are_of_the_caller_are_passed_on():
+    with ThreadPoolExecutor(1) as pool, pytest.raises(TypeError, match="my pickle"):
+        simulate(pool=pool, energy_gradient=cases.Quadratic(), observe={"x": Stumbling(3)})
+
+
+class Stumbling:
+    """An observable that fails after some calls."""
+
+    def __init__(self, calls):
+        self.left = calls
+
+    def __call__(self, point):
+        self.left -= 1
+        if self.left < 0:
+            raise TypeError("my pickle")
+        return point.lam
 
 
 MPI = """

@@ -16,6 +16,7 @@ from dlngeom.langevin import (
     riemannian_langevin,
     step,
 )
+from dlngeom.langevin._engine._steps import Plan
 from dlngeom.quotients import BuresWasserstein, Grassmann, HermitianSpectrum, Sphere
 from tests.helpers import langevin_cases as cases
 from tests.helpers import reference as ref
@@ -354,3 +355,106 @@ def test_nearly_equal_small_singular_values_do_not_throw_a_chain(upstairs, rng):
     before, after = (2 * np.sum(y**2, axis=-1) for y in (lam, moved))
     assert 0.5 * added < np.mean(after - before) < 1.5 * added
     assert np.max(after) < 20
+
+
+@pytest.mark.parametrize("save_every", [1, 3, 4, 10, 13])
+def test_saved_steps_are_the_regular_ones_and_the_last(save_every):
+    steps = sorted({*range(0, 10, save_every), 10})
+    plan = Plan(None, 0.3, 10, save_every, 1.0, 1.0)
+    assert [step for step in range(12) if step in plan.saved] == steps
+    assert len(plan.saved) == len(steps)
+    assert np.array_equal(plan.times, 0.3 * np.asarray(steps) / 10)
+
+
+NO_FUNCTIONS = [3, "text", b"bytes", {}, [1.0], np.eye(2), object(), 1.5]
+
+
+@pytest.mark.parametrize("value", NO_FUNCTIONS, ids=lambda x: type(x).__name__)
+def test_what_is_no_function_is_refused(value):
+    x, layers = SPACE.random_point(0), dlngeom.factors(SPACE.random_point(0))
+    with pytest.raises(TypeError, match=r"energy_gradient=.*: it must be a function"):
+        riemannian_langevin(SPACE, x, energy_gradient=value, beta=1.0, **RUN)
+    with pytest.raises(TypeError, match=r"energy_gradient=.*: it must be a function"):
+        network_langevin(layers, energy_gradient=value, beta=1.0, **RUN)
+    with pytest.raises(TypeError, match=r"energy=.*: it must be a function"):
+        riemannian_langevin(SPACE, x, energy=value, adjust=True, beta=1.0, **RUN)
+    with pytest.raises(TypeError, match=r"energy_gradient=.*: it must be a function"):
+        riemannian_langevin(Sphere(3), np.ones(3), energy_gradient=value, beta=1.0, **RUN)
+    observe = {"x": value}
+    with pytest.raises(TypeError, match=r"observe\['x'\]=(.|\n)*: it must be a function"):
+        brownian_motion(SPACE, np.eye(2), observe=observe, **RUN)
+
+
+@pytest.mark.parametrize("value", [3, 1.5, object(), b"bytes", ["a"]])
+def test_checkpoints_are_paths(value):
+    with pytest.raises(TypeError, match=r"checkpoint=.*: it must be the path of a folder"):
+        brownian_motion(SPACE, np.eye(2), checkpoint=value, **RUN)
+
+
+RETURNED = {
+    "number": (lambda x: None, "energy_gradient returned"),
+    "text": (lambda x: "text", "energy_gradient returned shape str"),
+    "pair": (lambda x: (x, x), "energy_gradient returned 2 arrays: it must return 1"),
+    "objects": (lambda x: x.astype(object), "energy_gradient has dtype object"),
+    "masked": (lambda x: np.ma.array(x, mask=True), "energy_gradient has . masked entries"),
+    "complex": (lambda x: x + 1j, "energy_gradient returned dtype complex128: it must be real"),
+    "shape": (lambda x: x[..., None], "energy_gradient returned shape"),
+}
+
+
+@pytest.mark.parametrize("case", RETURNED)
+@pytest.mark.parametrize("space", [Sphere(3), HermitianSpectrum(3), Grassmann(3, 2)], ids=str)
+def test_gradients_of_no_use_are_refused_in_every_space(space, case):
+    gradient, words = RETURNED[case]
+    with pytest.raises((TypeError, ValueError), match=words):
+        riemannian_langevin(space, space.random_point(0), energy_gradient=gradient, beta=1.0, **RUN)
+
+
+def test_gradients_may_be_lists_in_every_space():
+    for space in (Sphere(3), HermitianSpectrum(3), DeepLinearNetwork((2, 2, 2))):
+        x = space.random_point(0)
+        plain = riemannian_langevin(
+            space, x, energy_gradient=lambda y: y + 0.0, beta=1.0, n_chains=3, **RUN
+        )
+        listed = riemannian_langevin(
+            space, x, energy_gradient=lambda y: y.tolist(), beta=1.0, n_chains=3, **RUN
+        )
+        assert same(plain.points, listed.points)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [Sphere(3), HermitianSpectrum(3), BuresWasserstein(3, 2), Grassmann(4, 2), SPACE],
+    ids=str,
+)
+def test_no_chains_are_refused_and_no_points_are_no_results(space):
+    x = space.random_point(0, (0,))
+    below = space.project(x)
+    calls = [
+        lambda: riemannian_langevin(space, x, beta=1.0, **RUN),
+        lambda: brownian_motion(space, x, upstairs=True, **RUN),
+        lambda: brownian_motion(space, below, **RUN),
+    ]
+    if space is SPACE:
+        calls.append(lambda: network_langevin(dlngeom.factors(x), beta=1.0, **RUN))
+    for call in calls:
+        with pytest.raises(ValueError, match=r"batch shape \(0,\): it must be \(\) or \(chain,\)"):
+            call()
+    assert dlngeom.submersion.cometric(space, x, below).shape == below.shape
+    assert space.log_orbit_volume(below).shape == (0,)
+
+
+def test_unbalanced_layers_are_refused_with_the_way_to_balanced_ones():
+    layers = (np.eye(3, 2), 2 * np.eye(2, 3))
+    calls = [
+        lambda: dlngeom.frames(layers),
+        lambda: riemannian_langevin(SPACE, layers, beta=1.0, **RUN),
+        lambda: brownian_motion(SPACE, layers, upstairs=True, **RUN),
+        lambda: dlngeom.flow.gradient_flow(
+            SPACE, layers, cases.quadratic, [0.0, 0.1], upstairs=True
+        ),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"not balanced: .*; nearest_balanced\(factors\) give"):
+            call()
+    riemannian_langevin(SPACE, dlngeom.nearest_balanced(layers), beta=1.0, **RUN)

@@ -99,3 +99,15 @@ def test_covectors_of_no_use_are_refused(rng):
         _covectors.as_covector("egrad", spoiled, 4, 4)
     with pytest.raises(ValueError, match=r"Z has shape \(4, 4\)"):
         endtoend.cometric(W, np.ones((4, 4)), 2)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_nested_lists_are_covectors_in_the_precision_of_the_point(dtype):
+    like = np.eye(2, dtype=dtype)[None]
+    for value in ([[1.0, 2.0], [3.0, 4.0]], [[[1, 2], [3, 4]]]):
+        found = _covectors.checked_covector(value, 2, 2, like)
+        assert found.dtype == dtype
+        assert found.tolist() == [[[1.0, 2.0], [3.0, 4.0]]]
+    for bad in ([[1.0], [2.0, 3.0]], [["1", "2"], ["3", "4"]], [[1j, 0], [0, 1]], [[None]]):
+        with pytest.raises(ValueError, match="energy_gradient"):
+            _covectors.checked_covector(bad, 2, 2, like)

@@ -6,7 +6,7 @@ import pymanopt
 import pytest
 from pymanopt.manifolds import FixedRankEmbedded
 
-from dlngeom.pymanopt import EndToEnd
+from dlngeom.pymanopt import EndToEnd, _factor_derivatives
 from tests.helpers.pymanopt_problems import Quartic, ambient, error, manifold_of, matrix, point_of
 
 DEPTHS = [1, 2, 3, np.inf]
@@ -209,3 +209,33 @@ def test_small_singular_values_keep_the_gradient(ratio, rng):
     gradient = manifold.euclidean_to_riemannian_gradient(x, factor_triple(x, G))
     expected = manifold.euclidean_to_riemannian_gradient(x, G)
     assert error(gradient, expected) < 1e-13
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("kind", ["lifted", "spectral", "single precision"])
+def test_settled_sources_are_those_that_would_be_chosen(kind, depth, rng, monkeypatch):
+    manifold, x = tied(depth, 0.3, rng)
+    g = factor_triple(x, rng.standard_normal((M, N)))
+    if kind == "spectral":
+        g = (g[0], g[1] + np.arange(R), g[2] * 2)
+    elif kind == "single precision":
+        g = tuple(part.astype(np.float32).astype(float) for part in g)
+    found = []
+    settled = _factor_derivatives._settled
+    monkeypatch.setattr(
+        _factor_derivatives, "_settled", lambda *args: found.append(settled(*args)) or found[-1]
+    )
+    gradient = manifold.euclidean_to_riemannian_gradient(x, g)
+    assert found == [kind == "lifted"]
+    monkeypatch.setattr(_factor_derivatives, "_settled", lambda *_: False)
+    for a, b in zip(gradient, manifold.euclidean_to_riemannian_gradient(x, g), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("size", [1e100, 1e170])
+def test_costs_of_other_factors_are_seen_where_squares_overflow(size, rng):
+    manifold, x = tied(1, 0.3, rng)
+    u, s, vt = (rng.standard_normal(y.shape) for y in x)
+    one = manifold.euclidean_to_riemannian_gradient(x, (u, s, vt))
+    scaled = manifold.euclidean_to_riemannian_gradient(x, (size * u, size * s, size * vt))
+    assert error(scaled / size, one) < 1e-13

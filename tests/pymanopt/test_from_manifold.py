@@ -10,6 +10,8 @@ from pymanopt import manifolds
 from pymanopt.manifolds.manifold import Manifold, RetrAsExpMixin
 
 import dlngeom
+from dlngeom import submersion
+from dlngeom.flow import gradient_flow
 from dlngeom.langevin import brownian_motion
 from dlngeom.pymanopt import from_manifold
 
@@ -206,3 +208,70 @@ def test_threads_do_not_see_each_others_draws():
     for k in range(8):
         np.testing.assert_array_equal(together[k], alone[k])
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+
+
+OFF = [
+    (manifolds.Sphere(3), lambda x: 2 * x),
+    (manifolds.Sphere(3), lambda x: x * (1 + 1e-6)),
+    (manifolds.Sphere(2, 3), np.zeros_like),
+    (manifolds.Stiefel(5, 2), lambda x: x * [1, 2]),
+    (manifolds.Stiefel(4, 2, k=2), lambda x: x + 1e-3),
+    (manifolds.Oblique(3, 4), lambda x: x * [1, 1, 1, 3]),
+    (manifolds.Symmetric(3), lambda x: x + np.triu(np.ones((3, 3)), 1)),
+    (manifolds.SkewSymmetric(3), lambda x: x + np.eye(3)),
+    (manifolds.SphereSubspaceIntersection(np.eye(4)[:, :3]), lambda x: x[::-1].copy()),
+    (manifolds.ComplexCircle(3), lambda x: 1.1 * x),
+]
+
+
+def starts(space, point, run):
+    """Flow or diffuse from a point, or ask for its gradient."""
+    if run == "flow":
+        return gradient_flow(space, point, lambda x: x, [0.0, 0.1])
+    if run == "upstairs":
+        return gradient_flow(space, point, lambda x: x, [0.0, 0.1], upstairs=True)
+    if run == "walk":
+        options = {"beta": 1.0, "duration": 0.1, "n_steps": 2, "rng": 0}
+        return brownian_motion(space, point, **options)
+    return submersion.gradient(space, point, point)
+
+
+@pytest.mark.parametrize("run", ["flow", "upstairs", "walk", "gradient"])
+@pytest.mark.parametrize(("manifold", "change"), OFF, ids=lambda x: str(x)[:20])
+def test_points_off_the_manifold_are_refused(manifold, change, run):
+    space = from_manifold(manifold)
+    points = space.random_point(0, (3,))
+    if not space.complex or run == "gradient":
+        starts(space, points, run)
+    points[1] = change(points[1])
+    for bad in (points, points[1]):
+        with pytest.raises(ValueError, match=r"is not on .*: off by|complex"):
+            starts(space, bad, run)
+
+
+@pytest.mark.parametrize("manifold", GOOD, ids=str)
+@pytest.mark.parametrize("size", [1e-8, 1, 1e8])
+def test_points_on_the_manifold_are_taken(manifold, size):
+    space = from_manifold(manifold)
+    points = space.random_point(1, (5,))
+    if "uclidean" in str(manifold) or "ymmetric" in str(manifold):
+        points = size * points
+    assert space.check_point(points) is points
+    single = points.astype(np.complex64 if space.complex else np.float32)
+    assert space.check_point(single) is single
+    assert space.check_point(points[:0]).shape == (0, *space.shape)
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        (np.ones(4), r"shape \(4,\): it must end in \(3,\)"),
+        (np.array([np.nan, 0, 0]), "finite"),
+        (np.array([1, 0, 0j]), "complex128"),
+        (1.0, "float"),
+    ],
+)
+@pytest.mark.parametrize("run", ["flow", "upstairs", "gradient"])
+def test_what_is_no_point_is_refused(point, message, run):
+    with pytest.raises((ValueError, TypeError), match=message):
+        starts(from_manifold(manifolds.Sphere(3)), point, run)

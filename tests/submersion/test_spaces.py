@@ -6,6 +6,7 @@ import pytest
 import dlngeom
 from dlngeom import DeepLinearNetwork, check_submersion, submersion
 from dlngeom._lib import vectors
+from dlngeom.langevin import brownian_motion, riemannian_langevin
 from dlngeom.quotients import BuresWasserstein, Grassmann, HermitianSpectrum, Sphere
 from dlngeom.submersion import LiftedBase, RiemannianSubmersion
 from tests.helpers import reference as ref
@@ -106,6 +107,184 @@ def test_the_check_names_what_is_wrong(wrong):
     check_submersion(Spiral(), point, 0)
     with pytest.raises(ValueError, match=FAILURES[wrong]):
         check_submersion(Spiral(wrong), point, 0)
+
+
+CAUSES = FAILURES | {
+    # The projection is what is wrong, and the first check that uses it is that of its derivative.
+    "orbit": "the differential is the derivative of project",
+    "vertical": "vertical_projection is an orthogonal projection",
+}
+
+
+@pytest.mark.parametrize("wrong", CAUSES)
+def test_the_cause_comes_first(wrong):
+    space = Spiral(wrong)
+    cause = rf"^Spiral\(wrong='{wrong}'\) is no Riemannian submersion: [^;]*{CAUSES[wrong]}"
+    with pytest.raises(ValueError, match=cause):
+        check_submersion(space, np.array([1.3, 0.4]), 0)
+
+
+def test_what_a_fault_makes_impossible_follows_it():
+    class Lost(Spiral):
+        def differential(self, point, vector):
+            return 2 * super().differential(point, vector)
+
+        def orbit_point(self, point, rng):
+            if isinstance(rng, np.random.Generator):
+                raise KeyError("orbit")
+            return super().orbit_point(point, rng)
+
+    with pytest.raises(ValueError, match=r"derivative of project: .* orbit_point .*: KeyError"):
+        check_submersion(Lost(), np.array([1.3, 0.4]), 0)
+
+
+class Plain(RiemannianSubmersion):
+    """A sphere by a class without a name of its own; one of its methods may write in place."""
+
+    def __init__(self, careless="", argument=0, when=(0, 1)):
+        self.right, self.careless = Sphere(3), careless
+        self.argument, self.when = argument, when
+
+    dim, dim_base, dim_orbit = 3, 1, 2
+
+    def random_point(self, rng, batch=()):
+        return (self.right.random_point(rng, batch),)
+
+    def _spoil(self, name, *arguments):
+        if name == self.careless:
+            chosen = arguments[self.argument]
+            for x in chosen if isinstance(chosen, tuple) else (chosen,):
+                if isinstance(x, np.ndarray) and x.ndim - 1 in self.when:
+                    x *= 1.5
+
+    def embedding(self, point):
+        self._spoil("embedding", point)
+        return (point[0].copy(),)
+
+    def project(self, point):
+        self._spoil("project", point)
+        return self.right.project(point[0])
+
+    def differential(self, point, vector):
+        self._spoil("differential", point, vector)
+        return self.right.differential(point[0], vector[0])
+
+    def codifferential(self, point, covector):
+        self._spoil("codifferential", point, covector)
+        return (self.right.codifferential(point[0], covector),)
+
+    def tangent_projection(self, point, vector):
+        self._spoil("tangent_projection", point, vector)
+        return vector
+
+    def vertical_projection(self, point, vector):
+        self._spoil("vertical_projection", point, vector)
+        return (self.right.vertical_projection(point[0], vector[0]),)
+
+    def retraction(self, point, vector, *, order=2):
+        self._spoil(f"retraction {order}", point, vector)
+        return (point[0] + vector[0],)
+
+    def orbit_point(self, point, rng):
+        self._spoil("orbit_point", point[..., None])
+        return (self.right.orbit_point(point, rng),)
+
+    def log_orbit_volume(self, point):
+        self._spoil("log_orbit_volume", point[..., None])
+        return self.right.log_orbit_volume(point)
+
+
+CARELESS = [
+    ("embedding", ("point",)),
+    ("project", ("point",)),
+    ("differential", ("point", "vector")),
+    ("codifferential", ("point",)),
+    ("tangent_projection", ("point", "vector")),
+    ("vertical_projection", ("point", "vector")),
+    ("retraction 1", ("point", "vector")),
+    ("retraction 2", ("point", "vector")),
+    ("orbit_point", ("point",)),
+    ("log_orbit_volume", ("point",)),
+]
+
+
+@pytest.mark.parametrize(("method", "arguments"), CARELESS)
+@pytest.mark.parametrize("when", [(0, 1), slow((0,)), (1,)])
+def test_methods_that_change_their_arguments_are_named(method, arguments, when):
+    point = (np.array([1.3, 0.4, -0.2]),)
+    before = point[0].copy()
+    check_submersion(Plain(), point, 0)
+    for i, argument in enumerate(arguments):
+        name = method.split()[0]
+        words = rf"^Plain is no .*: {name} changes its argument {argument} in place, it must"
+        with pytest.raises(ValueError, match=words):
+            check_submersion(Plain(method, i, when), point, 0)
+        assert np.array_equal(point[0], before)
+
+
+class _CarelessBase(LiftedBase):
+    careless = ""
+
+    def cometric(self, point, covector):
+        found = super().cometric(point, covector)
+        covector *= 2 if self.careless == "cometric" else 1
+        return found
+
+    def inner(self, point, first, second):
+        found = super().inner(point, first, second)
+        second *= 2 if self.careless == "inner" else 1
+        return found
+
+    def retraction(self, point, vector, *, order=2):
+        found = super().retraction(point, vector, order=order)
+        vector *= 2 if self.careless == "retraction" else 1
+        return found
+
+    def inverse_cometric(self, point, vector):
+        found = submersion.inverse_cometric(LiftedBase(self.space), point, vector)
+        vector *= 2 if self.careless == "inverse_cometric" else 1
+        return found
+
+
+@pytest.mark.parametrize(
+    ("method", "argument"),
+    [
+        ("cometric", "covector"),
+        ("inner", "second"),
+        ("retraction", "vector"),
+        ("inverse_cometric", "vector"),
+    ],
+)
+def test_methods_of_the_base_that_change_their_arguments_are_named(method, argument):
+    class Careless(HermitianSpectrum):
+        @property
+        def base(self):
+            base = _CarelessBase(self)
+            object.__setattr__(base, "careless", method)
+            return base
+
+    words = rf"Careless\(n=3\) is .*: {method} of the base changes its argument {argument} in"
+    with pytest.raises(ValueError, match=words):
+        check_submersion(Careless(3), HermitianSpectrum(3).random_point(0), 0)
+
+
+@pytest.mark.parametrize("space", [Plain(), LiftedBase(Plain())], ids=["above", "below"])
+def test_errors_have_no_addresses(space):
+    point, calls = (np.ones(2),), []
+    if isinstance(space, RiemannianSubmersion):
+        calls.append(lambda: check_submersion(space, point, 0))
+    else:
+        calls.append(lambda: check_submersion(space, point, 0))
+        calls.append(lambda: brownian_motion(space, np.ones(()), upstairs=True, **_RUN))
+    calls.append(lambda: brownian_motion(space, (point[0], point[0]), **_RUN))
+    calls.append(lambda: riemannian_langevin(space, point, adjust=True, **_RUN, beta=1.0))
+    for call in calls:
+        with pytest.raises((TypeError, ValueError), match="Plain") as caught:
+            call()
+        assert " at 0x" not in str(caught.value)
+
+
+_RUN = {"duration": 0.1, "n_steps": 1, "rng": 0}
 
 
 def test_the_seed_of_the_point_is_no_seed_of_the_test_vectors():

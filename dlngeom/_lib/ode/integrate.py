@@ -20,7 +20,7 @@ from dlngeom._lib.door import real_numbers
 from dlngeom._lib.ode.guarded import guarded, measures_chains
 from dlngeom._lib.ode.options import require_known
 from dlngeom._lib.ode.smooth_rk45 import SmoothRK45
-from dlngeom._lib.ode.system import Event, HaltError, Monitor, SolverState, System
+from dlngeom._lib.ode.system import Event, HaltError, Interpolant, Monitor, SolverState, System
 
 __all__ = ["Solution", "SolverOptions", "checked_times", "integrate"]
 
@@ -49,6 +49,8 @@ class SolverOptions:
         events = ours.get("events", ())
         ours["events"] = (events,) if callable(events) else tuple(events or ())
         checks.integer("max_evaluations", ours.get("max_evaluations", 1), 1)
+        if ours.get("atol") is not None:
+            checks.nonnegative("atol", ours["atol"])
         require_known(options, ours.get("method"))
         return cls(**ours, solver=options)
 
@@ -177,9 +179,10 @@ def _rtol(start: SolverState, options: SolverOptions) -> float:
     """Relative tolerance, the one that the precision allows by default."""
     floor = 100 * eps(start[0])
     default = 1e-8 if floor < 1e-10 else 1e-4
-    rtol = default if options.rtol is None else float(options.rtol)
+    given: Any = default if options.rtol is None else options.rtol
+    rtol = checks.real_number(given)
     if not floor <= rtol < 1:
-        raise ValueError(f"rtol={rtol:g}: it must be at least {floor:.2g} and below 1")
+        raise ValueError(f"rtol={given!r}: it must be at least {floor:.2g} and below 1")
     return rtol
 
 
@@ -216,5 +219,5 @@ def _solution(
     dense = result.sol
     failure = (system.trouble or str(result.message)) if short else None
     last = (monitor.time, system.state(monitor.y))
-    interpolant = None if dense is None else (lambda t: system.state(dense(t)))
+    interpolant = None if dense is None else Interpolant(start, dense)
     return Solution(saved, states, last, interpolant, event_times, event_states, failure)

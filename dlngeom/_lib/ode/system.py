@@ -24,7 +24,42 @@ class HaltError(Exception):
     """Raised by an event that says why the integration cannot go on."""
 
 
-class System:
+class States:
+    """States with the shapes and the library of the first one, from flat vectors of doubles."""
+
+    def __init__(self, start: SolverState) -> None:
+        self._like = start
+        ends = np.cumsum([math.prod(x.shape) for x in start]).tolist()
+        spans = [slice(lo, hi) for lo, hi in zip([0, *ends[:-1]], ends, strict=True)]
+        self._places = [(span, tuple(x.shape)) for span, x in zip(spans, start, strict=True)]
+        # Arrays of numpy need no search for their library at every evaluation.
+        same = all(type(x) is np.ndarray and x.dtype == start[0].dtype for x in start)
+        self._dtype: Any = start[0].dtype if same else None
+
+    def state(self, y: np.ndarray) -> SolverState:
+        """State of a flat vector."""
+        if self._dtype is not None:
+            y = y if y.dtype == self._dtype else y.astype(self._dtype)
+            return tuple([y[span].reshape(shape) for span, shape in self._places])
+        return tuple(
+            constant(y[span].reshape(shape), like)
+            for like, (span, shape) in zip(self._like, self._places, strict=True)
+        )
+
+
+class Interpolant(States):
+    """Function from times to states; it pickles, and holds no function of the caller."""
+
+    def __init__(self, start: SolverState, dense: Callable[[float], np.ndarray]) -> None:
+        super().__init__(start)
+        self._dense = dense
+
+    def __call__(self, time: float) -> SolverState:
+        """State at a time."""
+        return self.state(self._dense(time))
+
+
+class System(States):
     """Right-hand side as a function of a flat state, with a record of what went wrong."""
 
     def __init__(
@@ -34,18 +69,12 @@ class System:
         chains: int,
         budget: int,
     ) -> None:
-        self._like = start
+        super().__init__(start)
         self._rates = rates
         self._budget = budget
         self.chains = chains
         # A product of four such numbers does not overflow.
         self._largest = float(namespace(start[0]).finfo(start[0].dtype).max) ** 0.25
-        ends = np.cumsum([math.prod(x.shape) for x in start]).tolist()
-        spans = [slice(lo, hi) for lo, hi in zip([0, *ends[:-1]], ends, strict=True)]
-        self._places = [(span, tuple(x.shape)) for span, x in zip(spans, start, strict=True)]
-        # Arrays of numpy need no search for their library at every evaluation.
-        same = all(type(x) is np.ndarray and x.dtype == start[0].dtype for x in start)
-        self._dtype: Any = start[0].dtype if same else None
         self.evaluations = 0
         self.trouble: str | None = None
         self.raised = False
@@ -65,16 +94,6 @@ class System:
     def parts(state: SolverState) -> list[np.ndarray]:
         """Flat numpy arrays, one for each array of a state."""
         return [to_numpy(x).ravel() for x in state]
-
-    def state(self, y: np.ndarray) -> SolverState:
-        """Inverse of :meth:`flat`."""
-        if self._dtype is not None:
-            y = y if y.dtype == self._dtype else y.astype(self._dtype)
-            return tuple([y[span].reshape(shape) for span, shape in self._places])
-        return tuple(
-            constant(y[span].reshape(shape), like)
-            for like, (span, shape) in zip(self._like, self._places, strict=True)
-        )
 
     def repeated(self, values: np.ndarray) -> np.ndarray:
         """Flat vector that has a value ``(chain,)`` at all entries of each chain."""

@@ -1,20 +1,20 @@
 """Checkpoints of runs: after a kill at any moment, the same call gives the same result to the bit.
 
-A folder holds ``run.json``, which identifies the call, one state file for each group of chains,
-replaced atomically, and ``draws.zarr`` with the draws.  A chunk of draws counts only once a state
-file has its digest; draws that do not fill a chunk are kept in the state file.
+A folder holds ``run.json`` and ``start.npz``, which identify the call, one state file for each
+group of chains, replaced atomically, and ``draws.zarr`` with the draws.  A chunk of draws counts
+only once a state file has its digest; draws that do not fill a chunk are kept in the state file.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,11 +22,11 @@ import numpy as np
 
 from dlngeom._lib.arrays import Array
 from dlngeom._lib.vectors import parts, rebuild, stack
+from dlngeom.langevin._engine._files import opened, read_sealed, write_sealed
 from dlngeom.langevin._engine._groups import Snapshot
+from dlngeom.langevin._engine._same_call import Call
 
 __all__ = ["DiskSink", "digest", "open_checkpoint"]
-
-_FORMAT = "dlngeom checkpoint 1"
 
 # Seconds of work that a kill may cost.
 _INTERVAL = 1.0
@@ -37,7 +37,7 @@ _CHUNK = 2**24
 
 def open_checkpoint(
     path: str | os.PathLike[str],
-    call: Mapping[str, Any],
+    call: Call,
     draw: Sequence[Array],
     n_draws: int,
     together: int,
@@ -49,8 +49,8 @@ def open_checkpoint(
     ----------
     path : path
         Folder.
-    call : dict
-        What must agree for a run to be resumed; plain values.
+    call : Call
+        What must agree for a run to be resumed.
     draw : sequence of arrays (chain, ...)
         The first draw.
     n_draws : int
@@ -76,12 +76,12 @@ def open_checkpoint(
     chains = arrays[0].shape[0]
     size = sum(x.nbytes for x in arrays) * min(together, chains) // chains
     length = max(1, min(n_draws, _CHUNK // max(size, 1)))
-    call = {"format": _FORMAT, **call, "draws": n_draws, "chunk": [together, length]}
-    about: dict[str, Any] = json.loads(json.dumps(call))
-    _require_checkpoint(folder, about)
+    sizes = {"draws": n_draws, "chunk": [together, length]}
+    call = replace(call, arguments={**call.arguments, **sizes})
+    _require_checkpoint(folder, call)
     # Two processes may start the same checkpoint: whoever has the lock makes it.
     held.enter_context(_lock(folder))
-    _open(folder, about, arrays, n_draws)
+    _open(folder, call, arrays, n_draws)
     return lambda first: DiskSink(folder, first, length)
 
 
@@ -102,27 +102,29 @@ def _zarr() -> Any:
     return zarr
 
 
-def _require_checkpoint(folder: Path, call: dict[str, Any]) -> None:
+def _require_checkpoint(folder: Path, call: Call) -> None:
     """Require that a folder is the checkpoint of a call, or may become it, before it is touched."""
     if folder.is_dir() and (folder / "run.json").is_file():
-        _compare(folder / "run.json", call)
-    # A kill while the folder is made leaves at most arrays of draws without values.
-    elif folder.exists() and not (folder.is_dir() and _names(folder) <= {"draws.zarr"}):
+        call.compare(folder)
+    # A kill while the folder is made leaves at most the start, and arrays without values.
+    elif folder.exists() and not (
+        folder.is_dir() and _names(folder) <= {"draws.zarr", "start.npz"}
+    ):
         raise ValueError(f"checkpoint={folder}: it exists and is no checkpoint, give a new path")
 
 
-def _open(folder: Path, call: dict[str, Any], draw: Sequence[np.ndarray], n_draws: int) -> None:
+def _open(folder: Path, call: Call, draw: Sequence[np.ndarray], n_draws: int) -> None:
     if (folder / "run.json").is_file():
-        _compare(folder / "run.json", call)
+        call.compare(folder)
         return
     zarr = _zarr()
     group = zarr.open_group(folder / "draws.zarr", mode="w")
-    together, length = call["chunk"]
+    together, length = call.arguments["chunk"]
     for i, x in enumerate(draw):
         shape = (x.shape[0], n_draws, *x.shape[1:])
         chunks = (min(together, x.shape[0]), length, *x.shape[1:])
         group.create_array(f"array_{i}", shape=shape, chunks=chunks, dtype=x.dtype)
-    _replace(folder / "run.json", json.dumps(call, indent=1).encode())
+    call.store(folder)
 
 
 def _lock(folder: Path) -> IO[bytes]:
@@ -131,7 +133,7 @@ def _lock(folder: Path) -> IO[bytes]:
         _zarr()
         folder.mkdir(parents=True, exist_ok=True)
     try:
-        stream = _opened(folder / "lock")
+        stream = opened(folder / "lock")
     except OSError as error:
         if error.errno in {errno.EROFS, errno.EACCES} and (folder / "run.json").is_file():
             # Nobody can write here, and a finished run only needs to be read.
@@ -151,50 +153,7 @@ def _lock(folder: Path) -> IO[bytes]:
 
 
 def _names(folder: Path) -> set[str]:
-    return {x.name for x in folder.iterdir()} - {"run.json.writing", "lock"}
-
-
-def _compare(path: Path, call: dict[str, Any]) -> None:
-    """Require that a checkpoint was made by the same call."""
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
-    if not isinstance(stored, dict) or stored.get("format") != _FORMAT:
-        raise ValueError(f"{path} is no checkpoint of this version of dlngeom")
-    for name in {**call, **stored}:
-        if stored.get(name) != call.get(name):
-            raise ValueError(
-                f"{path} belongs to a call with {name}={stored.get(name)!r}, this one has "
-                f"{call.get(name)!r}: give another path"
-            )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file atomically: beside its place, then moved there."""
-    temporary = path.with_name(f"{path.name}.writing")
-    try:
-        with _opened(temporary) as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise OSError(
-                error.errno,
-                f"the disk of {path.parent} is full: what was saved is intact, make room and "
-                "repeat the call, which resumes",
-            ) from error
-        raise
-
-
-def _opened(path: Path) -> IO[bytes]:
-    """Open a file of a checkpoint to write it anew, but not what a link points to."""
-    if path.is_symlink():
-        raise ValueError(f"{path} is a link, which a checkpoint would overwrite: remove it")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
-    return os.fdopen(os.open(path, flags, 0o666), "wb")
+    return {x.name for x in folder.iterdir()} - {"run.json.writing", "start.npz.writing", "lock"}
 
 
 class DiskSink:
@@ -272,7 +231,10 @@ class DiskSink:
         path = self.folder / "draws.zarr"
         try:
             return _zarr().open_group(path, mode=mode)
-        except (OSError, ValueError, KeyError) as error:
+        except ImportError:
+            raise
+        except Exception as error:
+            # zarr has many errors for metadata that is not what it wrote.
             raise ValueError(f"{path} is damaged: {error}") from error
 
     def _write_chunk(self) -> str:
@@ -280,8 +242,15 @@ class DiskSink:
             return ""
         arrays, group = _stacked(self._buffer), self._group("r+")
         for i, x in enumerate(arrays):
-            group[f"array_{i}"][self._region(len(self._digests), x.shape)] = x
+            self._array(group, i)[self._region(len(self._digests), x.shape)] = x
         return digest(arrays)
+
+    def _array(self, group: Any, i: int) -> Any:
+        try:
+            return group[f"array_{i}"]
+        except Exception as error:
+            path = self.folder / "draws.zarr" / f"array_{i}"
+            raise ValueError(f"{path} is damaged: {error}") from error
 
     def _region(self, chunk: int, shape: tuple[int, ...]) -> tuple[slice, slice]:
         start = chunk * self.length
@@ -290,8 +259,8 @@ class DiskSink:
     def _read_chunk(self, chunk: int, expected: str) -> list[np.ndarray]:
         group, chains = self._group("r"), self._chains
         region = self._region(chunk, (chains, self.length))
-        count = len(list(group.array_keys()))
         try:
+            count = len(list(group.array_keys()))
             arrays = [np.asarray(group[f"array_{i}"][region]) for i in range(count)]
         except Exception as error:
             raise ValueError(f"{self._place(chunk)} cannot be read: {error}") from error
@@ -320,23 +289,16 @@ class DiskSink:
         buffered = _stacked(self._buffer) if self._buffer else []
         arrays: dict[str, Any] = {f"state_{i}": x for i, x in enumerate(parts(snapshot.state))}
         arrays |= {f"draws_{i}": x for i, x in enumerate(buffered)}
-        stream = io.BytesIO()
         text = json.dumps(about, default=lambda x: x.tolist())
-        np.savez(stream, about=np.frombuffer(text.encode(), dtype=np.uint8), **arrays)
-        content = stream.getvalue()
-        _replace(self.path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+        write_sealed(self.path, {"about": np.frombuffer(text.encode(), dtype=np.uint8), **arrays})
         self._written = time.monotonic()
 
     def _load(self, start: Snapshot) -> Snapshot:
         """Restore a group from its state file."""
-        head, _, content = self.path.read_bytes().partition(b"\n")
-        if hashlib.sha256(content).hexdigest().encode() != head:
-            raise ValueError(f"{self.path} is damaged: its digest does not fit")
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            about = json.loads(stored["about"].tobytes().decode())
-            count = sum(name.startswith("state_") for name in stored.files)
-            state = [stored[f"state_{i}"] for i in range(count)]
-            kept = [stored[f"draws_{i}"] for i in range(len(stored.files) - count - 1)]
+        stored = read_sealed(self.path)
+        about = json.loads(stored["about"].tobytes().decode())
+        state = [x for name, x in stored.items() if name.startswith("state_")]
+        kept = [x for name, x in stored.items() if name.startswith("draws_")]
         for generator, value in zip(start.streams.generators, about["generators"], strict=True):
             generator.bit_generator.state = value
         self._ended = bool(about.get("ended", False))

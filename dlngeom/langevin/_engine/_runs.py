@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dlngeom._lib import checks
+from dlngeom._lib import checks, memory
 from dlngeom._lib.arrays import Array, Seed, as_generator, namespace, to_numpy
 from dlngeom._lib.trajectory import Observe, Trajectory, observe_along
 from dlngeom._lib.vectors import Point, batch_axes, parts, rebuild, with_chain
@@ -31,10 +32,12 @@ from dlngeom.langevin._engine._groups import (
     record,
     run,
 )
+from dlngeom.langevin._engine._pickles import is_of_pickle, unsendable
 from dlngeom.langevin._engine._pools import DEAD, mapped
 from dlngeom.langevin._engine._steps import DivergenceError, Plan, advance
 from dlngeom.langevin._engine._streams import BLOCK, Streams
 from dlngeom.submersion import Base, RiemannianSubmersion
+from dlngeom.submersion._given import named
 from dlngeom.submersion._offers import (
     HasBatchAxes,
     HasObservables,
@@ -46,6 +49,11 @@ from dlngeom.submersion._offers import (
 from dlngeom.submersion._walks import walk_of
 
 __all__ = ["LangevinError", "RunOptions", "sample", "walk_on", "with_chains"]
+
+# Draws are kept one by one, and then joined.
+_COPIES = 2
+# Bytes of a saved time, and of the random stream of a chain.
+_TIME = _STREAM = 24
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class RunOptions:
         ValueError
             If a number is out of range.
         TypeError
-            If ``observe`` or ``pool`` is of the wrong type.
+            If ``observe``, ``pool`` or ``checkpoint`` is of the wrong type.
         """
         checks.positive("duration", self.duration)
         counts: dict[str, Any] = {"n_steps": self.n_steps, "save_every": self.save_every}
@@ -82,6 +90,8 @@ class RunOptions:
         for name, function in (self.observe or {}).items():
             if not callable(function):
                 raise TypeError(f"observe[{name!r}]={function!r}: it must be a function")
+        if not isinstance(self.checkpoint, (str, os.PathLike, type(None))):
+            raise TypeError(f"checkpoint={self.checkpoint!r}: it must be the path of a folder")
         if self.pool is not None and not hasattr(self.pool, "map"):
             raise TypeError(f"pool={self.pool!r}: it must have a method map")
 
@@ -159,16 +169,30 @@ def walk_on(
     functions = dict(_default(walk) if options.observe is None else options.observe)
     for name in extras(walk, state).keys() & functions.keys():
         raise ValueError(f"observe has the name {name!r}, which this run observes by itself")
-    observe_along([first], functions, parts(first)[0].shape[0])
+    found = observe_along([first], functions, parts(first)[0].shape[0])
     plan = Plan(
         walk, options.duration, options.n_steps, options.save_every, vertical, horizontal,
         energy_gradient, functions,
     )  # fmt: skip
+    _require_memory(plan, (first, *found.values(), *extras(walk, state).values()))
     streams = as_generator(options.rng).spawn(-(-parts(state)[0].shape[0] // BLOCK))
     with ExitStack() as held:
         sink = _sinks(plan, space, state, streams, options, call, held)
         results = _run_all(groups(plan, state, streams, sink), options)
     return _trajectory(plan, state, [result.draws for result in results], plan.times)
+
+
+def _require_memory(plan: Plan, draw: Any) -> None:
+    """Refuse a trajectory that does not fit into memory, before its first step."""
+    draws = len(plan.saved)
+
+    def cure(share: float) -> str:
+        # Half of what would fit, since other things are in memory too.
+        every = min(plan.n_steps, math.ceil(2 * plan.save_every / share))
+        return f"raise save_every to {every}, start fewer chains or observe less"
+
+    what = f"{draws} draws, for n_steps={plan.n_steps} and save_every={plan.save_every},"
+    memory.require(what, draws * (_COPIES * memory.bytes_of(draw) + _TIME), cure)
 
 
 def _sinks(
@@ -186,10 +210,11 @@ def _sinks(
     if options.rng is None:
         raise ValueError("rng=None with a checkpoint: give a seed, so that the call can resume")
     # Imported here, since only runs with a checkpoint need zarr.
-    from dlngeom.langevin._engine._checkpoints import digest, open_checkpoint
+    from dlngeom.langevin._engine._checkpoints import open_checkpoint
+    from dlngeom.langevin._engine._same_call import Call
 
     seeds = json.dumps([g.bit_generator.state for g in streams], default=lambda x: x.tolist())
-    energy = plan.energy_gradient
+    draw, size = record(plan, state), len(parts(plan.walk.point(state)))
     about = {
         # A default repr contains an address, which differs from run to run.
         "space": re.sub(r" at 0x[0-9a-f]+", "", repr(space)),
@@ -198,14 +223,15 @@ def _sinks(
         "n_steps": int(options.n_steps),
         "save_every": int(options.save_every),
         "observe": sorted(plan.observe),
-        "energy_gradient": getattr(energy, "__qualname__", type(energy).__qualname__),
-        "point": digest(parts(state)),
+        "point": [f"{x.dtype}{tuple(x.shape)}" for x in draw[:size]],
         "rng": hashlib.sha256(seeds.encode()).hexdigest(),
     }
-    draw, draws = record(plan, state), len(plan.saved)
+    energy = plan.energy_gradient
+    names = {"energy_gradient": getattr(energy, "__qualname__", type(energy).__qualname__)}
     # Functions and spaces are compared by what they compute.
-    about |= {"first draw": digest(draw), "trial step": digest(_trial(plan, state))}
-    return open_checkpoint(options.checkpoint, about, draw, draws, joined(state), held)
+    values = {"point": draw[:size], "first draw": draw[size:], "trial step": _trial(plan, state)}
+    known = Call(about, names, values)
+    return open_checkpoint(options.checkpoint, known, draw, len(plan.saved), joined(state), held)
 
 
 def _trial(plan: Plan, state: WalkState) -> tuple[Array, ...]:
@@ -242,7 +268,7 @@ def _fitting(space: Any, point: Point) -> Point:
     if not fits or not all(hasattr(x, "ndim") for x in given):
         shapes = [tuple(getattr(x, "shape", ())) for x in given]
         expected = [("...", *y.shape) for y in like]
-        raise ValueError(f"the point has shapes {shapes}: those of {space} are {expected}")
+        raise ValueError(f"the point has shapes {shapes}: those of {named(space)} are {expected}")
     for x in given:
         if not np.all(np.isfinite(to_numpy(x))):
             raise ValueError("the point is not finite: all entries must be")
@@ -268,6 +294,8 @@ def with_chains(point: Point, axes: int, n_chains: int | None) -> Point:
 
 
 def _repeated(point: Point, chains: int) -> Point:
+    need = chains * (_COPIES * memory.bytes_of(point) + _STREAM)
+    memory.require(f"n_chains={chains}", need, "start fewer chains")
     return rebuild(point, [namespace(x).repeat(x, chains, axis=0) for x in parts(point)])
 
 
@@ -302,9 +330,15 @@ def _outcomes(tasks: list[Group], pool: Any, bar: Any) -> Iterator[Result]:
     if pool is None:
         yield from map(partial(run, report=bar.update), tasks)
         return
-    for task, result in zip(tasks, mapped(pool, run, tasks), strict=True):
-        bar.update(task.chains * task.plan.n_steps)
-        yield result
+    try:
+        for task, result in zip(tasks, mapped(pool, run, tasks), strict=True):
+            bar.update(task.chains * task.plan.n_steps)
+            yield result
+    except Exception as error:
+        reason = unsendable(tasks[0]) if is_of_pickle(error) else None
+        if reason is not None:
+            raise TypeError(reason) from error
+        raise
 
 
 def _failed(task: Group, result: Result) -> LangevinError:

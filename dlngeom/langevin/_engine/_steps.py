@@ -54,14 +54,36 @@ class Plan:
     observe: Observe = field(default_factory=dict)
 
     @cached_property
-    def saved(self) -> frozenset[int]:
+    def saved(self) -> SavedSteps:
         """Saved steps: every ``save_every``-th, and the last."""
-        return frozenset({*range(0, self.n_steps, self.save_every), self.n_steps})
+        return SavedSteps(range(0, self.n_steps, self.save_every), self.n_steps)
 
     @property
     def times(self) -> np.ndarray:
         """Saved times."""
-        return self.duration * np.asarray(sorted(self.saved)) / self.n_steps
+        steps = self.saved.regular
+        every = np.arange(steps.start, steps.stop, steps.step)
+        return self.duration * np.append(every, self.n_steps) / self.n_steps
+
+
+@dataclass(frozen=True)
+class SavedSteps:
+    """Steps at regular intervals and the last one, which take no memory however many they are.
+
+    Attributes
+    ----------
+    regular : range
+    last : int
+    """
+
+    regular: range
+    last: int
+
+    def __contains__(self, step: int) -> bool:
+        return step in self.regular or step == self.last
+
+    def __len__(self) -> int:
+        return len(self.regular) + 1
 
 
 class DivergenceError(RuntimeError):
@@ -113,7 +135,9 @@ def _padded(chains: np.ndarray, like: Array) -> np.ndarray:
 
 def _limit(plan: Plan, reach: Any) -> Any:
     """Longest time over which the noise stays small for a state."""
-    return (_SHARE * reach) ** 2 / max(plan.vertical, plan.horizontal, 1e-300)
+    small = _SHARE * reach
+    # A product, since the power of a large number raises where its square overflows.
+    return small * small / max(plan.vertical, plan.horizontal, 1e-300)
 
 
 def _part(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlngeom._lib import checks
+from dlngeom._lib import checks, memory
 from dlngeom._lib.arrays import Array, Seed, as_generator
 from dlngeom.thermodynamics.equilibrium._gas import Gas, Potential, checked_potential, quadratic
 from dlngeom.thermodynamics.equilibrium._gas_sampler import effective_size, walk
@@ -16,6 +16,9 @@ from dlngeom.thermodynamics.equilibrium._limit_laws import ClosedLaw, exponents
 from dlngeom.thermodynamics.equilibrium._repulsion import force, log_repulsion
 
 __all__ = ["Sample", "log_density", "log_density_gradient", "mean_virial", "sample"]
+
+# Draws are kept one by one, joined, and turned into singular values.
+_COPIES = 4
 
 
 class Sample(NamedTuple):
@@ -248,6 +251,7 @@ def sample(
     counts = {"n_chains": n_chains, "n_draws": n_draws, "thin": thin, "n_warm": n_warm}
     for name, value in counts.items():
         checks.integer(name, value, 0 if name == "n_warm" else 1)
+    _require_memory(checks.integer("d", d, 1), n_chains, n_draws)
     gas = _particles(d, depth, beta, kappa, widths, potential, escaped=True)
     r = len(gas.mass)
     if r == 0:
@@ -264,6 +268,13 @@ def sample(
     sigma = np.concatenate([s, np.zeros((*s.shape[:-1], d - r))], axis=-1)
     shares = dict(zip(("collective", "single"), run.acceptance.tolist(), strict=True))
     return Sample(sigma, shares, {k: effective_size(v) for k, v in statistics.items()})
+
+
+def _require_memory(d: int, n_chains: int, n_draws: int) -> None:
+    """Refuse draws, or a Hessian, that do not fit into memory."""
+    need = 8 * _COPIES * (n_chains * n_draws * d + d * d)
+    what = f"n_chains={n_chains} with n_draws={n_draws} of d={d} values"
+    memory.require(what, need, "draw less, a larger thin makes draws less dependent")
 
 
 def _at(
