@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         Base,
         RiemannianSubmersion,
         check_submersion,
+        from_map,
     )
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "factors",
     "flow",
     "frames",
+    "from_map",
     "geodesics",
     "geomstats",
     "geoopt",
@@ -111,6 +113,7 @@ _HOMES = {
     "Base": "submersion",
     "RiemannianSubmersion": "submersion",
     "check_submersion": "submersion",
+    "from_map": "submersion",
 }
 _ROOMS = [name for name in __all__ if name not in _HOMES]
 

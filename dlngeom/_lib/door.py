@@ -179,10 +179,7 @@ def _unmasked(name: str, value: Any) -> np.ndarray:
 def _plain_tuple(name: str, value: tuple[Any, ...]) -> Any:
     fields = getattr(value, "_fields", None)
     if fields is None:
-        if value and all(getattr(x, "ndim", 0) == 1 for x in value):
-            # A point that consists of vectors; the rows of a matrix come in a list.
-            return tuple(_part(f"{name}[{i}]", x) for i, x in enumerate(value))
-        return _plain_list(name, value)
+        return (_plain_members if _holds_vectors(value) else _plain_list)(name, value)
     if all(type(x) is np.ndarray and x.dtype is _DOUBLE for x in value):
         return value
     parts = [_part(f"{name}.{field}", x) for field, x in zip(fields, value, strict=True)]
@@ -194,11 +191,7 @@ def _plain_tuple(name: str, value: tuple[Any, ...]) -> Any:
 def _plain_list(name: str, value: Any) -> Any:
     """Array of numbers, or tuple of the matrices that a sequence holds."""
     if len(value) == 0 or any(_holds_matrices(x) for x in value):
-        parts = [_part(f"{name}[{i}]", x) for i, x in enumerate(value)]
-        same = isinstance(value, tuple) and all(
-            new is old for new, old in zip(parts, value, strict=True)
-        )
-        return value if same else tuple(parts)
+        return _plain_members(name, value)
     if _levels(value) > 2:
         raise ValueError(
             f"{name} is a list of lists of lists: pass np.asarray(x, float) for a batch of "
@@ -213,11 +206,26 @@ def _plain_list(name: str, value: Any) -> Any:
     return _plain_numpy(name, array)
 
 
+def _plain_members(name: str, value: Any) -> tuple[Any, ...]:
+    """Tuple of the arrays that a sequence holds, the same one where nothing is converted."""
+    parts = [_part(f"{name}[{i}]", x) for i, x in enumerate(value)]
+    if isinstance(value, tuple) and all(new is old for new, old in zip(parts, value, strict=True)):
+        return value
+    return tuple(parts)
+
+
 def _holds_matrices(value: Any) -> bool:
     """Whether a member of a sequence is a matrix or a tuple of arrays, no row and no number."""
     if isinstance(value, (list, tuple)):
         return hasattr(value, "_fields") or any(getattr(x, "ndim", 0) > 1 for x in value)
     return not isinstance(value, (np.generic, *_NUMBERS)) and getattr(value, "ndim", 2) > 1
+
+
+def _holds_vectors(value: tuple[Any, ...]) -> bool:
+    """Whether all members are arrays with axes: a tuple of arrays, where a list would be rows."""
+    return len(value) > 0 and all(
+        not isinstance(x, (list, tuple)) and getattr(x, "ndim", 0) > 0 for x in value
+    )
 
 
 def _levels(value: Any) -> int:

@@ -33,7 +33,7 @@ from dlngeom.submersion import Base, RiemannianSubmersion
 from dlngeom.submersion._equations import Equation, composed
 from dlngeom.submersion._given import point_upstairs
 from dlngeom.submersion._offers import HasFlow
-from dlngeom.submersion._spaces import geometry_on
+from dlngeom.submersion._spaces import BasePoint, above, base_point, geometry_on
 
 __all__ = ["gradient_flow", "network_flow"]
 
@@ -230,11 +230,11 @@ def _ambient_equation(
 ) -> Equation:
     if not isinstance(space, RiemannianSubmersion):
         raise TypeError(f"{space} has no gradient_flow and no submersion to lift it to")
-    start = point_upstairs(space, point if upstairs else space.orbit_point(point, 0))
+    start = point_upstairs(space, point if upstairs else above(space, point))
     equation = _ambient_flow(space, start, energy_gradient)
     if upstairs:
         return equation
-    return equation._replace(point=composed(space.project, equation.point))
+    return equation._replace(point=composed(partial(base_point, space), equation.point))
 
 
 def _below(space: Any, single: bool, upstairs: bool) -> Callable[[Any], Any]:
@@ -242,6 +242,7 @@ def _below(space: Any, single: bool, upstairs: bool) -> Callable[[Any], Any]:
 
     def below(point: Any) -> Any:
         at = space.project(point) if upstairs else point
+        at = at.value if isinstance(at, BasePoint) else at
         return without_chain(at) if single else at
 
     return below

@@ -1,14 +1,16 @@
 """Riemannian submersions: the interface of a space, what follows from it, optional protocols.
 
-Begin with :class:`RiemannianSubmersion`; :func:`check_submersion` tests an implementation, and
-:mod:`dlngeom.quotients` has worked examples.  A space may provide more than it must.  Engines
-(flow, geodesics, langevin) never test for a class: they use the methods of these protocols where
-a space has them.  The last three are asked of walks.
+Begin with :class:`RiemannianSubmersion`; :func:`check_submersion` tests an implementation,
+:mod:`dlngeom.quotients` has worked examples, and :func:`from_map` makes one from a map alone.  A
+space may provide more than it must.  Engines (flow, geodesics, langevin) never test for a class:
+they use the methods of these protocols where a space has them.  The last three are asked of walks.
 
 ===========================  =========  ========================================
 protocol                     used by    what an engine does without it
 ===========================  =========  ========================================
 :class:`HasEmbedding`        this room  takes points for ambient vectors
+:class:`HasBasePoint`        this room  takes projections for points downstairs
+:class:`HasMeanCurvature`    this room  differentiates the vertical projection
 :class:`HasInverseCometric`  this room  inverts the matrix of the cometric
 :class:`HasSubmersion`       langevin   refuses a base without a walk
 :class:`HasPointCheck`       langevin   compares with a random point
@@ -28,8 +30,10 @@ from __future__ import annotations
 
 from dlngeom.submersion._checks import check_submersion
 from dlngeom.submersion._equations import Equation, Geodesic, Shooting
+from dlngeom.submersion._from_map import from_map
 from dlngeom.submersion._offers import (
     HasAdjustedRank,
+    HasBasePoint,
     HasBatchAxes,
     HasCompiledSteps,
     HasEmbedding,
@@ -37,6 +41,7 @@ from dlngeom.submersion._offers import (
     HasFlow,
     HasGeodesics,
     HasInverseCometric,
+    HasMeanCurvature,
     HasObservables,
     HasPointCheck,
     HasStartCheck,
@@ -46,9 +51,11 @@ from dlngeom.submersion._offers import (
 )
 from dlngeom.submersion._spaces import (
     Base,
+    BasePoint,
     LiftedBase,
     RiemannianSubmersion,
     cometric,
+    entropy_gradient,
     gradient,
     horizontal_projection,
     inverse_cometric,
@@ -58,9 +65,11 @@ from dlngeom.submersion._spaces import (
 
 __all__ = [
     "Base",
+    "BasePoint",
     "Equation",
     "Geodesic",
     "HasAdjustedRank",
+    "HasBasePoint",
     "HasBatchAxes",
     "HasCompiledSteps",
     "HasEmbedding",
@@ -68,6 +77,7 @@ __all__ = [
     "HasFlow",
     "HasGeodesics",
     "HasInverseCometric",
+    "HasMeanCurvature",
     "HasObservables",
     "HasPointCheck",
     "HasStartCheck",
@@ -79,6 +89,8 @@ __all__ = [
     "Walk",
     "check_submersion",
     "cometric",
+    "entropy_gradient",
+    "from_map",
     "gradient",
     "horizontal_projection",
     "inverse_cometric",

@@ -21,11 +21,15 @@ from dlngeom._lib.vectors import (
     unit_vector,
 )
 from dlngeom.submersion._given import named
+from dlngeom.submersion._offers import HasBasePoint
 from dlngeom.submersion._spaces import (
+    BasePoint,
     LiftedBase,
     RiemannianSubmersion,
+    base_point,
     cometric,
     embedding,
+    entropy_gradient,
     inverse_cometric,
     lift,
     mean_curvature,
@@ -44,7 +48,9 @@ _SLOPE = 0.1
 
 
 @takes_arrays("point")
-def check_submersion(space: RiemannianSubmersion, point: Point, rng: Seed) -> dict[str, float]:
+def check_submersion(
+    space: RiemannianSubmersion, point: Point, rng: Seed, *, orbits: bool = False
+) -> dict[str, float]:
     r"""Check numerically, at a point, that a space is a Riemannian submersion.
 
     .. math:: \mathrm{d}\phi\,\mathrm{d}\phi^* = A \circ \phi, \qquad
@@ -58,6 +64,10 @@ def check_submersion(space: RiemannianSubmersion, point: Point, rng: Seed) -> di
         One generic point upstairs, without batch axes, not too near a singularity.
     rng : numpy.random.Generator or seed
         Source of the test vectors.
+    orbits : bool
+        Whether to check also that the cometric and the mean curvature, pushed down, are constant
+        along fibres, as where they are orbits of isometries.  Only then is there an entropy
+        downstairs.
 
     Returns
     -------
@@ -100,7 +110,7 @@ def check_submersion(space: RiemannianSubmersion, point: Point, rng: Seed) -> di
     at = _CheckedPlace(space, point, vectors)
     errors: dict[str, float] = {}
     failures: list[str] = []
-    for name, check in _CHECKS.items():
+    for name, check in (_CHECKS | (_ORBITS if orbits else {})).items():
         try:
             error = check(at)
         except Exception as reason:
@@ -137,7 +147,7 @@ def _require_point(space: Any, point: Point) -> None:
 def _limit(name: str) -> float:
     if name.startswith(("order", "the differential is")):
         return _SLOPE
-    return _DERIVATIVE if name.startswith("the gradient") else _LINEAR
+    return _DERIVATIVE if name.startswith(("the gradient", "orbits")) else _LINEAR
 
 
 class _CheckedPlace:
@@ -147,6 +157,7 @@ class _CheckedPlace:
         self.space, self.point, self.rng = space, point, rng
         self.position = embedding(space, point)
         self.below = space.project(point)
+        self.pair = base_point(space, point)
         self.size = float(to_numpy(norm(self.position)))
         self.ambient = [self.random(self.position) for _ in range(2)]
         self.tangent = [space.tangent_projection(point, x) for x in self.ambient]
@@ -168,6 +179,10 @@ def _gap(first: Vector, second: Vector) -> float:
     """Distance of two vectors, relative to the longer one if that is longer than one."""
     a, b = coordinates(first), coordinates(second)
     return _size(a - b) / max(_size(a), _size(b), 1.0)
+
+
+def _zero(like: Vector) -> Vector:
+    return rebuild(like, [x * 0 for x in parts(like)])
 
 
 def _size(flat: Array) -> float:
@@ -211,7 +226,7 @@ def _projection(name: str) -> Callable[[_CheckedPlace], float]:
 
 def _kernel(at: _CheckedPlace) -> float:
     """Check that vertical vectors map to zero; by the dimensions, no others do."""
-    return _gap(at.space.differential(at.point, at.vertical), at.covector[0] * 0)
+    return _gap(at.space.differential(at.point, at.vertical), _zero(at.covector[0]))
 
 
 def _adjoint(at: _CheckedPlace) -> float:
@@ -224,7 +239,7 @@ def _adjoint(at: _CheckedPlace) -> float:
 def _horizontal(at: _CheckedPlace) -> float:
     tangent = _gap(at.space.tangent_projection(at.point, at.lifted[0]), at.lifted[0])
     vertical = at.space.vertical_projection(at.point, at.lifted[0])
-    return max(tangent, _gap(vertical, rebuild(vertical, [x * 0 for x in parts(vertical)])))
+    return max(tangent, _gap(vertical, _zero(vertical)))
 
 
 def _excess(errors: list[float], order: int, size: float) -> float:
@@ -264,23 +279,42 @@ def _retraction(order: int) -> Callable[[_CheckedPlace], float]:
 
 def _orbit(at: _CheckedPlace) -> float:
     """Check that random points of an orbit have the same projection and cometric."""
-    other, third = (at.space.orbit_point(at.below, at.rng) for _ in range(2))
+    other, third = (at.space.orbit_point(at.pair, at.rng) for _ in range(2))
     G = at.covector[0]
     pairs = zip(parts(other), parts(third), strict=True)
     if at.space.dim_orbit and all(bool((x == y).all()) for x, y in pairs):
         return float("inf")
+    gap = _gap(at.space.project(other), at.below)
+    if isinstance(at.space, HasBasePoint):
+        return gap  # Points downstairs say where they come from, the metric may depend on it.
     metric = _gap(cometric(at.space, other, G), cometric(at.space, at.point, G))
-    return max(metric, _gap(at.space.project(other), at.below))
+    return max(metric, gap)
+
+
+def _isometries(at: _CheckedPlace) -> float:
+    """Compare the cometrics at random points of an orbit."""
+    values = [cometric(at.space, x, at.covector[0]) for x in (at.point, *_along_orbit(at))]
+    return max(_gap(x, values[0]) for x in values[1:])
+
+
+def _same_drift(at: _CheckedPlace) -> float:
+    """Compare the mean curvatures, pushed down, at random points of an orbit."""
+    values = [entropy_gradient(at.space, x) for x in (at.point, *_along_orbit(at))]
+    return max(_gap(x, values[0]) for x in values[1:])
+
+
+def _along_orbit(at: _CheckedPlace) -> list[Point]:
+    return [at.space.orbit_point(at.pair, at.rng) for _ in range(2)]
 
 
 def _closed_form(at: _CheckedPlace) -> float:
     """Compare a cometric and an inner product downstairs with those from lifting."""
     base, lifted = at.space.base, LiftedBase(at.space)
     Z, other = (cometric(at.space, at.point, G) for G in at.covector)
-    gap = _gap(base.cometric(at.below, at.covector[0]), Z)
-    inner = base.inner(at.below, Z, other) - lifted.inner(at.below, Z, other)
+    gap = _gap(base.cometric(at.pair, at.covector[0]), Z)
+    inner = base.inner(at.pair, Z, other) - lifted.inner(at.pair, Z, other)
     # A covector is determined up to one that vanishes on tangent vectors.
-    covector = inverse_cometric(base, at.below, Z)
+    covector = inverse_cometric(base, at.pair, Z)
     back = _gap(cometric(at.space, at.point, covector), Z)
     V = lift(at.space, at.point, Z)
     square = _dot(at.lifted[0], at.lifted[0])
@@ -294,8 +328,9 @@ def _shadow(at: _CheckedPlace) -> float:
     Z, errors = cometric(at.space, at.point, at.covector[0]), []
     for t in _STEPS * at.size:
         step = rebuild(Z, [t * x for x in parts(Z)])
-        reached = at.space.base.retraction(at.below, step)
+        reached = at.space.base.retraction(at.pair, step)
         shadow = at.space.project(at.moved(at.lifted[0], t))
+        reached = reached.value if isinstance(reached, BasePoint) else reached
         errors.append(_size(coordinates(reached) - coordinates(shadow)))
     return _excess(errors, 3, _size(coordinates(at.below)))
 
@@ -318,7 +353,8 @@ def _batches(at: _CheckedPlace) -> float:
 
     together, gaps = results(points, vectors, covectors), []
     below = space.project(points)
-    gaps.append(_gap(space.project(space.orbit_point(below, at.rng)), below))
+    other = space.orbit_point(base_point(space, points), at.rng)
+    gaps.append(_gap(space.project(other), below))
     for i in range(2):
         chosen = [_pick(value, i) for value in (points, vectors, covectors)]
         alone = results(*chosen)
@@ -367,4 +403,8 @@ _CHECKS: dict[str, Callable[[_CheckedPlace], float | None]] = {
     "order 2 of the retraction of the base": _shadow,
     "the gradient of log_orbit_volume is minus the mean curvature": _entropy,
     "batches": _batches,
+}
+_ORBITS: dict[str, Callable[[_CheckedPlace], float | None]] = {
+    "orbits: dphi dphi* is constant along fibres": _isometries,
+    "orbits: the mean curvature, pushed down, is constant along fibres": _same_drift,
 }

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Draw",
     "HasAdjustedRank",
+    "HasBasePoint",
     "HasBatchAxes",
     "HasCompiledSteps",
     "HasEmbedding",
@@ -25,6 +26,7 @@ __all__ = [
     "HasFlow",
     "HasGeodesics",
     "HasInverseCometric",
+    "HasMeanCurvature",
     "HasObservables",
     "HasPointCheck",
     "HasStartCheck",
@@ -44,6 +46,25 @@ class HasEmbedding(Protocol):
 
     def embedding(self, point: Point) -> Vector:
         """Ambient position of a point."""
+
+
+@runtime_checkable
+class HasBasePoint(Protocol):
+    """A submersion where ``project`` does not tell what lies above: points downstairs are pairs."""
+
+    def base_point(self, point: Point) -> Any:
+        """Point of the base under a point upstairs."""
+
+    def above(self, point: Any) -> Point:
+        """Point upstairs that a point of the base was made from."""
+
+
+@runtime_checkable
+class HasMeanCurvature(Protocol):
+    """A submersion with a formula for the mean curvature of its fibres."""
+
+    def mean_curvature(self, point: Point) -> Vector:
+        """Mean curvature vector of the fibre in the space upstairs."""
 
 
 @runtime_checkable

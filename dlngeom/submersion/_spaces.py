@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dlngeom._lib.arrays import Array, Seed, namespace, to_numpy
 from dlngeom._lib.derivatives import held
@@ -27,14 +27,24 @@ from dlngeom._lib.vectors import (
     unit_vector,
 )
 from dlngeom.submersion._given import check_like, finite_result, named, point_upstairs
-from dlngeom.submersion._offers import HasEmbedding, HasInverseCometric, HasPointCheck
+from dlngeom.submersion._offers import (
+    HasBasePoint,
+    HasEmbedding,
+    HasInverseCometric,
+    HasMeanCurvature,
+    HasPointCheck,
+)
 
 __all__ = [
     "Base",
+    "BasePoint",
     "LiftedBase",
     "RiemannianSubmersion",
+    "above",
+    "base_point",
     "cometric",
     "embedding",
+    "entropy_gradient",
     "geometry_on",
     "gradient",
     "horizontal_projection",
@@ -165,7 +175,10 @@ class RiemannianSubmersion(ABC):
         NotImplementedError
             If no formula is given.
         """
-        raise NotImplementedError(f"{type(self).__name__} gives no volume of its orbits")
+        raise NotImplementedError(
+            f"{type(self).__name__} gives no volume of its orbits: the entropy is known by "
+            "dlngeom.submersion.entropy_gradient alone"
+        )
 
 
 @dataclass(frozen=True)
@@ -198,11 +211,11 @@ class LiftedBase(Base):
 
     def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Point:
         """Projections of random points upstairs."""
-        return self.space.project(self.space.random_point(rng, batch))
+        return base_point(self.space, self.space.random_point(rng, batch))
 
     def cometric(self, point: Point, covector: Any) -> Vector:
         """Apply the differential and its adjoint at a point of the fibre."""
-        return cometric(self.space, self.space.orbit_point(point, 0), covector)
+        return cometric(self.space, above(self.space, point), covector)
 
     def inner(self, point: Point, first: Vector, second: Vector) -> Array:
         """Pair the covector of the first vector with the second."""
@@ -213,9 +226,9 @@ class LiftedBase(Base):
 
     def retraction(self, point: Point, vector: Vector, *, order: int = 2) -> Point:
         """Project the retraction of the horizontal lift."""
-        above = self.space.orbit_point(point, 0)
-        lifted = lift(self.space, above, vector)
-        return self.space.project(self.space.retraction(above, lifted, order=order))
+        start = above(self.space, point)
+        lifted = lift(self.space, start, vector)
+        return base_point(self.space, self.space.retraction(start, lifted, order=order))
 
 
 def geometry_on(space: Any, upstairs: bool) -> Base | RiemannianSubmersion:
@@ -231,6 +244,42 @@ def geometry_on(space: Any, upstairs: bool) -> Base | RiemannianSubmersion:
     if upstairs and isinstance(space, Base):
         raise ValueError(f"{named(space)} is a base, nothing lies upstairs of it: upstairs=False")
     return space if upstairs or isinstance(space, Base) else space.base
+
+
+class BasePoint(NamedTuple):
+    r"""Point downstairs that remembers a point above it, where its value alone has no lift.
+
+    .. math:: (\phi(x), x)
+
+    Attributes
+    ----------
+    value : array or tuple of arrays
+        Projection ``phi(x)``.
+    above : array or tuple of arrays
+        The point ``x``.
+
+    See Also
+    --------
+    dlngeom.from_map : Spaces whose bases have such points.
+    dlngeom.submersion.HasBasePoint : The methods of such a space.
+
+    Notes
+    -----
+    Section 12.1 of Menon, *The geometry of the deep linear network*.
+    """
+
+    value: Any
+    above: Any
+
+
+def base_point(space: RiemannianSubmersion, point: Point) -> Any:
+    """Point of the base under a point upstairs: its projection, unless that forgets too much."""
+    return space.base_point(point) if isinstance(space, HasBasePoint) else space.project(point)
+
+
+def above(space: RiemannianSubmersion, point: Any) -> Point:
+    """Point of the fibre over a point of the base."""
+    return space.above(point) if isinstance(space, HasBasePoint) else space.orbit_point(point, 0)
 
 
 def embedding(space: RiemannianSubmersion, point: Point) -> Vector:
@@ -411,7 +460,7 @@ def lift(space: RiemannianSubmersion, point: Point, vector: Vector) -> Vector:
     point = point_upstairs(space, point)
     if not isinstance(space, HasPointCheck):
         _check_below("vector", vector, space, point)
-    covector = inverse_cometric(space.base, space.project(point), vector)
+    covector = inverse_cometric(space.base, base_point(space, point), vector)
     return space.codifferential(point, covector)
 
 
@@ -475,9 +524,12 @@ def mean_curvature(space: RiemannianSubmersion, point: Point) -> Vector:
     Notes
     -----
     Section 12.1 (2) of Menon, *The geometry of the deep linear network*, with the sign corrected.
-    Derivatives along the orbit are fourth-order differences.
+    Derivatives along the orbit are fourth-order differences, unless the space has a formula.
     """
-    point = held(point_upstairs(space, point))
+    point = point_upstairs(space, point)
+    if isinstance(space, HasMeanCurvature):
+        return finite_result(space.mean_curvature(point))
+    point = held(point)
     position = embedding(space, point)
     total = coordinates(position) * 0
     size = _STEP * float(to_numpy(norm(position)))
@@ -489,6 +541,47 @@ def mean_curvature(space: RiemannianSubmersion, point: Point) -> Vector:
             total = total + _turning(space, point, vector, size / length)
     total = from_coordinates(total, position)
     return finite_result(_horizontal_projection(space, point, total))
+
+
+@takes_arrays("point")
+def entropy_gradient(space: RiemannianSubmersion, point: Point) -> Vector:
+    r"""Gradient downstairs of the entropy, by the mean curvature of the orbit of a point.
+
+    .. math:: \mathrm{grad}\, S = -\mathrm{d}\phi(H)
+
+    Divided by ``beta`` it is the drift downstairs of the noise along the orbit.
+
+    Parameters
+    ----------
+    space : RiemannianSubmersion
+        The manifold upstairs; it need not have a formula for the volume of its orbits.
+    point : Point
+        One point upstairs, without batch axes.
+
+    Returns
+    -------
+    Vector
+        Tangent vector downstairs.
+
+    Raises
+    ------
+    ValueError
+        If the point is not one of the space.
+
+    See Also
+    --------
+    dlngeom.submersion.mean_curvature : The vector upstairs.
+    dlngeom.thermodynamics.entropy_gradient : The closed form for end-to-end matrices.
+
+    Notes
+    -----
+    Section 12.1 (2) of Menon, *The geometry of the deep linear network*, with the sign corrected.
+    Where fibres are not orbits of isometries, the result depends on the point upstairs: the drift
+    is there, and no entropy.
+    """
+    point = point_upstairs(space, point)
+    pushed = space.differential(point, mean_curvature(space, point))
+    return rebuild(pushed, [-x for x in parts(pushed)])
 
 
 def _turning(space: RiemannianSubmersion, point: Point, vector: Vector, step: float) -> Array:

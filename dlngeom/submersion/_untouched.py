@@ -12,6 +12,7 @@ from dlngeom._lib.vectors import Point, Vector, copied, from_coordinates, parts
 from dlngeom._lib.vectors import coordinates as flat
 from dlngeom.submersion._given import named
 from dlngeom.submersion._offers import HasEmbedding, HasInverseCometric
+from dlngeom.submersion._spaces import base_point
 
 __all__ = ["require_untouched"]
 
@@ -46,10 +47,11 @@ def _calls(space: Any, x: Point, rng: np.random.Generator, batch: int) -> Iterat
     """Methods with good arguments, those first whose results are the arguments of others."""
     at = {"point": x}
     yield "project", space.project, at
-    below = {"point": space.project(copied(x))}
+    below = {"point": base_point(space, copied(x))}
     yield from _of_positions(space, x, below)
     position = space.embedding(copied(x)) if isinstance(space, HasEmbedding) else x
-    vector, covector = _random(rng, position, batch), _random(rng, below["point"], batch)
+    value = space.project(copied(x))
+    vector, covector = _random(rng, position, batch), _random(rng, value, batch)
     ambient, along = at | {"vector": vector}, at | {"covector": covector}
     yield "tangent_projection", space.tangent_projection, ambient
     tangent = at | {"vector": space.tangent_projection(copied(x), copied(vector))}

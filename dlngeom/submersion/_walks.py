@@ -17,11 +17,13 @@ from dlngeom.submersion._offers import Draw, HasSubmersion, HasWalk, Walk, WalkS
 from dlngeom.submersion._spaces import (
     Base,
     RiemannianSubmersion,
+    above,
+    base_point,
     embedding,
     horizontal_projection,
 )
 
-__all__ = ["AmbientWalk", "BaseWalk", "gaussian", "walk_of"]
+__all__ = ["AmbientWalk", "BaseWalk", "gaussian", "same_shapes", "walk_of"]
 
 
 def walk_of(space: Base | RiemannianSubmersion, point: Point) -> Walk:
@@ -51,7 +53,7 @@ class AmbientWalk:
 
     def covector(self, state: WalkState, value: Any) -> Any:
         """Require the shapes of a point downstairs."""
-        return _like(self.below(state), value)
+        return same_shapes(self.below(state), value)
 
     def noise(self, state: WalkState, draw: Draw) -> Vector:
         """Gaussian vector in the ambient space."""
@@ -87,7 +89,7 @@ class BaseWalk:
 
     def start(self, point: Point) -> WalkState:
         """Return a point of the orbit over ``point``."""
-        return self._space.orbit_point(point, 0)
+        return above(self._space, point)
 
     @property
     def _space(self) -> RiemannianSubmersion:
@@ -100,7 +102,7 @@ class BaseWalk:
 
     def point(self, state: WalkState) -> Point:
         """Point downstairs."""
-        return self._space.project(state)
+        return base_point(self._space, state)
 
     def below(self, state: WalkState) -> Any:
         """Point downstairs."""
@@ -108,7 +110,7 @@ class BaseWalk:
 
     def covector(self, state: WalkState, value: Any) -> Any:
         """Require the shapes of a point downstairs."""
-        return _like(self.below(state), value)
+        return same_shapes(self.below(state), value)
 
     def noise(self, state: WalkState, draw: Draw) -> Vector:
         """Gaussian vector upstairs."""
@@ -143,7 +145,8 @@ def gaussian(like: Vector, draw: Draw) -> Vector:
     return rebuild(like, [part(x) for x in parts(like)])
 
 
-def _like(point: Point, value: Any) -> Any:
+def same_shapes(point: Point, value: Any) -> Any:
+    """Require that what an energy gradient returned has the shapes of a point downstairs."""
     if hasattr(value, "shape") or isinstance(value, (tuple, list)):
         value = plain("energy_gradient", value)
     wanted, given = parts(point), parts(value)

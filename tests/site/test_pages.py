@@ -12,8 +12,9 @@ from tests.helpers.parameters import slow
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def run(page, capsys):
+def run(page, capsys, count=None):
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), flags=re.DOTALL)
+    blocks = blocks[:count]
     scope = {"__name__": "__main__"}
     for code in blocks:
         exec(code, scope)
@@ -21,7 +22,7 @@ def run(page, capsys):
 
 
 def test_your_own_quotient(capsys):
-    blocks, scope, printed = run("guide/extend.md", capsys)
+    blocks, scope, printed = run("guide/extend.md", capsys, 3)
     assert len([line for line in blocks[0].splitlines() if line.strip()]) <= 40
     assert printed.startswith("14 properties hold")
     # Without noise of its own, |x|^2 grows by dim_orbit times t: eigenvalues are driven apart.
@@ -32,6 +33,17 @@ def test_your_own_quotient(capsys):
     assert np.max(x[:, -1].std(axis=0)) < 0.1
     # At beta = 2, half of the gradient of the entropy: the sum of 1 / (x_i - x_j).
     assert "[-0.75 -0.    0.75]" in printed
+
+
+@pytest.mark.slow
+def test_your_own_quotient_from_a_map(capsys):
+    pytest.importorskip("jax")
+    blocks, _, printed = run("guide/extend.md", capsys)
+    assert sum("from_map(" in x for x in blocks) == 2
+    assert len(blocks[3].split("\n\n")[1].splitlines()) <= 5
+    assert "Fubini-Study: True" in printed
+    assert "properties: 15" in printed
+    assert "drift: -0.46768" in printed
 
 
 @pytest.mark.slow
