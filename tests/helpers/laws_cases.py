@@ -19,7 +19,7 @@ from dlngeom import (
 from dlngeom._lib.vectors import coordinates, parts, rebuild
 from dlngeom.balanced._balance import rotations
 from dlngeom.balanced._curves import signed_svd
-from dlngeom.dln._walks import anisotropic
+from dlngeom.dln._walks import anisotropic, anisotropic_core
 from dlngeom.endtoend import inverse_cometric
 from dlngeom.langevin import brownian_motion, riemannian_langevin, step
 from dlngeom.network import singular_values
@@ -65,9 +65,30 @@ def first_order(frames, V, at=None, *, damped=False):
     return rotations(frames.lam, V.core), V.perp
 
 
+def first_order_core(lam, core, at):
+    """Stand in for ``corrected_core``, the same for square frames."""
+    return rotations(lam, core)
+
+
+def first_order_steps(monkeypatch):
+    """Let walks of networks retract to first order."""
+    monkeypatch.setattr("dlngeom.dln._walks.corrected", first_order)
+    monkeypatch.setattr("dlngeom.dln._square_walk.corrected_core", first_order_core)
+
+
 def isotropic(frames, at, noise, vertical, horizontal):
     """Stand in for ``anisotropic``: the noise of the observable is that of the gauge."""
     return anisotropic(frames, at, noise, vertical, vertical)
+
+
+def isotropic_core(at, core, vertical, horizontal):
+    """Stand in for ``anisotropic_core``, the same for square frames."""
+    return anisotropic_core(at, core, vertical, vertical)
+
+
+def horizontal_only_core(at, core, vertical, horizontal):
+    """Stand in for ``anisotropic_core``: no noise of the gauge."""
+    return anisotropic_core(at, core, 0.0 * vertical, horizontal)
 
 
 def horizontal_only(frames, at, noise, vertical, horizontal):

@@ -23,8 +23,6 @@ from tests.helpers.parameters import slow
 MANY = {"chains": 20_000, "steps": 30}
 FEW = {"chains": 2000, "steps": 20}
 
-CORRECTED = "dlngeom.dln._walks.corrected"
-NOISE = "dlngeom.dln._walks.anisotropic"
 INFINITE = "dlngeom.endtoend._lifts.second_order_retraction"
 SIGNED = "dlngeom.balanced._curves.signed_svd"
 AMBIENT = "dlngeom.submersion._walks.AmbientWalk.step"
@@ -37,7 +35,7 @@ RADIAL = [(2, 2, 2, 3), (3, 2, 2, 2), (4, 3, 1, 4), (3, 3, 2, 5), (5, 5, 5, 2), 
 @pytest.mark.parametrize("case", RADIAL[:-1], ids=str)
 def test_singular_values_downstairs_have_the_law_of_a_gaussian_matrix(case, monkeypatch):
     assert lc.radial(*case, **MANY) > ALPHA
-    monkeypatch.setattr(CORRECTED, lc.first_order)
+    lc.first_order_steps(monkeypatch)
     assert lc.radial(*case, **MANY) < ALPHA
 
 
@@ -53,7 +51,7 @@ def test_singular_values_of_infinite_depth_have_the_law_of_a_symmetric_matrix(mo
 @pytest.mark.parametrize("case", [slow(RADIAL[1]), RADIAL[2], slow(RADIAL[4])], ids=str)
 def test_few_chains_have_the_radial_law_and_first_order_ones_do_not(case, monkeypatch):
     assert lc.radial(*case, **FEW) > ALPHA
-    monkeypatch.setattr(CORRECTED, lc.first_order)
+    lc.first_order_steps(monkeypatch)
     assert lc.radial(*case, **FEW) < ALPHA
 
 
@@ -93,7 +91,7 @@ CONES = [
 @pytest.mark.parametrize("case", CONES, ids=str)
 def test_norm_upstairs_is_a_bessel_process(case, monkeypatch):
     assert lc.cone(*case, **MANY) > ALPHA
-    monkeypatch.setattr(CORRECTED, lc.first_order)
+    lc.first_order_steps(monkeypatch)
     # Far fewer chains already tell.
     assert lc.cone(*case, **FEW) < ALPHA
 
@@ -101,14 +99,22 @@ def test_norm_upstairs_is_a_bessel_process(case, monkeypatch):
 @pytest.mark.parametrize("case", [CONES[0], slow(CONES[2])], ids=str)
 def test_few_norms_upstairs_and_first_order_ones(case, monkeypatch):
     assert lc.cone(*case, **FEW) > ALPHA
-    monkeypatch.setattr(CORRECTED, lc.first_order)
+    lc.first_order_steps(monkeypatch)
     assert lc.cone(*case, **FEW) < ALPHA
 
 
-@pytest.mark.parametrize("mutant", [lc.isotropic, lc.horizontal_only])
-def test_norm_upstairs_knows_both_kinds_of_noise(mutant, monkeypatch):
-    monkeypatch.setattr(NOISE, mutant)
-    assert lc.cone(*CONES[0], **FEW) < ALPHA
+@pytest.mark.parametrize(
+    ("case", "place", "mutant"),
+    [
+        (CONES[0], "_walks.anisotropic", lc.isotropic),
+        (CONES[0], "_walks.anisotropic", lc.horizontal_only),
+        (CONES[1], "_square_walk.anisotropic_core", lc.isotropic_core),
+        (CONES[1], "_square_walk.anisotropic_core", lc.horizontal_only_core),
+    ],
+)
+def test_norm_upstairs_knows_both_kinds_of_noise(case, place, mutant, monkeypatch):
+    monkeypatch.setattr(f"dlngeom.dln.{place}", mutant)
+    assert lc.cone(*case, **FEW) < ALPHA
 
 
 def test_norm_upstairs_knows_beta():
@@ -142,7 +148,7 @@ def test_without_horizontal_noise_the_norm_loses_its_spread(widths, rank, monkey
     assert np.all(np.diff(spreads) < 0)
     assert abs(ref.slope(steps, spreads) + 0.5) < 0.15
     assert np.all(np.abs(biases) < 5 * spreads / np.sqrt(500) + 0.02 / np.asarray(steps))
-    monkeypatch.setattr(CORRECTED, lc.first_order)
+    lc.first_order_steps(monkeypatch)
     bias, spread = errors(16)
     assert abs(bias) > 5 * spread / np.sqrt(500) + 0.02 / 16
 
@@ -161,7 +167,7 @@ def test_mean_of_the_norm_is_of_weak_order_one(widths, rank, kappa, time, monkey
     found = np.array([bias(n, 1000) for n in steps])
     assert np.all(np.abs(found[:, 0]) > 20 * found[:, 1])
     assert abs(ref.slope(steps, np.abs(found[:, 0])) + 1) < 0.1
-    monkeypatch.setattr(CORRECTED, lc.first_order)
+    lc.first_order_steps(monkeypatch)
     mutants = np.array([bias(n, 500)[0] for n in steps])
     assert np.all(np.abs(mutants) > 0.9 * np.max(np.abs(mutants)))
 
