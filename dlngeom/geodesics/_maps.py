@@ -16,7 +16,7 @@ from dlngeom._lib.arrays import Array, Numbers, constant, namespace
 from dlngeom._lib.derivatives import detached, is_differentiated, with_gradients
 from dlngeom._lib.door import real_numbers, takes_arrays
 from dlngeom._lib.ode.integrate import checked_times
-from dlngeom._lib.vectors import Point, Vector, concatenate, first_array, parts, rebuild, stack
+from dlngeom._lib.vectors import Point, Vector, first_array, parts, rebuild, stack
 from dlngeom.geodesics._integration import states_at
 from dlngeom.geodesics._shooting import shoot
 from dlngeom.points import SVD, Frames, dense, factors
@@ -191,8 +191,15 @@ def log(
     In the metrics of Section 8 (upstairs) and (4.17) (downstairs) of Menon, *The geometry of the
     deep linear network*.
     """
+    return _logarithm(space, point, other, upstairs)[0]
+
+
+def _logarithm(
+    space: Base | RiemannianSubmersion, point: Point, other: Point, upstairs: bool
+) -> tuple[Vector, Array]:
+    """Logarithm and its length."""
     place = _place(space, upstairs)
-    namespace(*(x for end in (point, other) for x in parts(_tupled(end))))
+    like = namespace(*(x for end in (point, other) for x in parts(_tupled(end))))
     point, other = detached(point), detached(other)
     batches = [_batch(place, x) for x in (point, other)]
     if batches[0] != batches[1]:
@@ -200,9 +207,10 @@ def log(
             f"the points have batch axes {batches[0]} and {batches[1]}: they must agree"
         )
     ends = [_flat_batch(x, len(batches[0])) for x in (point, other)]
-    pairs = math.prod(batches[0])
-    found = shoot(lambda rows: place.shooting(*(_rows(x, rows) for x in ends)), pairs)
-    return _with_batch(concatenate(found), batches[0])
+    pairs = np.arange(math.prod(batches[0]))
+    vector, length = shoot(lambda rows: place.shooting(*(_rows(x, rows) for x in ends)), pairs)
+    lengths = constant(length, first_array(ends[0]))
+    return _with_batch(vector, batches[0]), like.reshape(lengths, batches[0])
 
 
 @takes_arrays("point", "tangent", "direction")
@@ -332,7 +340,7 @@ def dist(
     """
     squared = squared_dist(space, a, b, upstairs=upstairs)
     if squared is None:
-        return _place(space, upstairs).norm(a, log(space, a, b, upstairs=upstairs))
+        return _logarithm(space, a, b, upstairs)[1]
     return namespace(squared).sqrt(squared)
 
 
@@ -489,6 +497,6 @@ def _with_batch(vector: Vector, batch: tuple[int, ...]) -> Vector:
     return rebuild(vector, [namespace(x).reshape(x, (*batch, *x.shape[1:])) for x in arrays])
 
 
-def _rows(point: Point, rows: slice) -> Point:
+def _rows(point: Point, rows: np.ndarray) -> Point:
     """Take some of the points of a batch."""
     return rebuild(point, [x[rows, ...] for x in parts(point)])
