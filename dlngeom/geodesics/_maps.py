@@ -16,12 +16,13 @@ from dlngeom._lib.arrays import Array, Numbers, constant, namespace
 from dlngeom._lib.derivatives import detached, is_differentiated, with_gradients
 from dlngeom._lib.door import real_numbers, takes_arrays
 from dlngeom._lib.ode.integrate import checked_times
-from dlngeom._lib.vectors import Point, Vector, first_array, parts, rebuild, stack
+from dlngeom._lib.vectors import Point, Vector, concatenate, first_array, parts, rebuild, stack
 from dlngeom.geodesics._integration import states_at
 from dlngeom.geodesics._shooting import shoot
 from dlngeom.points import SVD, Frames, dense, factors
 from dlngeom.submersion import Base, RiemannianSubmersion
-from dlngeom.submersion._offers import HasGeodesics
+from dlngeom.submersion._equations import Shooting
+from dlngeom.submersion._offers import HasClosedLog, HasGeodesics
 from dlngeom.submersion._spaces import geometry_on
 
 __all__ = ["dist", "energy", "exp", "geodesic", "length", "log", "parallel_transport"]
@@ -207,10 +208,29 @@ def _logarithm(
             f"the points have batch axes {batches[0]} and {batches[1]}: they must agree"
         )
     ends = [_flat_batch(x, len(batches[0])) for x in (point, other)]
-    pairs = np.arange(math.prod(batches[0]))
-    vector, length = shoot(lambda rows: place.shooting(*(_rows(x, rows) for x in ends)), pairs)
+    vector, length = _flat_logarithm(place, ends, math.prod(batches[0]))
     lengths = constant(length, first_array(ends[0]))
     return _with_batch(vector, batches[0]), like.reshape(lengths, batches[0])
+
+
+def _flat_logarithm(
+    place: HasGeodesics, ends: list[Point], pairs: int
+) -> tuple[Vector, np.ndarray]:
+    """Logarithms of points with one batch axis, in closed form where there is one."""
+
+    def problems(rows: np.ndarray) -> Shooting:
+        return place.shooting(*(_rows(x, rows) for x in ends))
+
+    known = place.closed_log(*ends) if isinstance(place, HasClosedLog) else None
+    if known is None:
+        return shoot(problems, np.arange(pairs), pairs)
+    if np.all(known.found):
+        return known.vector, known.length
+    rows = np.flatnonzero(~known.found)
+    vector, length = shoot(problems, rows, pairs)
+    place_of = np.where(known.found, np.arange(pairs), pairs + np.cumsum(~known.found) - 1)
+    both = concatenate([known.vector, vector])
+    return _rows(both, place_of), np.concatenate([known.length, length])[place_of]
 
 
 @takes_arrays("point", "tangent", "direction")
@@ -288,6 +308,7 @@ def parallel_transport(
         start=(*curve.start, *vector),
         rates=rates,
         clearance=lambda state: curve.clearance(state[:count]),
+        meets=None,
     )
     state = states_at(joint, np.ones(1))[0]
     end = curve.point(state[:count])

@@ -29,8 +29,8 @@ _GEODESICS = 4096
 Problems = Callable[[np.ndarray], Shooting]
 
 
-def shoot(problems: Problems, rows: np.ndarray) -> tuple[Any, np.ndarray]:
-    """Find initial velocities of geodesics between some pairs of points, and their lengths.
+def shoot(problems: Problems, rows: np.ndarray, pairs: int) -> tuple[Any, np.ndarray]:
+    """Find initial velocities of geodesics between some of the pairs, and their lengths.
 
     Where the points share a chart, a polynomial there is tried first.  For other pairs Broyden's
     method runs together and needs a single Jacobian.  Pairs for which it fails are tried one by
@@ -42,7 +42,7 @@ def shoot(problems: Problems, rows: np.ndarray) -> tuple[Any, np.ndarray]:
         If no geodesic was found for some pair.
     """
     problem = problems(rows)
-    _require_reachable(problem, rows)
+    _require_reachable(problem, rows, pairs > 1)
     if problem.chart is None or len(rows) == 0:
         coefficients = np.concatenate(_solve(problems, rows, problem))
     else:
@@ -75,7 +75,7 @@ def _solve(
     return _solve(problems, rows[:middle]) + _solve(problems, rows[middle:])
 
 
-def _require_reachable(problem: Shooting, rows: np.ndarray) -> None:
+def _require_reachable(problem: Shooting, rows: np.ndarray, named: bool) -> None:
     """Refuse targets that no shot can reach, before any is fired."""
     reasons = (
         (problem.separated, "determinants differ in sign"),
@@ -87,7 +87,7 @@ def _require_reachable(problem: Shooting, rows: np.ndarray) -> None:
     )
     for found, reason in reasons:
         if found is not None and np.any(found):
-            pair = f" of pair {rows[int(np.argmax(found))]}" if len(rows) > 1 else ""
+            pair = f" of pair {rows[int(np.argmax(found))]}" if named else ""
             raise GeodesicError(f"found no geodesic to the target{pair}: {reason}")
 
 

@@ -66,6 +66,9 @@ class Geodesic(NamedTuple):
         coordinates and these arrays.
     lifted : callable, optional
         The same for the horizontal lift of a field that is parallel downstairs.
+    meets : callable, optional
+        Where the coordinates are ``(x, v)`` and move on the straight line ``x + t v``: from a time
+        of any sign to the first time on the way there at which the boundary is met, or None.
     """
 
     start: tuple[Array, ...]
@@ -75,6 +78,7 @@ class Geodesic(NamedTuple):
     clearance: Callable[[tuple[Array, ...]], Array]
     transport: Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, ...]]
     lifted: Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, ...]] | None = None
+    meets: Callable[[float], float | None] | None = None
 
 
 class Chart(NamedTuple):
