@@ -29,8 +29,6 @@ __all__ = ["end_to_end_chart"]
 
 # Singular values of layers, relative to the largest product of N - 1, that leave enough digits.
 _SPREAD = 1e-4
-# Smallest cosine between singular vectors of the ends for which they have a middle.
-_ACROSS = 1e-3
 # Beyond this depth a sum over products of layers costs more than a quadrature.
 _SUMMED = 16
 
@@ -40,8 +38,8 @@ def end_to_end_chart(
 ) -> Chart:
     """Chart of the matrices between ends, given coefficients of dense tangent vectors."""
     rank = point.s.shape[-1]
-    left, meets_left = _middle_frame(point.u, target.u)
-    right, meets_right = _middle_frame(point.vt.mT, target.vt.mT)
+    (L, dL), (R, dR) = _nearest_factors(point, target)
+    left, right = _middle_frame(L + dL / 2), _middle_frame(R + dR / 2)
     a, b = left.shape[-1], right.shape[-1]
 
     def coordinates(W: np.ndarray) -> np.ndarray:
@@ -62,24 +60,33 @@ def end_to_end_chart(
         return coordinates(second), span
 
     first, last = (coordinates(left.mT @ dense(x) @ right) for x in (point, target))
-    usable = meets_left & meets_right & _regular(point.s, depth) & _regular(target.s, depth)
     return Chart(
         (first, last),
-        usable,
+        _regular(point.s, depth) & _regular(target.s, depth),
+        coordinates(left.mT @ (2 * dL @ dR.mT) @ right),
         acceleration,
         lambda v: coefficients(left @ matrices(first, v)[1] @ right.mT),
     )
 
 
-def _middle_frame(one: Array, other: Array) -> tuple[np.ndarray, np.ndarray]:
-    """Orthogonal matrices whose first columns span the middle of two frames, if there is one."""
-    first, last = np.asarray(one), np.asarray(other)
-    if first.shape[-1] == first.shape[-2]:
-        unit = np.broadcast_to(np.eye(first.shape[-1]), first.shape)
-        return unit, np.ones(len(first), bool)
-    u, cosines, vt = np.linalg.svd(last.mT @ first)
-    middle = np.linalg.qr(first + last @ (u @ vt), mode="complete")[0]
-    return middle, cosines[..., -1] > _ACROSS
+def _nearest_factors(
+    point: SVD, target: SVD
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Factors ``L``, ``R`` of a point ``L R^T``, and their changes to nearest ones of a target."""
+    (L, R), (other_left, other_right) = (
+        tuple(np.asarray(q * np.sqrt(x.s)[..., None, :]) for q in (x.u, x.vt.mT))
+        for x in (point, target)
+    )
+    u, _, vt = np.linalg.svd(other_left.mT @ L + other_right.mT @ R)
+    turn = u @ vt
+    return (L, other_left @ turn - L), (R, other_right @ turn - R)
+
+
+def _middle_frame(factor: np.ndarray) -> np.ndarray:
+    """Orthogonal matrices whose first columns span a factor."""
+    if factor.shape[-1] == factor.shape[-2]:
+        return np.broadcast_to(np.eye(factor.shape[-1]), factor.shape)
+    return np.linalg.qr(factor, mode="complete")[0]
 
 
 def _regular(s: Array, depth: float) -> np.ndarray:

@@ -178,20 +178,31 @@ class _EndToEndSpace(Base):
         form = self._closed_form()
         if form is None or isinstance(point, SVD) != isinstance(other, SVD):
             return None
+        if form is closed_forms.bures_wasserstein and not isinstance(point, SVD):
+            # Roots tell that matrices are regular, at a lower cost than singular values.
+            point, other = self.check_point(point), self.check_point(other)
+            return self._closed_dense(form, point, other)
         start, end = self._regular("the point", point), self._regular("the target", other)
         if form is closed_forms.cone:
             found, vector, length = form(self._double(start), self._double(end), self.depth)
             inside = Tangent(*(constant(x, start.s) for x in vector))
             Z: EndToEndVector = inside if isinstance(point, SVD) else dense((start, inside))
             return ClosedLog(found, Z, length)
+        known = self._closed_dense(form, point, other)
+        if known is None or not isinstance(point, SVD):
+            return known
+        return known._replace(vector=_covectors.components(start, known.vector))
+
+    @staticmethod
+    def _closed_dense(
+        form: Callable[..., Any], point: EndToEndPoint, other: EndToEndPoint
+    ) -> ClosedLog | None:
+        """Apply a closed form of dense matrices, with dense vectors."""
         answer = form(*(_double_matrices(x) for x in (point, other)))
         if answer is None:
             return None
         found, change, length = answer
-        ambient = constant(change, start.s)
-        framed = isinstance(point, SVD)
-        Z = _covectors.components(start, ambient) if framed else ambient
-        return ClosedLog(found, Z, length)
+        return ClosedLog(found, constant(change, first_array(point)), length)
 
     def _closed_form(self) -> Callable[..., Any] | None:
         """Find the closed form of some logarithms, if there is one."""

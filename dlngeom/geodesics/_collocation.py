@@ -38,7 +38,9 @@ def collocate(chart: Chart) -> tuple[np.ndarray, np.ndarray]:
     group = max(1, _GROUP // (_SIZES[1] * max(1, chord.shape[-1])))
     for begin in range(0, len(rows), group):
         some = rows[begin : begin + group]
-        velocity[some], found[some] = _solve(chart, _Line(first[some], chord[some]))
+        velocity[some], found[some] = _solve(
+            chart, _Line(first[some], chord[some]), chart.rates[some]
+        )
     return velocity, found
 
 
@@ -87,11 +89,11 @@ def _rule(size: int) -> _Rule:
     return _Rule(nodes, weights, position, velocity, start, analysis)
 
 
-def _solve(chart: Chart, line: _Line) -> tuple[np.ndarray, np.ndarray]:
+def _solve(chart: Chart, line: _Line, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Refine the nodes of each pair until the velocity at its start no longer changes."""
-    pairs, dim = line.chord.shape
+    pairs = len(line.chord)
     answer, found = line.chord.copy(), np.zeros(pairs, bool)
-    rows, rates, before = np.arange(pairs), np.zeros((pairs, 1, dim)), None
+    rows, rates, before = np.arange(pairs), rates[:, None, :], None
     rule = _rule(1)
     for size in _SIZES:
         old, rule = rule, _rule(size)

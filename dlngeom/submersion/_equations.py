@@ -90,6 +90,8 @@ class Chart(NamedTuple):
         Coordinates of the points.
     usable : array (pair,)
         For which pairs the chart is well conditioned.
+    rates : array (pair, dim)
+        Second derivatives of parabolas between the points, near the geodesics.
     acceleration : callable
         From coordinates and velocities ``(pair, time, dim)`` to second derivatives, and to times
         ``(pair, time)`` within which the geodesic surely does not meet the boundary.
@@ -100,6 +102,7 @@ class Chart(NamedTuple):
 
     ends: tuple[np.ndarray, np.ndarray]
     usable: np.ndarray
+    rates: np.ndarray
     acceleration: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
     coefficients: Callable[[np.ndarray], np.ndarray]
 
