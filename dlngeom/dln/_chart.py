@@ -102,7 +102,9 @@ def _joined(
         return rows, d_rows
     if r == rows.shape[-1]:
         return columns, d_columns
-    inverse = np.linalg.inv(columns[..., :r, :])
+    core = columns[..., :r, :]
+    # Where the chart ends the answer is meaningless, but no error.
+    inverse = np.linalg.inv(core + (np.linalg.det(core) == 0)[..., None, None] * np.eye(r))
     graph = columns @ inverse
     d_graph = (d_columns - graph @ d_columns[..., :r, :]) @ inverse
     return graph @ rows, d_graph @ rows + graph @ d_rows

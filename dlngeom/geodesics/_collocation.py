@@ -6,6 +6,7 @@ equation at the nodes of Gauss; its velocities at the ends are then accurate to 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -23,6 +24,10 @@ _AGREE = 1e-9
 # Residuals, relative to the chord: of a solution, the best that is waited for, of a hopeless try.
 _SOLVED, _EXACT, _HOPELESS = 1e-12, 3e-14, 1e-6
 _ITERATIONS = 40
+# Newton's method: steps, the smallest share of one, steps of differences, and the largest system.
+_NEWTON, _SHARE, _STEP, _UNKNOWNS = 30, 1e-3, 1e-7, 1000
+# Coordinates, relative to those at the ends, beyond which a path is lost.
+_FAR = 1e3
 # Earlier iterations that Anderson's method combines, and those without progress that end it.
 _MEMORY, _PATIENCE = 6, 5
 # Numbers in the state of the pairs that are solved together.
@@ -38,9 +43,13 @@ def collocate(chart: Chart) -> tuple[np.ndarray, np.ndarray]:
     group = max(1, _GROUP // (_SIZES[1] * max(1, chord.shape[-1])))
     for begin in range(0, len(rows), group):
         some = rows[begin : begin + group]
-        velocity[some], found[some] = _solve(
-            chart, _Line(first[some], chord[some]), chart.rates[some]
-        )
+        line = _Line(first[some], chord[some])
+        velocity[some], found[some] = _solve(chart, line, chart.rates[some], _relaxed)
+    # One by one, since few are left, and their systems are large.
+    for row in np.flatnonzero(chart.usable & ~found):
+        one = slice(row, row + 1)
+        line = _Line(first[one], chord[one])
+        velocity[one], found[one] = _solve(chart, line, chart.rates[one], _newton)
     return velocity, found
 
 
@@ -76,6 +85,10 @@ class _Rule(NamedTuple):
     analysis: np.ndarray
 
 
+# Second derivatives at the nodes that agree with the equation, residuals, and spans.
+_Method = Callable[[Chart, _Rule, _Line, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
 @lru_cache
 def _rule(size: int) -> _Rule:
     x, w = legendre.leggauss(size)
@@ -89,7 +102,9 @@ def _rule(size: int) -> _Rule:
     return _Rule(nodes, weights, position, velocity, start, analysis)
 
 
-def _solve(chart: Chart, line: _Line, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _solve(
+    chart: Chart, line: _Line, rates: np.ndarray, method: _Method
+) -> tuple[np.ndarray, np.ndarray]:
     """Refine the nodes of each pair until the velocity at its start no longer changes."""
     pairs = len(line.chord)
     answer, found = line.chord.copy(), np.zeros(pairs, bool)
@@ -99,7 +114,7 @@ def _solve(chart: Chart, line: _Line, rates: np.ndarray) -> tuple[np.ndarray, np
         old, rule = rule, _rule(size)
         change = legendre.legvander(2 * rule.nodes - 1, len(old.nodes) - 1) @ old.analysis
         some = line.take(rows)
-        rates, residual, span = _relaxed(chart, rule, some, change @ rates)
+        rates, residual, span = method(chart, rule, some, change @ rates)
         velocity = some.chord - np.einsum("i,pij->pj", rule.start, rates)
         if before is not None:
             size_of = np.linalg.norm(velocity, axis=-1)
@@ -125,7 +140,7 @@ def _inside(nodes: np.ndarray, span: np.ndarray) -> np.ndarray:
 def _relaxed(
     chart: Chart, rule: _Rule, line: _Line, rates: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Second derivatives at the nodes that agree with the equation, residuals, and spans."""
+    """Iterate to second derivatives at the nodes, by Anderson's acceleration of fixed points."""
     pairs, nodes, _ = rates.shape
     answer, span = rates.copy(), np.zeros((pairs, nodes))
     best, since = np.full(pairs, np.inf), np.zeros(pairs, int)
@@ -147,13 +162,73 @@ def _relaxed(
     return answer, best, span
 
 
+def _newton(
+    chart: Chart, rule: _Rule, line: _Line, rates: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Newton's method for one pair, where fixed points repel, with steps that never make worse."""
+    answer, step, share = rates, np.zeros_like(rates), 1.0
+    best, span = np.inf, np.zeros(rates.shape[:2])
+    if rates.size > _UNKNOWNS:
+        return answer, np.full(1, np.inf), span
+    size = np.linalg.norm(line.chord)
+    for _ in range(_NEWTON):
+        trial = answer + share * step
+        image, reach = _image(chart, rule, line, trial)
+        gap = image - trial
+        residual = float(np.linalg.norm(gap * np.sqrt(rule.weights)[:, None]) / size)
+        if not residual < best:
+            share /= 4
+            if share < _SHARE or best <= _SOLVED:
+                break
+            continue
+        answer, best, span = trial, residual, reach
+        if best <= _EXACT:
+            break
+        step, share = _newton_step(chart, rule, line, trial, gap), 1.0
+    return answer, np.full(1, best), span
+
+
+def _newton_step(
+    chart: Chart, rule: _Rule, line: _Line, rates: np.ndarray, gap: np.ndarray
+) -> np.ndarray:
+    """Change of second derivatives that closes the gap to first order."""
+    (_, nodes, dim), (x, v) = rates.shape, _path(rule, line, rates)
+    shifts = np.eye(dim)[:, None, :]
+    columns = []
+    for at, along in ((x, False), (v, True)):
+        h = _STEP * np.max(np.abs(at))
+        moved = at + h * shifts
+        pair = (np.broadcast_to(x, moved.shape), moved) if along else (moved, v + 0 * moved)
+        change = (chart.acceleration(*pair)[0] - (gap + rates)) / h
+        columns.append(np.moveaxis(change, 0, -1)[:, :, None, :])
+    by_x, by_v = columns
+    system = by_x * rule.position[:, None, :, None] + by_v * rule.velocity[:, None, :, None]
+    system = system.reshape(nodes * dim, nodes * dim) - np.eye(nodes * dim)
+    try:
+        step = np.linalg.solve(system, -gap.ravel())
+    except np.linalg.LinAlgError:
+        return np.zeros_like(rates)
+    return step.reshape(rates.shape)
+
+
+def _path(rule: _Rule, line: _Line, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and velocities at the nodes of paths with given second derivatives."""
+    chord = line.chord[:, None, :]
+    position = line.start[:, None, :] + rule.nodes[:, None] * chord + rule.position @ rates
+    return position, chord + rule.velocity @ rates
+
+
 def _image(
     chart: Chart, rule: _Rule, line: _Line, rates: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Second derivatives that the equation asks for along the paths with given ones."""
-    chord = line.chord[:, None, :]
-    point = line.start[:, None, :] + rule.nodes[:, None] * chord + rule.position @ rates
-    return chart.acceleration(point, chord + rule.velocity @ rates)
+    """Second derivatives that the equation asks for along paths; infinite where they are lost."""
+    x, v = _path(rule, line, rates)
+    size = np.max(np.abs(line.start) + np.abs(line.chord), axis=-1)
+    lost = ~(np.max(np.abs(x) + np.abs(v), axis=(-2, -1)) < _FAR * size)
+    x[lost], v[lost] = line.start[lost, None, :], line.chord[lost, None, :]
+    image, span = chart.acceleration(x, v)
+    image[lost] = np.inf
+    return image, span
 
 
 class _History:

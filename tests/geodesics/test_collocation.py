@@ -5,7 +5,7 @@ import pytest
 
 import dlngeom
 from dlngeom.dln._chart import _second_derivative
-from dlngeom.geodesics import GeodesicError, dist, exp, geodesic, log
+from dlngeom.geodesics import _collocation, dist, exp, geodesic, log
 from dlngeom.geodesics import _shooting as shooting
 from dlngeom.geodesics._collocation import _inside
 from tests.helpers import reference as ref
@@ -96,8 +96,6 @@ def test_polynomials_that_pass_through_lower_rank_are_no_geodesics():
     space = space_of(dlngeom.svd(np.eye(2)), 3)
     chart = space.shooting(np.eye(2)[None], -np.eye(2)[None]).chart
     assert not shooting.collocate(chart)[1][0]
-    with pytest.raises(GeodesicError, match="found no geodesic"):
-        log(space, np.eye(2), -np.eye(2))
     nodes = np.array([0.2, 0.5, 0.8])
     assert _inside(nodes, np.array([[0.25, 0.1, 0.25]]))
     assert not _inside(nodes, np.array([[0.25, 0.04, 0.25]]))
@@ -121,3 +119,27 @@ def test_near_points_keep_their_digits(rng):
     B = A + 1e-10 * D
     assert dist(space, A, B) == pytest.approx(float(space.norm(A, B - A)), rel=1e-8)
     assert dist(space, A, A) == 0
+
+
+@pytest.mark.parametrize("case", [((3, 3), 3, 3), ((3, 3), 3, ref.INF), ((4, 4), 2, 2)])
+def test_newton_finds_what_fixed_points_find(case, tried, monkeypatch, rng):
+    space, W, Z = batch_of(case, rng, 3)
+    X = exp(space, W, Z)
+    found = dist(space, W, X)
+    monkeypatch.setattr(_collocation, "_ITERATIONS", 0)
+    np.testing.assert_allclose(dist(space, W, X), found, rtol=1e-12)
+    assert np.all(tried[-1])
+    monkeypatch.setattr(_collocation, "_NEWTON", 0)
+    with pytest.raises(AssertionError, match="a shot was fired"):
+        dist(space, W, X)
+
+
+def test_pairs_far_apart_need_newton(tried):
+    """Fixed points repel for some of these pairs, which Newton's method finds."""
+    rng = np.random.default_rng(1)
+    A, B = np.eye(3) + 0.5 * rng.standard_normal((2, 60, 3, 3))
+    same = np.linalg.det(A) * np.linalg.det(B) > 0
+    space = space_of(dlngeom.svd(A[0]), ref.INF)
+    Z = log(space, A[same], B[same])
+    assert np.all(tried[0])
+    ref.close(exp(space, A[same], Z), B[same], 1e-9)
