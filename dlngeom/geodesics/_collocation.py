@@ -18,14 +18,16 @@ from dlngeom.submersion._equations import Chart
 __all__ = ["collocate"]
 
 # Numbers of nodes, tried in turn until two agree.
-_SIZES = (6, 9, 14, 21, 32)
+_SIZES = (6, 9, 14, 21, 32, 48, 72)
 # Relative difference of two velocities that leaves the later one accurate to rounding.
 _AGREE = 1e-9
 # Residuals, relative to the chord: of a solution, the best that is waited for, of a hopeless try.
 _SOLVED, _EXACT, _HOPELESS = 1e-12, 3e-14, 1e-6
 _ITERATIONS = 40
 # Newton's method: steps, the smallest share of one, steps of differences, and the largest system.
-_NEWTON, _SHARE, _STEP, _UNKNOWNS = 30, 1e-3, 1e-7, 1000
+_NEWTON, _SHARE, _STEP, _UNKNOWNS = 30, 1e-3, 1e-7, 1100
+# First step and smallest step of a target along a parabola.
+_FIRST, _LEAST = 0.25, 0.05
 # Coordinates, relative to those at the ends, beyond which a path is lost.
 _FAR = 1e3
 # Earlier iterations that Anderson's method combines, and those without progress that end it.
@@ -44,12 +46,16 @@ def collocate(chart: Chart) -> tuple[np.ndarray, np.ndarray]:
     for begin in range(0, len(rows), group):
         some = rows[begin : begin + group]
         line = _Line(first[some], chord[some])
-        velocity[some], found[some] = _solve(chart, line, chart.rates[some], _relaxed)
+        velocity[some], found[some] = _solve(chart, line, chart.rates[some, None, :], _relaxed)
     # One by one, since few are left, and their systems are large.
     for row in np.flatnonzero(chart.usable & ~found):
         one = slice(row, row + 1)
         line = _Line(first[one], chord[one])
-        velocity[one], found[one] = _solve(chart, line, chart.rates[one], _newton)
+        velocity[one], found[one] = _solve(chart, line, chart.rates[one, None, :], _newton)
+        if not found[row]:
+            rates = _continued(chart, line, chart.rates[one])
+            if rates is not None:
+                velocity[one], found[one] = _solve(chart, line, rates, _newton)
     return velocity, found
 
 
@@ -108,8 +114,8 @@ def _solve(
     """Refine the nodes of each pair until the velocity at its start no longer changes."""
     pairs = len(line.chord)
     answer, found = line.chord.copy(), np.zeros(pairs, bool)
-    rows, rates, before = np.arange(pairs), rates[:, None, :], None
-    rule = _rule(1)
+    rows, before = np.arange(pairs), None
+    rule = _rule(rates.shape[1])
     for size in _SIZES:
         old, rule = rule, _rule(size)
         change = legendre.legvander(2 * rule.nodes - 1, len(old.nodes) - 1) @ old.analysis
@@ -186,6 +192,24 @@ def _newton(
             break
         step, share = _newton_step(chart, rule, line, trial, gap), 1.0
     return answer, np.full(1, best), span
+
+
+def _continued(chart: Chart, line: _Line, bend: np.ndarray) -> np.ndarray | None:
+    """Second derivatives for one pair, from geodesics to targets along the parabola between it."""
+    rule, time, step = _rule(_SIZES[1]), 0.0, _FIRST
+    rates = bend[:, None, :] + np.zeros((len(rule.nodes), 1))
+    while time < 1:
+        later = min(1.0, time + step)
+        target = _Line(line.start, later * line.chord + later * (later - 1) / 2 * bend)
+        stretch = (later / time if time > 0 else later) ** 2
+        found, residual, span = _newton(chart, rule, target, stretch * rates)
+        if residual[0] <= _HOPELESS and _inside(rule.nodes, span)[0]:
+            rates, time, step = found, later, 1.5 * step
+        else:
+            step /= 2
+            if step < _LEAST:
+                return None
+    return rates
 
 
 def _newton_step(

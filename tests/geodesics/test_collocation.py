@@ -143,3 +143,13 @@ def test_pairs_far_apart_need_newton(tried):
     Z = log(space, A[same], B[same])
     assert np.all(tried[0])
     ref.close(exp(space, A[same], Z), B[same], 1e-9)
+
+
+def test_random_matrices_below_full_rank(tried):
+    """Far apart, close to lower rank on the way: more nodes, Newton's method, nearer targets."""
+    space, rng = space_of(ref.random_svd(4, 4, 2, np.random.default_rng(0)), 2), 3
+    W, X = space.random_point(rng, (6,)), space.random_point(rng + 1, (6,))
+    W, X = (x._replace(s=(0.2 + 0.8 * x.s ** (1 / 2)) ** 2) for x in (W, X))
+    Z = log(space, W, X)
+    assert np.all(tried[0])
+    ref.close(dlngeom.dense(exp(space, W, Z)), dlngeom.dense(X), 1e-10)
