@@ -154,10 +154,12 @@ def log(
 
     .. math:: \exp_W(\log_W(X)) = X
 
-    It is found by shooting.  In networks of up to eight layers that succeeds up to half the
-    distance to lower rank, ``sqrt(N)/2`` times the smallest singular value of a layer, and often
-    far beyond; in deeper ones, as long as double precision tells the singular values of the
-    product from zero.
+    Downstairs it has a closed form for one layer of full rank, for two layers on positive definite
+    matrices, and at rank one.  Else it is found by collocation in a chart, for all pairs at once,
+    and where that fails, and upstairs, by shooting.  In networks of up to eight layers that
+    succeeds up to half the distance to lower rank, ``sqrt(N)/2`` times the smallest singular value
+    of a layer, and often far beyond; in deeper ones, as long as double precision tells the singular
+    values of the product from zero.
 
     Parameters
     ----------
