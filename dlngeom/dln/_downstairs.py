@@ -14,6 +14,7 @@ from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed, as_generator, constant, eps, namespace, to_numpy
 from dlngeom._lib.stiefel import random_frame, random_spectrum
 from dlngeom._lib.vectors import first_array, without_chain
+from dlngeom.dln import _closed_forms as closed_forms
 from dlngeom.dln import _flows
 from dlngeom.dln._geodesics import end_to_end_geodesic
 from dlngeom.dln._shooting import end_to_end_shooting
@@ -24,7 +25,7 @@ from dlngeom.points import SVD, Frames, Tangent, _covectors, dense, svd
 from dlngeom.points._checks import check_svd, require_positive, require_rank
 from dlngeom.points._covectors import Covector, EnergyGradient
 from dlngeom.submersion import Base
-from dlngeom.submersion._equations import Equation, Geodesic, Shooting
+from dlngeom.submersion._equations import ClosedLog, Equation, Geodesic, Shooting
 
 __all__ = ["EndToEndGeometry", "InfinitelyDeepNetwork"]
 
@@ -176,6 +177,45 @@ class _EndToEndSpace(Base):
 
         return problem._replace(vector=vector)
 
+    def closed_log(self, point: EndToEndPoint, other: EndToEndPoint) -> ClosedLog | None:
+        """Logarithms between points of one kind that have a closed form, None if none has."""
+        form = self._closed_form()
+        if form is None or isinstance(point, SVD) != isinstance(other, SVD):
+            return None
+        if form is closed_forms.bures_wasserstein and not isinstance(point, SVD):
+            # Roots tell that matrices are regular, at a lower cost than singular values.
+            point, other = self.check_point(point), self.check_point(other)
+            return self._closed_dense(form, point, other)
+        start, end = self._regular("the point", point), self._regular("the target", other)
+        if form is closed_forms.cone:
+            found, vector, length = form(self._double(start), self._double(end), self.depth)
+            inside = Tangent(*(constant(x, start.s) for x in vector))
+            Z: EndToEndVector = inside if isinstance(point, SVD) else dense((start, inside))
+            return ClosedLog(found, Z, length)
+        known = self._closed_dense(form, point, other)
+        if known is None or not isinstance(point, SVD):
+            return known
+        return known._replace(vector=_covectors.components(start, known.vector))
+
+    @staticmethod
+    def _closed_dense(
+        form: Callable[..., Any], point: EndToEndPoint, other: EndToEndPoint
+    ) -> ClosedLog | None:
+        """Apply a closed form of dense matrices, with dense vectors."""
+        answer = form(*(_double_matrices(x) for x in (point, other)))
+        if answer is None:
+            return None
+        found, change, length = answer
+        return ClosedLog(found, constant(change, first_array(point)), length)
+
+    def _closed_form(self) -> Callable[..., Any] | None:
+        """Find the closed form of some logarithms, if there is one."""
+        if self._full and self.depth == 1:
+            return closed_forms.straight
+        if self.m == self.n == self.rank and self.depth == 2:
+            return closed_forms.bures_wasserstein
+        return closed_forms.cone if self.rank == 1 and self.depth < math.inf else None
+
     def _double(self, point: SVD) -> SVD:
         """Numpy point whose frames are orthonormal in double precision."""
         exact = SVD(*(to_numpy(x) for x in point))
@@ -322,6 +362,11 @@ class InfinitelyDeepNetwork(_EndToEndSpace):
         for name in ("m", "n", "rank"):
             object.__setattr__(self, name, width)
         object.__setattr__(self, "depth", math.inf)
+
+
+def _double_matrices(point: EndToEndPoint) -> np.ndarray:
+    """Dense matrices of numpy in double precision."""
+    return np.asarray(to_numpy(dense(point) if isinstance(point, SVD) else point), np.float64)
 
 
 def _require_no_network(point: object) -> None:

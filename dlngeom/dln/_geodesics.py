@@ -10,12 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import numpy as np
+
 from dlngeom import spectral
-from dlngeom._lib.arrays import Array, constant, eps, identity, namespace, remainder
+from dlngeom._lib.arrays import (
+    Array,
+    constant,
+    eps,
+    identity,
+    namespace,
+    remainder,
+    symmetric,
+    to_numpy,
+)
 from dlngeom._lib.ode.system import SolverState
 from dlngeom.balanced._curvature import integrability, normal_acceleration, second_form
 from dlngeom.balanced._geometry import tangent_part
 from dlngeom.balanced._in_frames import assemble, resolve
+from dlngeom.dln._closed_forms import first_singular
 from dlngeom.endtoend._curvature import christoffel_table, contract
 from dlngeom.endtoend._lifts import push_down, smallest_lift, smallest_network
 from dlngeom.points import SVD, Frames, Tangent, dense
@@ -28,15 +40,24 @@ __all__ = ["end_to_end_geodesic", "network_geodesic"]
 
 # Beyond this depth a sum over layers in frames is cheaper than the layers themselves.
 _LAYERS = 64
+# Rounding errors, in units of the last place, with which matrices still count as symmetric.
+_SYMMETRIC = 64
 
 
 def end_to_end_geodesic(point: SVD, Z: Tangent, depth: float) -> Geodesic:
     """Geodesic of ``g^N``: by the smallest network upstairs, or in frames if that is too deep."""
     if depth == 1 and point.s.shape[-1] == min(point.u.shape[-2], point.vt.shape[-1]):
         return _straight_line(point, Z)
+    line = _symmetric_line(point, Z) if depth == 2 and _is_square(point) else None
+    if line is not None:
+        return line
     if 1 < depth <= _LAYERS:
         return _lifted_geodesic(point, Z, int(depth))
     return _framed_geodesic(point, Z, depth)
+
+
+def _is_square(point: SVD) -> bool:
+    return bool(point.u.shape[-2] == point.s.shape[-1] == point.vt.shape[-1])
 
 
 def _straight_line(point: SVD, Z: Tangent) -> Geodesic:
@@ -47,14 +68,53 @@ def _straight_line(point: SVD, Z: Tangent) -> Geodesic:
         linalg = namespace(state[0]).linalg
         return SVD(*linalg.svd(state[0], full_matrices=False))
 
+    start = (dense(point), dense((point, Z)))
     return Geodesic(
-        (dense(point), dense((point, Z))),
+        start,
         lambda state: (state[1], state[1] * 0),
         at,
         lambda state: components(at(state), state[1]),
         lambda state: at(state).s[..., rank - 1],
         lambda state, vector: (vector[0] * 0,),
+        meets=lambda time: first_singular(*start, time),
     )
+
+
+def _symmetric_line(point: SVD, Z: Tangent) -> Geodesic | None:
+    r"""Geodesic of two layers in positive definite matrices: their roots move straight.
+
+    .. math:: W(t) = F(t) F(t)^T, \qquad F(t) = (I + t L) F(0), \\qquad L W + W L = \dot W
+    """
+    u, s, vt = point
+    M = u.mT @ dense((point, Z)) @ u
+    if not _agree(u, vt.mT) or not _agree(M, M.mT):
+        return None
+    root = namespace(s).sqrt(s)[..., None, :]
+    start = (u * root, u @ (symmetric(M) / (s[..., :, None] + s[..., None, :]) * root))
+
+    def at(state: SolverState) -> SVD:
+        left, singular, _ = namespace(s).linalg.svd(state[0])
+        return SVD(left, singular**2, left.mT)
+
+    def velocity(state: SolverState) -> Tangent:
+        half = state[1] @ state[0].mT
+        return components(at(state), half + half.mT)
+
+    return Geodesic(
+        start,
+        lambda state: (state[1], state[1] * 0),
+        at,
+        velocity,
+        lambda state: at(state).s[..., -1],
+        _transport(at, velocity, 2),
+        meets=lambda time: first_singular(*start, time),
+    )
+
+
+def _agree(x: Array, y: Array) -> bool:
+    """Whether arrays are equal up to rounding."""
+    gap, size = (np.max(np.abs(to_numpy(z)), initial=0.0) for z in (x - y, x))
+    return bool(gap <= _SYMMETRIC * eps(x) * size)
 
 
 def _lifted_geodesic(point: SVD, Z: Tangent, depth: int) -> Geodesic:

@@ -16,6 +16,7 @@ import numpy as np
 from dlngeom import network
 from dlngeom._lib.arrays import Array, norm
 from dlngeom.balanced import orthonormal_frame
+from dlngeom.dln._chart import end_to_end_chart
 from dlngeom.dln._geodesics import _LAYERS, end_to_end_geodesic, network_geodesic
 from dlngeom.endtoend import _kernels
 from dlngeom.points import SVD, Frames, Tangent, dense
@@ -105,10 +106,13 @@ def end_to_end_shooting(point: SVD, other: SVD, depth: float) -> Shooting:
         return Tangent(left @ Up, M, right @ Vp)
 
     apart = _separated((point.vt.mT, point.u), (other.vt.mT, other.u))
-    changes = (_aligned(small, target, depth), goal - dense(small))
-    guesses = [here.coefficients(D) for D in changes]
+    guesses = (
+        lambda: here.coefficients(_aligned(small, target, depth)),
+        lambda: here.coefficients(goal - dense(small)),
+    )
     hidden = _hidden(point.s ** (1 / depth), target.s ** (1 / depth), depth)
-    return Shooting(guesses, apart, geodesic, residual, miss, vector, hidden)
+    chart = end_to_end_chart(small, target, depth, here.coefficients)
+    return Shooting(guesses, apart, geodesic, residual, miss, vector, hidden, chart)
 
 
 def _spread(x: Array, coefficients: np.ndarray) -> np.ndarray:
@@ -178,9 +182,11 @@ def network_shooting(point: Frames, other: Frames) -> Shooting:
     def residual(reached: Frames) -> np.ndarray:
         return _times(there, gap(reached))
 
-    guess = _times(here, goal - _flat(_layers(point)))
+    def guess() -> np.ndarray:
+        return _times(here, goal - _flat(_layers(point)))
+
     apart, hidden = _separated(point.q, other.q), _hidden(point.lam, other.lam, len(point.q) - 1)
-    return Shooting([guess], apart, geodesic, residual, miss, vector, hidden)
+    return Shooting((guess,), apart, geodesic, residual, miss, vector, hidden)
 
 
 def _times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:

@@ -44,6 +44,8 @@ def states_at(curve: Geodesic, times: np.ndarray, rtol: float = PRECISE) -> list
     """States of a geodesic at times of any sign; negative times reverse the rates."""
     if 0 in curve.clearance(curve.start).shape:
         return [curve.start] * len(times)  # No geodesics, at any time.
+    if curve.meets is not None:
+        return _on_line(curve, times)
     states = {0.0: curve.start}
     for sign in (1.0, -1.0):
         ahead = np.unique(sign * times[sign * times > 0])
@@ -51,6 +53,22 @@ def states_at(curve: Geodesic, times: np.ndarray, rtol: float = PRECISE) -> list
             solution = _integrate(curve, sign, np.concatenate([[0.0], ahead]), rtol)
             states |= dict(zip((sign * ahead).tolist(), solution.states[1:], strict=True))
     return [states[time] for time in times.tolist()]
+
+
+def _on_line(curve: Geodesic, times: np.ndarray) -> list[tuple[Array, ...]]:
+    """States of a geodesic that is a straight line in its coordinates."""
+    assert curve.meets is not None
+    x, v = curve.start
+    xp = namespace(x)
+    far = float(xp.max(xp.abs(x))) + float(np.max(np.abs(times))) * float(xp.max(xp.abs(v)))
+    # A product of four such numbers does not overflow.
+    if not far < float(xp.finfo(x.dtype).max) ** 0.25:
+        raise ValueError(f"the geodesic overflows: its coordinates reach {far:.2g}")
+    for goal in (float(np.max(times)), float(np.min(times))):
+        stop = curve.meets(goal) if goal != 0 else None
+        if stop is not None:
+            raise GeodesicError(f"the geodesic stopped at t={stop:.6g}: {_MEETS}")
+    return [(x + t * v, v) for t in times.tolist()]
 
 
 def _integrate(curve: Geodesic, sign: float, times: np.ndarray, rtol: float) -> Solution:

@@ -21,7 +21,8 @@ from dlngeom.geodesics._integration import states_at
 from dlngeom.geodesics._shooting import shoot
 from dlngeom.points import SVD, Frames, dense, factors
 from dlngeom.submersion import Base, RiemannianSubmersion
-from dlngeom.submersion._offers import HasGeodesics
+from dlngeom.submersion._equations import Shooting
+from dlngeom.submersion._offers import HasClosedLog, HasGeodesics
 from dlngeom.submersion._spaces import geometry_on
 
 __all__ = ["dist", "energy", "exp", "geodesic", "length", "log", "parallel_transport"]
@@ -153,10 +154,12 @@ def log(
 
     .. math:: \exp_W(\log_W(X)) = X
 
-    It is found by shooting.  In networks of up to eight layers that succeeds up to half the
-    distance to lower rank, ``sqrt(N)/2`` times the smallest singular value of a layer, and often
-    far beyond; in deeper ones, as long as double precision tells the singular values of the
-    product from zero.
+    Downstairs it has a closed form for one layer of full rank, for two layers on positive definite
+    matrices, and at rank one.  Else it is found by collocation in a chart, for all pairs at once,
+    and where that fails, and upstairs, by shooting.  In networks of up to eight layers that
+    succeeds up to half the distance to lower rank, ``sqrt(N)/2`` times the smallest singular value
+    of a layer, and often far beyond; in deeper ones, as long as double precision tells the singular
+    values of the product from zero.
 
     Parameters
     ----------
@@ -191,8 +194,15 @@ def log(
     In the metrics of Section 8 (upstairs) and (4.17) (downstairs) of Menon, *The geometry of the
     deep linear network*.
     """
+    return _logarithm(space, point, other, upstairs)[0]
+
+
+def _logarithm(
+    space: Base | RiemannianSubmersion, point: Point, other: Point, upstairs: bool
+) -> tuple[Vector, Array]:
+    """Logarithm and its length."""
     place = _place(space, upstairs)
-    namespace(*(x for end in (point, other) for x in parts(_tupled(end))))
+    like = namespace(*(x for end in (point, other) for x in parts(_tupled(end))))
     point, other = detached(point), detached(other)
     batches = [_batch(place, x) for x in (point, other)]
     if batches[0] != batches[1]:
@@ -200,9 +210,29 @@ def log(
             f"the points have batch axes {batches[0]} and {batches[1]}: they must agree"
         )
     ends = [_flat_batch(x, len(batches[0])) for x in (point, other)]
-    pairs = math.prod(batches[0])
-    found = shoot(lambda rows: place.shooting(*(_rows(x, rows) for x in ends)), pairs)
-    return _with_batch(concatenate(found), batches[0])
+    vector, length = _flat_logarithm(place, ends, math.prod(batches[0]))
+    lengths = constant(length, first_array(ends[0]))
+    return _with_batch(vector, batches[0]), like.reshape(lengths, batches[0])
+
+
+def _flat_logarithm(
+    place: HasGeodesics, ends: list[Point], pairs: int
+) -> tuple[Vector, np.ndarray]:
+    """Logarithms of points with one batch axis, in closed form where there is one."""
+
+    def problems(rows: np.ndarray) -> Shooting:
+        return place.shooting(*(_rows(x, rows) for x in ends))
+
+    known = place.closed_log(*ends) if isinstance(place, HasClosedLog) else None
+    if known is None:
+        return shoot(problems, np.arange(pairs), pairs)
+    if np.all(known.found):
+        return known.vector, known.length
+    rows = np.flatnonzero(~known.found)
+    vector, length = shoot(problems, rows, pairs)
+    place_of = np.where(known.found, np.arange(pairs), pairs + np.cumsum(~known.found) - 1)
+    both = concatenate([known.vector, vector])
+    return _rows(both, place_of), np.concatenate([known.length, length])[place_of]
 
 
 @takes_arrays("point", "tangent", "direction")
@@ -280,6 +310,7 @@ def parallel_transport(
         start=(*curve.start, *vector),
         rates=rates,
         clearance=lambda state: curve.clearance(state[:count]),
+        meets=None,
     )
     state = states_at(joint, np.ones(1))[0]
     end = curve.point(state[:count])
@@ -332,7 +363,7 @@ def dist(
     """
     squared = squared_dist(space, a, b, upstairs=upstairs)
     if squared is None:
-        return _place(space, upstairs).norm(a, log(space, a, b, upstairs=upstairs))
+        return _logarithm(space, a, b, upstairs)[1]
     return namespace(squared).sqrt(squared)
 
 
@@ -489,6 +520,6 @@ def _with_batch(vector: Vector, batch: tuple[int, ...]) -> Vector:
     return rebuild(vector, [namespace(x).reshape(x, (*batch, *x.shape[1:])) for x in arrays])
 
 
-def _rows(point: Point, rows: slice) -> Point:
+def _rows(point: Point, rows: np.ndarray) -> Point:
     """Take some of the points of a batch."""
     return rebuild(point, [x[rows, ...] for x in parts(point)])

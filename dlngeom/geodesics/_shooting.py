@@ -1,4 +1,4 @@
-"""Boundary value problem of geodesics, solved by shooting for many pairs of points at once."""
+"""Boundary value problem of geodesics, for many pairs of points at once: shooting in the end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import least_squares
 
+from dlngeom.geodesics._collocation import collocate
 from dlngeom.geodesics._integration import PRECISE, GeodesicError, states_at
 from dlngeom.submersion._equations import Shooting
 
@@ -24,45 +25,57 @@ _EQUAL = 1e-14
 # Largest number of geodesics in the batch of one Jacobian.
 _GEODESICS = 4096
 
-# Maps a slice of the pairs to their boundary value problems.
-Problems = Callable[[slice], Shooting]
+# Maps indices of pairs to their boundary value problems.
+Problems = Callable[[np.ndarray], Shooting]
 
 
-def shoot(problems: Problems, pairs: int) -> list[Any]:
-    """Find the initial velocities of geodesics between pairs of points, in the order of the pairs.
+def shoot(problems: Problems, rows: np.ndarray, pairs: int) -> tuple[Any, np.ndarray]:
+    """Find initial velocities of geodesics between some of the pairs, and their lengths.
 
-    Broyden's method runs for all pairs together and needs a single Jacobian.  Pairs for which it
-    fails are tried one by one, from each initial guess, and by least squares too, which shortens
-    steps that are too long.
+    Where the points share a chart, a polynomial there is tried first.  For other pairs Broyden's
+    method runs together and needs a single Jacobian.  Pairs for which it fails are tried one by
+    one, from each initial guess, and by least squares too, which shortens steps that are too long.
 
     Raises
     ------
     GeodesicError
         If no geodesic was found for some pair.
     """
-    return _solve(problems, 0, pairs)
+    problem = problems(rows)
+    _require_reachable(problem, rows, pairs > 1)
+    if problem.chart is None or len(rows) == 0:
+        coefficients = np.concatenate(_solve(problems, rows, problem))
+    else:
+        velocity, found = collocate(problem.chart)
+        coefficients, left = problem.chart.coefficients(velocity), np.flatnonzero(~found)
+        if len(left):
+            coefficients[left] = np.concatenate(_solve(problems, rows[left]))
+    return problem.vector(coefficients), np.linalg.norm(coefficients, axis=-1)
 
 
-def _solve(problems: Problems, first: int, last: int) -> list[Any]:
-    problem, count = problems(slice(first, last)), last - first
-    _require_reachable(problem, first, count)
-    if count == 0:
-        return [problem.vector(problem.guesses[0])]
+def _solve(
+    problems: Problems, rows: np.ndarray, problem: Shooting | None = None
+) -> list[np.ndarray]:
+    """Coefficients of the pairs, in order, in parts."""
+    problem, count = problem or problems(rows), len(rows)
     if count == 1:
         return [_single(problem)]
-    if count * problem.guesses[0].shape[-1] <= _GEODESICS:
+    first = problem.guesses[0]()
+    if count == 0:
+        return [first]
+    if count * first.shape[-1] <= _GEODESICS:
         try:
-            found, miss = _chord(problem, problem.guesses[0])
+            found, miss = _chord(problem, first)
         except GeodesicError:
             pass  # Halving the batch finds the pair that failed.
         else:
             if np.all(miss <= _MISS):
-                return [problem.vector(found)]
-    middle = (first + last) // 2
-    return _solve(problems, first, middle) + _solve(problems, middle, last)
+                return [found]
+    middle = count // 2
+    return _solve(problems, rows[:middle]) + _solve(problems, rows[middle:])
 
 
-def _require_reachable(problem: Shooting, first: int, count: int) -> None:
+def _require_reachable(problem: Shooting, rows: np.ndarray, named: bool) -> None:
     """Refuse targets that no shot can reach, before any is fired."""
     reasons = (
         (problem.separated, "determinants differ in sign"),
@@ -74,21 +87,21 @@ def _require_reachable(problem: Shooting, first: int, count: int) -> None:
     )
     for found, reason in reasons:
         if found is not None and np.any(found):
-            pair = f" of pair {first + int(np.argmax(found))}" if count > 1 else ""
+            pair = f" of pair {rows[int(np.argmax(found))]}" if named else ""
             raise GeodesicError(f"found no geodesic to the target{pair}: {reason}")
 
 
-def _single(problem: Shooting) -> Any:
+def _single(problem: Shooting) -> np.ndarray:
     """Solve for one pair by each method from each guess, until one succeeds."""
     best = np.inf
     for search in (_chord, _least_squares):
         for guess in problem.guesses:
             try:
-                found, miss = search(problem, guess)
+                found, miss = search(problem, guess())
             except GeodesicError:
                 continue
             if miss[0] <= _MISS:
-                return problem.vector(found)
+                return found
             best = min(best, miss[0])
     nearest = f"missed by {best:.2g}" if best < np.inf else "every try met matrices of lower rank"
     raise GeodesicError(

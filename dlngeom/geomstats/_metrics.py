@@ -12,6 +12,7 @@ from geomstats.geometry.riemannian_metric import RiemannianMetric
 from dlngeom import endtoend, geodesics
 from dlngeom._lib.arrays import Array, inner, namespace, symmetric
 from dlngeom._lib.derivatives import detached, is_differentiated, smooth_in
+from dlngeom.dln._closed_forms import aligned_roots
 from dlngeom.endtoend import _kernels
 from dlngeom.endtoend._curvature import christoffel_table, contract
 from dlngeom.geodesics._maps import squared_dist
@@ -140,23 +141,61 @@ class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc
 
     def log(self, point: Array, base_point: Array) -> Array:
         """Logarithm, :func:`dlngeom.geodesics.log`."""
+        roots = self._roots(base_point, point)
+        if roots is not None:
+            half = roots[1] @ roots[0].mT
+            return half + half.mT
         return self.form.array(dense(self._log(point, base_point)))
 
+    def _roots(self, point: Any, other: Any) -> tuple[np.ndarray, np.ndarray] | None:
+        """Root and its change from positive definite points of two layers to others, in numpy."""
+        if not (self.form.symmetric and self.depth == 2):
+            return None
+        if not type(point) is type(other) is np.ndarray or point.dtype != np.float64:
+            return None
+        if not point.shape[-2:] == other.shape[-2:] == self._space.shape:
+            return None
+        return aligned_roots(point, other)
+
     def _log(self, point: Array, base_point: Array) -> tuple[SVD, Tangent]:
-        target, base = broadcast(len(self._space.shape), detached(point), detached(base_point))
-        start = self.form.point(base)
-        return start, geodesics.log(self.form.space, start, self.form.point(target))
+        target, start = self._points(point, base_point)
+        return start, geodesics.log(self.form.space, start, target)
+
+    def _points(self, point: Array, other: Array) -> list[SVD]:
+        """Two points of the core with the same batch axes."""
+        arrays = broadcast(len(self._space.shape), detached(point), detached(other))
+        return [self.form.point(x) for x in arrays]
 
     def squared_dist(self, point_a: Array, point_b: Array) -> Array:
         """Squared length of the logarithm, with its gradient on the pytorch backend."""
+        roots = self._roots(point_a, point_b)
+        if roots is not None:
+            return 2 * inner(roots[1], roots[1])
         matrices = (
             self.form.matrices(x) for x in broadcast(len(self._space.shape), point_a, point_b)
         )
         squared = squared_dist(self.form.space, *matrices)
         if squared is not None:
             return squared
-        start, vector = self._log(point_b, point_a)
-        return _kernels.inner_product(vector, vector, _kernels.metric(start.s, self.depth))
+        return geodesics.dist(self.form.space, *self._points(point_a, point_b)) ** 2
+
+    def dist_pairwise(self, points: Array, n_jobs: int = 1, **joblib_kwargs: Any) -> Array:
+        """Distances ``(count, count)`` between all pairs of points, in one call.
+
+        Parameters
+        ----------
+        points : array (count, ...)
+        n_jobs, joblib_kwargs
+            Not used: all pairs are worked on together.
+        """
+        points = as_array(points)
+        count = points.shape[0]
+        rows, columns = np.triu_indices(count, 1)
+        upper = self.dist(points[rows, ...], points[columns, ...])
+        where = np.zeros((count, count), dtype=int)
+        where[rows, columns] = where[columns, rows] = np.arange(1, len(rows) + 1)
+        xp = namespace(upper)
+        return xp.concat([xp.zeros((1,), dtype=upper.dtype), upper])[where]
 
     def _geodesic_from_exp(
         self, initial_point: Array, initial_tangent_vec: Array

@@ -18,6 +18,7 @@ protocol                     used by    what an engine does without it
 :class:`HasBatchAxes`        langevin   compares with a random point
 :class:`HasFlow`             flow       integrates in the ambient space
 :class:`HasGeodesics`        geodesics  refuses
+:class:`HasClosedLog`        geodesics  solves the boundary value problem
 :class:`HasWalk`             langevin   walks in the ambient space
 :class:`HasAdjustedRank`     langevin   refuses ``adjust=True``
 :class:`HasExtras`           langevin   records nothing more
@@ -29,12 +30,13 @@ protocol                     used by    what an engine does without it
 from __future__ import annotations
 
 from dlngeom.submersion._checks import check_submersion
-from dlngeom.submersion._equations import Equation, Geodesic, Shooting
+from dlngeom.submersion._equations import Chart, ClosedLog, Equation, Geodesic, Shooting
 from dlngeom.submersion._from_map import from_map
 from dlngeom.submersion._offers import (
     HasAdjustedRank,
     HasBasePoint,
     HasBatchAxes,
+    HasClosedLog,
     HasCompiledSteps,
     HasEmbedding,
     HasExtras,
@@ -66,11 +68,14 @@ from dlngeom.submersion._spaces import (
 __all__ = [
     "Base",
     "BasePoint",
+    "Chart",
+    "ClosedLog",
     "Equation",
     "Geodesic",
     "HasAdjustedRank",
     "HasBasePoint",
     "HasBatchAxes",
+    "HasClosedLog",
     "HasCompiledSteps",
     "HasEmbedding",
     "HasExtras",

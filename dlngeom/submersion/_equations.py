@@ -11,7 +11,7 @@ import numpy as np
 from dlngeom._lib.arrays import Array
 from dlngeom._lib.vectors import Point, Vector
 
-__all__ = ["Equation", "Geodesic", "Shooting", "composed"]
+__all__ = ["Chart", "ClosedLog", "Equation", "Geodesic", "Shooting", "composed"]
 
 
 class Equation(NamedTuple):
@@ -77,6 +77,9 @@ class Geodesic(NamedTuple):
         coordinates and these arrays.
     lifted : callable, optional
         The same for the horizontal lift of a field that is parallel downstairs.
+    meets : callable, optional
+        Where the coordinates are ``(x, v)`` and move on the straight line ``x + t v``: from a time
+        of any sign to the first time on the way there at which the boundary is met, or None.
     """
 
     start: tuple[Array, ...]
@@ -86,6 +89,51 @@ class Geodesic(NamedTuple):
     clearance: Callable[[tuple[Array, ...]], Array]
     transport: Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, ...]]
     lifted: Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, ...]] | None = None
+    meets: Callable[[float], float | None] | None = None
+
+
+class Chart(NamedTuple):
+    """Geodesic equation in a chart that holds both points of each pair, in numpy.
+
+    Attributes
+    ----------
+    ends : tuple of two arrays (pair, dim)
+        Coordinates of the points.
+    usable : array (pair,)
+        For which pairs the chart is well conditioned.
+    rates : array (pair, dim)
+        Second derivatives of parabolas between the points, near the geodesics.
+    acceleration : callable
+        From coordinates and velocities ``(pair, time, dim)`` to second derivatives, and to times
+        ``(pair, time)`` within which the geodesic surely does not meet the boundary.
+    coefficients : callable
+        From velocities ``(pair, dim)`` at the first points to coefficients in the basis of the
+        problem.
+    """
+
+    ends: tuple[np.ndarray, np.ndarray]
+    usable: np.ndarray
+    rates: np.ndarray
+    acceleration: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    coefficients: Callable[[np.ndarray], np.ndarray]
+
+
+class ClosedLog(NamedTuple):
+    """Logarithms of pairs of points that have a closed form.
+
+    Attributes
+    ----------
+    found : array (pair,) of numpy
+        Which pairs have one; the other entries mean nothing.
+    vector : vectors (pair, ...)
+        Logarithms, of the kind of the points.
+    length : array (pair,) of numpy
+        Their lengths.
+    """
+
+    found: np.ndarray
+    vector: Vector
+    length: np.ndarray
 
 
 class Shooting(NamedTuple):
@@ -93,8 +141,8 @@ class Shooting(NamedTuple):
 
     Attributes
     ----------
-    guesses : list of arrays (pair, dim)
-        Coefficients of initial velocities in an orthonormal basis.
+    guesses : tuple of callables
+        Each returns coefficients ``(pair, dim)`` of initial velocities in an orthonormal basis.
     separated : array (pair,)
         Whether no curve joins a pair, since the determinants differ in sign.
     geodesic : callable
@@ -108,12 +156,15 @@ class Shooting(NamedTuple):
     hidden : array (pair,), optional
         Whether the target is too small next to the point for double precision: rounding errors
         along the geodesic are larger than what a shot may miss by.
+    chart : Chart, optional
+        The same problems in a chart.
     """
 
-    guesses: Sequence[np.ndarray]
+    guesses: Sequence[Callable[[], np.ndarray]]
     separated: np.ndarray
     geodesic: Callable[[np.ndarray], Geodesic]
     residual: Callable[[Point], np.ndarray]
     miss: Callable[[Point], np.ndarray]
     vector: Callable[[np.ndarray], Vector]
     hidden: np.ndarray | None = None
+    chart: Chart | None = None

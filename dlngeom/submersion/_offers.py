@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from dlngeom._lib.arrays import Array
 from dlngeom._lib.vectors import Point, Vector
-from dlngeom.submersion._equations import Equation, Geodesic, Shooting
+from dlngeom.submersion._equations import ClosedLog, Equation, Geodesic, Shooting
 
 if TYPE_CHECKING:
     from dlngeom.submersion._spaces import RiemannianSubmersion
@@ -20,6 +20,7 @@ __all__ = [
     "HasAdjustedRank",
     "HasBasePoint",
     "HasBatchAxes",
+    "HasClosedLog",
     "HasCompiledSteps",
     "HasEmbedding",
     "HasExtras",
@@ -138,6 +139,14 @@ class HasGeodesics(Protocol):
 
     def batch_axes(self, point: Point) -> int:
         """Count the batch axes of a point."""
+
+
+@runtime_checkable
+class HasClosedLog(Protocol):
+    """A geometry in which some logarithms have a closed form."""
+
+    def closed_log(self, point: Point, other: Point) -> ClosedLog | None:
+        """Check points with one batch axis and return what is known, None if nothing is."""
 
 
 class Walk(Protocol):

@@ -78,3 +78,18 @@ def test_empty_batches(name):
     for call in (space.metric.log, space.metric.dist):
         assert call(points, points).shape[0] == 0
         assert call(points, x).shape[0] == 0
+
+
+@pytest.mark.parametrize("name", ["full", "low", "flat"])
+def test_all_pairs_at_once(name):
+    space = SPACES[name]()
+    gs.random.seed(0)
+    base = space.random_point()
+    near = space.to_tangent(1e-2 * gs.random.normal(size=(4, *space.shape)), base)
+    points = space.metric.exp(near, base)
+    found = space.metric.dist_pairwise(points)
+    assert found.shape == (4, 4)
+    for i, x in enumerate(points):
+        for j, y in enumerate(points):
+            np.testing.assert_allclose(found[i, j], space.metric.dist(x, y), rtol=1e-10, atol=1e-12)
+    assert space.metric.dist_pairwise(points[:1]).tolist() == [[0.0]]

@@ -72,6 +72,22 @@ def test_two_layers_are_twice_bures_and_wasserstein(wasserstein, two_layers, rng
     )
 
 
+def test_closed_form_of_two_layers_by_the_integrator(two_layers, rng):
+    P, Q = spd(rng, 5), spd(rng, 5)
+    others = [SPDMatrices(3).equip_with_metric(DeepLinearMetric, depth=2).metric for _ in "ab"]
+    others[1]._roots = lambda *_: None
+    for call in ("log", "squared_dist", "dist"):
+        ours, theirs = (getattr(metric, call)(P, Q) for metric in others)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-11)
+        together = getattr(two_layers, call)(P[0], Q)
+        loop = [getattr(two_layers, call)(P[0], q) for q in Q]
+        np.testing.assert_allclose(together, loop, rtol=1e-13, atol=1e-13)
+    near = P + 1e-9 * symmetric(rng, 5)
+    np.testing.assert_allclose(two_layers.dist(P, near), two_layers.norm(near - P, P), rtol=1e-6)
+    with pytest.raises(ValueError, match="smallest singular value"):
+        two_layers.dist(P[0], -Q[0])
+
+
 def test_two_layers_transport_like_bures_and_wasserstein(wasserstein, two_layers, rng):
     """Theirs is a Runge-Kutta method, of fourth order in its steps."""
     P, Q, X = spd(rng), spd(rng), symmetric(rng)

@@ -1,0 +1,155 @@
+"""Logarithms by polynomials in a chart: against shots, in batches, and where they give up."""
+
+import numpy as np
+import pytest
+
+import dlngeom
+from dlngeom.dln._chart import _second_derivative
+from dlngeom.geodesics import _collocation, dist, exp, geodesic, log
+from dlngeom.geodesics import _shooting as shooting
+from dlngeom.geodesics._collocation import _inside
+from tests.helpers import reference as ref
+from tests.helpers.geodesic_cases import space_of, vector
+
+# Shape, rank, depth.
+CASES = [
+    ((3, 3), 3, 2),
+    ((3, 3), 3, 3),
+    ((4, 3), 3, 5),
+    ((4, 4), 2, 1),
+    ((4, 5), 2, 2),
+    ((5, 4), 3, 3),
+    ((3, 3), 3, 20),
+    ((3, 3), 3, ref.INF),
+]
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """Record for which pairs polynomials were found, and refuse shots."""
+    found = []
+    solve = shooting.collocate
+
+    def recorded(chart):
+        velocity, mask = solve(chart)
+        found.append(mask)
+        return velocity, mask
+
+    def no_shots(*_):
+        raise AssertionError("a shot was fired")
+
+    monkeypatch.setattr(shooting, "collocate", recorded)
+    monkeypatch.setattr(shooting, "_solve", no_shots)
+    return found
+
+
+def batch_of(case, rng, count=4, share=0.5):
+    dims, rank, depth = case
+    W = ref.random_svd(*dims, rank, rng, batch=(count,))
+    s = 0.5 + np.sort(rng.random(W.s.shape))[..., ::-1]
+    W = W._replace(s=s)
+    ones = [dlngeom.SVD(*(x[i] for x in W)) for i in range(count)]
+    Z = [vector(one, depth, rng, share) for one in ones]
+    Z = dlngeom.Tangent(*(np.stack(x) for x in zip(*Z, strict=True)))
+    return space_of(ones[0], depth), W, Z
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_polynomials_find_the_logarithm(case, tried, rng):
+    space, W, Z = batch_of(case, rng)
+    X = exp(space, W, Z)
+    found = dlngeom.dense((W, log(space, W, X)))
+    ref.close(found, dlngeom.dense((W, Z)), 1e-11)
+    np.testing.assert_allclose(dist(space, X, W), space.norm(W, Z), rtol=1e-12)
+    assert np.all(tried[0])
+
+
+@pytest.mark.parametrize("case", CASES[:6:2])
+def test_polynomials_of_batches_equal_loops(case, tried, rng):
+    space, W, Z = batch_of(case, rng)
+    X = dlngeom.dense(exp(space, W, Z))
+    A = dlngeom.dense(W)
+    together = log(space, A, X)
+    for a, x, found in zip(A, X, together, strict=True):
+        ref.close(log(space, a, x), found, 1e-12)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_second_derivatives_in_the_chart(case, rng):
+    """Against differences of the geodesic that the integrator follows."""
+    dims, rank, depth = case
+    W = ref.random_svd(*dims, rank, rng)
+    space, Z = space_of(W, depth), vector(W, depth, rng, 0.2)
+    h = 1e-2
+    before, now, after = dlngeom.dense(geodesic(space, W, Z, [-h, 0, h]))
+    far = dlngeom.dense(geodesic(space, W, Z, [-2 * h, 2 * h]))
+    second = (16 * (before + after) - far[0] - far[1] - 30 * now) / (12 * h**2)
+    found, span = _second_derivative(now, dlngeom.dense((W, Z)), rank, depth)
+    ref.close(found, second, 1e-6)
+    if depth < ref.INF:
+        reach = np.sqrt(depth) * W.s[-1] ** (1 / depth)
+        assert span == pytest.approx(reach / space.norm(W, Z), rel=1e-10)
+
+
+def test_polynomials_that_pass_through_lower_rank_are_no_geodesics():
+    """Odd depths continue smoothly through zero: ``diag((1 - 2 t)^3)`` joins ``I`` and ``-I``."""
+    space = space_of(dlngeom.svd(np.eye(2)), 3)
+    chart = space.shooting(np.eye(2)[None], -np.eye(2)[None]).chart
+    assert not shooting.collocate(chart)[1][0]
+    nodes = np.array([0.2, 0.5, 0.8])
+    assert _inside(nodes, np.array([[0.25, 0.1, 0.25]]))
+    assert not _inside(nodes, np.array([[0.25, 0.04, 0.25]]))
+
+
+def test_one_distant_pair_leaves_the_others_alone(rng):
+    A, B = np.eye(2) + 0.1 * rng.standard_normal((2, 5, 2, 2))
+    space = space_of(dlngeom.svd(A[0]), 3)
+    near = dist(space, A, B)
+    B[2] = [[-0.9, -0.3], [0.2, -1.1]]
+    far = dist(space, A, B)
+    np.testing.assert_allclose(np.delete(far, 2), np.delete(near, 2), rtol=1e-13)
+    assert far[2] > 2
+    ref.close(exp(space, A[2], log(space, A[2], B[2])), B[2], 1e-9)
+
+
+def test_near_points_keep_their_digits(rng):
+    """The distance of points that agree to ten digits is as accurate as their difference."""
+    A = np.eye(3) + 0.2 * rng.standard_normal((3, 3))
+    space, D = space_of(dlngeom.svd(A), 3), rng.standard_normal((3, 3))
+    B = A + 1e-10 * D
+    assert dist(space, A, B) == pytest.approx(float(space.norm(A, B - A)), rel=1e-8)
+    assert dist(space, A, A) == 0
+
+
+@pytest.mark.parametrize("case", [((3, 3), 3, 3), ((3, 3), 3, ref.INF), ((4, 4), 2, 2)])
+def test_newton_finds_what_fixed_points_find(case, tried, monkeypatch, rng):
+    space, W, Z = batch_of(case, rng, 3)
+    X = exp(space, W, Z)
+    found = dist(space, W, X)
+    monkeypatch.setattr(_collocation, "_ITERATIONS", 0)
+    np.testing.assert_allclose(dist(space, W, X), found, rtol=1e-12)
+    assert np.all(tried[-1])
+    monkeypatch.setattr(_collocation, "_NEWTON", 0)
+    with pytest.raises(AssertionError, match="a shot was fired"):
+        dist(space, W, X)
+
+
+def test_pairs_far_apart_need_newton(tried):
+    """Fixed points repel for some of these pairs, which Newton's method finds."""
+    rng = np.random.default_rng(1)
+    A, B = np.eye(3) + 0.5 * rng.standard_normal((2, 60, 3, 3))
+    same = np.linalg.det(A) * np.linalg.det(B) > 0
+    space = space_of(dlngeom.svd(A[0]), ref.INF)
+    Z = log(space, A[same], B[same])
+    assert np.all(tried[0])
+    ref.close(exp(space, A[same], Z), B[same], 1e-9)
+
+
+def test_random_matrices_below_full_rank(tried):
+    """Far apart, close to lower rank on the way: more nodes, Newton's method, nearer targets."""
+    space, rng = space_of(ref.random_svd(4, 4, 2, np.random.default_rng(0)), 2), 3
+    W, X = space.random_point(rng, (6,)), space.random_point(rng + 1, (6,))
+    W, X = (x._replace(s=(0.2 + 0.8 * x.s ** (1 / 2)) ** 2) for x in (W, X))
+    Z = log(space, W, X)
+    assert np.all(tried[0])
+    ref.close(dlngeom.dense(exp(space, W, Z)), dlngeom.dense(X), 1e-10)
