@@ -194,6 +194,19 @@ def _steps(
     chains = parts(state)[0].shape[0]
     if report and done:
         report(done * chains)
+    if array_api_compat.is_jax_array(parts(state)[0]):
+        # Imported here, since only jax arrays need jax.
+        from dlngeom.langevin._engine._compiled import compiled_run, legs
+
+        compiled = compiled_run(plan, state, streams)
+        if compiled is not None:
+            for last in legs(plan, done):
+                state = compiled(done, state, last)
+                yield Snapshot(last, state, streams)
+                if report:
+                    report((last - done) * chains)
+                done = last
+            return
     for step in range(done + 1, plan.n_steps + 1):
         state = advance(plan, state, streams, step)
         yield Snapshot(step, state, streams)
