@@ -25,9 +25,9 @@ from dlngeom._lib.vectors import parts as array_parts
 from dlngeom._lib.vectors import rebuild
 from dlngeom.langevin._engine._steps import FINEST, SHARE, DivergenceError, Plan
 from dlngeom.langevin._engine._streams import BLOCK, Streams
-from dlngeom.submersion._offers import HasCompiledSteps, Walk, WalkState
+from dlngeom.submersion._offers import HasCompiledSteps, HasObservables, Walk, WalkState
 
-__all__ = ["chain_keys", "compiled_run", "legs", "normals"]
+__all__ = ["chain_keys", "compiled_record", "compiled_run", "legs", "normals"]
 
 # Most steps in one call, so that an interruption and a progress bar need not wait for all.
 _STEPS = 1000
@@ -93,9 +93,9 @@ _REASONS = (
 
 
 def compiled_run(
-    plan: Plan, state: WalkState, streams: Streams
+    plan: Plan, state: WalkState, streams: Streams, first: int
 ) -> Callable[[int, WalkState, int], WalkState] | None:
-    """Return a function that takes steps ``first`` to ``last``, None if they cannot be compiled.
+    """Return a function that takes steps after the ``first`` ones, None if it cannot be compiled.
 
     It takes the number of the steps done, the state after them, and the number to be done.
     """
@@ -109,18 +109,40 @@ def compiled_run(
     leg = _leg(hashable, plan.horizontal == plan.vertical, programs)
     like = parts(state)[0]
     device, dtype = array_api_compat.device(like), np.finfo(like.dtype).dtype
-    keys = jax.device_put(streams.words(), device)
     sizes = Sizes(*(np.asarray(x, dtype) for x in _sizes(plan)))
+    # What is bound to a device and what is not would be compiled apart.
+    given = jax.device_put((streams.words(), constants, sizes), device)
 
     def run(done: int, state: WalkState, last: int) -> WalkState:
-        # What is bound to a device and what is not would be compiled apart.
-        state = jax.device_put(state, device)
-        state, step, fault, culprit = leg(state, keys, constants, done, last, sizes)
+        if done == first:
+            state = jax.device_put(state, device)
+        state, step, fault, culprit = leg(state, np.uint32(done), np.uint32(last), *given)
         if int(fault):
             raise _diverged(plan, state, int(step), int(fault), int(culprit))
         return state
 
     return run
+
+
+def compiled_record(
+    plan: Plan, state: WalkState, record: Callable[[WalkState], list[Any]]
+) -> Callable[[WalkState], list[Any]]:
+    """Return a function that records a draw, compiled if only the walk's own quantities are."""
+    own = plan.walk.observables() if isinstance(plan.walk, HasObservables) else {}
+    # A function of the caller may do more than to compute, and is called at each draw.
+    if plan.observe and dict(plan.observe) != dict(own):
+        return record
+    try:
+        program, constants = traced(record, state)
+    except Exception:
+        return record
+    run = _call(program)
+    return lambda state: run(constants, state)
+
+
+@lru_cache(maxsize=32)
+def _call(program: Program) -> Callable[..., Any]:
+    return jax.jit(program)
 
 
 def legs(plan: Plan, done: int) -> Iterator[int]:
@@ -178,7 +200,7 @@ def _leg(walk: Any, same: bool, energies: tuple[Program | None, ...]) -> Callabl
 
     @jax.jit
     def leg(
-        state: WalkState, words: Any, constants: Any, done: Any, last: Any, sizes: Sizes
+        state: WalkState, done: Any, last: Any, words: Any, constants: Any, sizes: Sizes
     ) -> tuple[WalkState, Any, Any, Any]:
         state = rebuild(state, [lax.convert_element_type(x, x.dtype) for x in parts(state)])
         count = parts(state)[0].shape[0]
