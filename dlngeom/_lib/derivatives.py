@@ -19,17 +19,21 @@ import array_api_compat
 import numpy as np
 
 from dlngeom._lib.arrays import Array, constant, namespace
+from dlngeom._lib.vectors import parts, rebuild
 
 __all__ = [
+    "checked_by_value",
     "detached",
     "held",
     "is_differentiated",
+    "is_traced",
     "may_be_differentiated",
     "require_separate",
     "rule_for",
     "smooth_in",
     "unless_zero",
     "with_gradients",
+    "without_derivatives",
 ]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -58,6 +62,31 @@ def is_differentiated(x: Any) -> bool:
 def may_be_differentiated(x: Any) -> bool:
     """Whether torch records a derivative in ``x``, or jax may carry one."""
     return type(x) is not np.ndarray and (array_api_compat.is_jax_array(x) or is_differentiated(x))
+
+
+def is_traced(*arrays: Any) -> bool:
+    """Whether jax records what is done with an array, which need not have a value then."""
+    found = [x for x in arrays if array_api_compat.is_jax_array(x)]
+    return bool(found) and any(isinstance(x, _library("jax").core.Tracer) for x in found)
+
+
+def without_derivatives(x: Array) -> Array:
+    """Return an array whose derivatives, by torch or jax, are zero."""
+    fixed: Array = _constant(x) if is_traced(x) else detached(x)
+    return fixed
+
+
+def checked_by_value(check: Callable[[Any], Any], point: Any) -> Any:
+    """Check a point by its values alone; one that jax differentiates keeps its derivatives."""
+    if not is_traced(*parts(point)):
+        return check(point)
+    fixed = check(rebuild(point, [without_derivatives(x) for x in parts(point)]))
+    if not isinstance(point, tuple) or type(fixed) is type(point):
+        return point
+    raise TypeError(
+        "these layers become frames, which have no derivative where singular values are equal: "
+        "differentiate from Frames, or with dlngeom.flow.network_flow"
+    )
 
 
 def detached(value: Any) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from dlngeom import endtoend, network
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed, as_generator, constant, eps, namespace, to_numpy
+from dlngeom._lib.derivatives import checked_by_value
 from dlngeom._lib.stiefel import random_frame, random_spectrum
 from dlngeom._lib.vectors import first_array, without_chain
 from dlngeom.dln import _closed_forms as closed_forms
@@ -237,7 +238,7 @@ class _EndToEndSpace(Base):
         self, point: EndToEndPoint, energy_gradient: Callable[[Any], Covector]
     ) -> Equation:
         """Equation of the flow from a dense matrix or an :class:`SVD`."""
-        point = self.check_point(point)
+        point = checked_by_value(self.check_point, point)
         axes = self.batch_axes(point)
         checks.chain_axis(tuple(first_array(point).shape[:axes]))
         gradient = _covectors.energy_at(energy_gradient, axes == 0)

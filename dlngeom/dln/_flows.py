@@ -15,6 +15,7 @@ import numpy as np
 
 from dlngeom import endtoend, spectral
 from dlngeom._lib.arrays import Array, antisymmetric, eps, identity, namespace, symmetric
+from dlngeom._lib.derivatives import is_traced, smooth_in, without_derivatives
 from dlngeom._lib.vectors import copied
 from dlngeom.network._flow import GradientCheck, descent, flat_flow, layers_flow
 from dlngeom.network._layers import product, suffix_products
@@ -37,7 +38,7 @@ def matrix_flow(W: Array, gradient: EnergyGradient, depth: float, rank: int) -> 
     full = rank == min(W.shape[-2:])
     if depth == 1 and full:
         return flat_flow(W, gradient)
-    start = svd(W, rank)
+    start = svd(without_derivatives(W), rank)
     xp = namespace(start.s)
     # Singular values that are rounding errors are zero in all layers, and stay so.
     present = start.s > (max(W.shape[-2:]) * eps(W) if full else 0.0) * start.s[..., :1]
@@ -46,20 +47,25 @@ def matrix_flow(W: Array, gradient: EnergyGradient, depth: float, rank: int) -> 
     s = (start.s * xp.astype(present, start.s.dtype))[..., :highest]
     start = SVD(start.u[..., :highest], s, start.vt[..., :highest, :])
     if 2 <= depth <= _FEW_LAYERS:
-        return smallest_flow(start, gradient, int(depth))._replace(initial=W)
+        layers = smooth_layers if is_traced(W) else _layers_over
+        return smallest_flow(layers(W, start, int(depth)), gradient)._replace(initial=W)
     if lowest < highest:
         return dense_flow(W, gradient, depth)
     equation = factored_flow(start, gradient, depth, dense_point=True)
     return equation._replace(point=composed(dense, equation.point), initial=W)
 
 
-def smallest_flow(start: SVD, gradient: EnergyGradient, depth: int) -> Equation:
+def _layers_over(_: Array, start: SVD, depth: int) -> tuple[Array, ...]:
+    return _layers(start, depth)
+
+
+def smallest_flow(layers: tuple[Array, ...], gradient: EnergyGradient) -> Equation:
     r"""Flow of a dense matrix as the smallest balanced network over it, by products alone.
 
     .. math:: W = W_N \cdots W_1, \qquad W_N = u\, \sigma^{1/N}, \quad W_p = \sigma^{1/N},
               \quad W_1 = \sigma^{1/N} v^T
     """
-    return layers_flow(_layers(start, depth), gradient)._replace(point=product, below=None)
+    return layers_flow(layers, gradient)._replace(point=product, below=None)
 
 
 def _layers(point: SVD, depth: int) -> tuple[Array, ...]:
@@ -67,6 +73,31 @@ def _layers(point: SVD, depth: int) -> tuple[Array, ...]:
     root = (point.s ** (1 / depth))[..., None, :]
     inner = root * identity(point.s.shape[-1], point.s)
     return (root.mT * point.vt, *[inner] * (depth - 2), point.u * root)
+
+
+def smooth_layers(W: Array, start: SVD, depth: int) -> tuple[Array, ...]:
+    r"""Smallest balanced network over a matrix, as a smooth function of it, for derivatives.
+
+    .. math:: W = W v\, (u^T W v)^{-1}\, u^T W
+
+    holds for all matrices of the rank near ``u s v^T``, with fixed ``u`` and ``v``.
+    """
+    u, s, v = start.u, start.s, start.vt.mT
+    xp = namespace(s)
+    inverse = xp.where(s > 0, 1 / xp.where(s > 0, s, 1 + s), 0 * s)
+    # One Newton step from the inverse itself has the derivative of the inverse.
+    rest = 2 * identity(s.shape[-1], s) - u.mT @ W @ v * inverse[..., None, :]
+    (left, tall), (right, wide) = xp.linalg.qr(W @ v), xp.linalg.qr(W.mT @ u)
+    root, last = _roots(tall @ (inverse[..., :, None] * rest) @ wide.mT, depth)
+    return (root @ right.mT, *[root] * (depth - 2), left @ last)
+
+
+@smooth_in("core")
+def _roots(core: Array, depth: int) -> tuple[Array, Array]:
+    """``P^(1/N)`` and ``U P^(1/N)`` of the polar decomposition ``U P`` of square matrices."""
+    u, s, vt = namespace(core).linalg.svd(core)
+    scaled = s[..., :, None] ** (1 / depth) * vt
+    return vt.mT @ scaled, u @ scaled
 
 
 def singular_flow(point: SVD, gradient: EnergyGradient, depth: float) -> Equation:

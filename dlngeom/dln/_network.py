@@ -11,6 +11,7 @@ import numpy as np
 from dlngeom import balanced, network, thermodynamics
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed, as_generator, constant, inner, namespace, to_numpy
+from dlngeom._lib.derivatives import checked_by_value
 from dlngeom._lib.stiefel import random_frame, random_spectrum
 from dlngeom.dln import _flows
 from dlngeom.dln._downstairs import EndToEndGeometry
@@ -191,11 +192,11 @@ class DeepLinearNetwork(RiemannianSubmersion):
         self, point: Frames | Sequence[Array], energy_gradient: Callable[[Any], Covector]
     ) -> Equation:
         """Equation of the flow of the lifted energy, in the smallest network over the point."""
-        point = self.check_point(point)
-        checks.chain_axis(tuple(point.lam.shape[:-1]))
-        gradient = _covectors.energy_at(energy_gradient, point.lam.ndim == 1)
-        equation = _flows.balanced_flow(point, gradient)
-        return equation._replace(initial=point, below=dense, watch=watch_networks, escape=escape)
+        at: Frames = checked_by_value(self.check_point, point)
+        checks.chain_axis(tuple(at.lam.shape[:-1]))
+        gradient = _covectors.energy_at(energy_gradient, at.lam.ndim == 1)
+        equation = _flows.balanced_flow(at, gradient)
+        return equation._replace(initial=at, below=dense, watch=watch_networks, escape=escape)
 
     def norm(self, point: object, vector: Sequence[Array]) -> Array:
         """Frobenius norm of a tangent vector."""

@@ -120,7 +120,14 @@ def gradient_flow(
 
     Notes
     -----
-    Results carry no derivatives of torch.
+    Results carry no derivatives of torch.  Flows of jax arrays, dense and of depth up to 8, or
+    upstairs, are compiled with diffrax, of the extra ``dlngeom[jax]``: ``Dopri8``, or ``Tsit5``
+    for ``rtol`` above 1e-4, each chain with its own steps.  Options that only SciPy has, an SVD,
+    more layers, and energies that jax cannot trace go to SciPy.  ``jax.grad`` differentiates the
+    points downstairs by a dense start, at equal singular values too, and by what
+    ``energy_gradient`` closes over, through the steps of the solver
+    (``diffrax.RecursiveCheckpointAdjoint``, reverse mode alone); upstairs use
+    :func:`network_flow`, since frames have no derivative at equal singular values.
 
     Theorems 2 and 3 and (4.21) of Menon, *The geometry of the deep linear network*; (14.9) for
     infinite depth.  The flow upstairs is the horizontal lift of the one downstairs.
@@ -199,7 +206,8 @@ def network_flow(
 
     Notes
     -----
-    Results carry no derivatives of torch.
+    Results carry no derivatives of torch.  Flows of jax arrays are compiled, and differentiable
+    in the layers and in what ``energy_gradient`` closes over, as in :func:`gradient_flow`.
 
     Equations (3.6) and (4.7) and Theorem 1 of Menon, *The geometry of the deep linear network*.
     """

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import array_api_compat
 import numpy as np
 
 from dlngeom._lib import memory
 from dlngeom._lib.arrays import Array, constant, namespace, to_numpy
+from dlngeom._lib.derivatives import without_derivatives
 from dlngeom._lib.ode.integrate import Solution, SolverOptions, integrate
 from dlngeom._lib.trajectory import Observe, Trajectory, observe_along
 from dlngeom._lib.vectors import copied, first_array, parts, rebuild, stack, with_chain
@@ -20,6 +22,9 @@ __all__ = ["FlowError", "follow"]
 
 # A flow runs away if it would change by more than its size within this fraction of its time.
 _SUDDEN = 1e-4
+
+# Bytes of a number whose type does not tell.
+_DOUBLE = 8
 
 
 class FlowError(RuntimeError):
@@ -72,7 +77,7 @@ def follow(
     if energy is not None:
         _require_energies(at_start)
     _require_memory(len(times), equation.start, first, at_start, watch and watch(first))
-    solution = integrate(equation.start, equation.rates, times, options.observing(point), chains)
+    solution = _solution(equation, times, options, point, chains)
     points = _points(equation, first, solution.states[1:])
     observed = {} if watch is None else dict(watch(points))
     if functions:
@@ -89,6 +94,30 @@ def follow(
     if energy is not None:
         _require_finite(trajectory)
     return trajectory
+
+
+def _solution(
+    equation: Equation,
+    times: np.ndarray,
+    options: SolverOptions,
+    point: Callable[[tuple[Array, ...]], Any],
+    chains: int,
+) -> Solution:
+    """States at saved times, for jax arrays by diffrax where it is installed and can do it."""
+    if array_api_compat.is_jax_array(equation.start[0]) and options.plain:
+        # Loaded here, since only jax arrays need it.
+        found = _with_diffrax(equation, times, options)
+        if found is not None:
+            return found
+    return integrate(equation.start, equation.rates, times, options.observing(point), chains)
+
+
+def _with_diffrax(equation: Equation, times: np.ndarray, options: SolverOptions) -> Solution | None:
+    try:
+        from dlngeom.flow import _diffrax
+    except ImportError:
+        return None
+    return _diffrax.solve(equation, times, options)
 
 
 def _points(equation: Equation, first: Any, states: Sequence[tuple[Array, ...]]) -> Any:
@@ -119,13 +148,18 @@ def _split(points: Any) -> list[Any]:
 def _require_memory(draws: int, *values: Any) -> None:
     """Refuse more saved times than fit into memory, each with its state, point and observables."""
     state, point, *observed = (
-        sum(math.prod(x.shape) * to_numpy(x).itemsize for x in _arrays(value))
+        sum(math.prod(x.shape) * _itemsize(x) for x in _arrays(value))
         for value in values
         if value is not None
     )
     # Points and observables are stacked from those of each time.
     need = draws * (state + 2 * point + 2 * sum(observed))
     memory.require(f"{draws} saved times", need, "save fewer, or observe less")
+
+
+def _itemsize(x: Any) -> int:
+    """Bytes of a number of an array, which need not have values yet."""
+    return int(getattr(getattr(x, "dtype", None), "itemsize", _DOUBLE))
 
 
 def _arrays(value: Any) -> Iterator[Any]:
@@ -138,7 +172,8 @@ def _arrays(value: Any) -> Iterator[Any]:
 
 
 def _bad_draws(observed: Mapping[str, Any]) -> np.ndarray:
-    return np.flatnonzero(~np.all(np.isfinite(to_numpy(observed["energy"])), axis=0))
+    energies = to_numpy(without_derivatives(observed["energy"]))
+    return np.flatnonzero(~np.all(np.isfinite(energies), axis=0))
 
 
 def _require_energies(observed: Mapping[str, Any]) -> None:

@@ -117,7 +117,8 @@ def brownian_motion(
 
     Notes
     -----
-    Results carry no derivatives of torch.
+    Results carry no derivatives.  Chains of jax arrays are compiled, for networks, and have other
+    random streams: the noise of a chain depends on the seed, its number and the step alone.
 
     Section 10.3 and Theorem 18 of Menon, *The geometry of the deep linear network*.  Downstairs
     the smallest singular value of square matrices is reflected at zero.  Brownian motion upstairs
@@ -219,7 +220,10 @@ def riemannian_langevin(
 
     Notes
     -----
-    Results carry no derivatives of torch.
+    Results carry no derivatives.  Chains of jax arrays are compiled, as in
+    :func:`brownian_motion`; ``energy_gradient`` is then traced once in each run, and must not
+    depend on anything that changes during the run.  One that jax cannot trace, since it reads
+    numbers, is called at each step, which takes much longer.
 
     Equations (12.3) and (12.11) of Menon, *The geometry of the deep linear network*.  ``adjust``
     is the algorithm of Zappa, Holmes-Cerfon and Goodman, *Monte Carlo on manifolds*, Comm. Pure
@@ -316,7 +320,8 @@ def network_langevin(
 
     Notes
     -----
-    Results carry no derivatives of torch.
+    Results carry no derivatives.  Chains of jax arrays are compiled, as in
+    :func:`riemannian_langevin`.
 
     Section 13.4 of Menon, *The geometry of the deep linear network*; the matrix version of
     (11.10).  Each step factorises dense matrices of the size of all layers together.

@@ -15,17 +15,24 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from dlngeom._lib import checks
-from dlngeom._lib.arrays import Numbers, eps
+from dlngeom._lib.arrays import Array, Numbers, eps
 from dlngeom._lib.door import real_numbers
 from dlngeom._lib.ode.guarded import guarded, measures_chains
 from dlngeom._lib.ode.options import require_known
 from dlngeom._lib.ode.smooth_rk45 import SmoothRK45
 from dlngeom._lib.ode.system import Event, HaltError, Interpolant, Monitor, SolverState, System
 
-__all__ = ["Solution", "SolverOptions", "checked_times", "integrate"]
+__all__ = [
+    "LOOSE",
+    "Solution",
+    "SolverOptions",
+    "checked_times",
+    "integrate",
+    "relative_tolerance",
+]
 
 # Above this tolerance a high order no longer pays.
-_LOOSE = 1e-4
+LOOSE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,12 @@ class SolverOptions:
             checks.nonnegative("atol", ours["atol"])
         require_known(options, ours.get("method"))
         return cls(**ours, solver=options)
+
+    @property
+    def plain(self) -> bool:
+        """Whether states at the saved times are all that is wanted, from any solver."""
+        special = self.method is not None or self.dense_output or self.progress
+        return not (special or self.events or self.solver)
 
     def observing(self, point: Callable[[SolverState], Any]) -> SolverOptions:
         """Options whose events take points instead of states."""
@@ -142,7 +155,7 @@ def integrate(
     if len(times) == 1:
         events = [np.empty(0)] * len(options.events)
         return Solution(times, [start], (times[0], start), None, events, [[] for _ in events], None)
-    rtol = _rtol(start, options)
+    rtol = relative_tolerance(start[0], options.rtol)
     method = options.method or _default_method(rtol)
     share = 1.0 if measures_chains(method) else math.sqrt(chains)
     rtol, atol = max(rtol / share, 1e-13), _atol(options, rtol / share, share, system, y0)
@@ -172,17 +185,17 @@ def integrate(
 
 def _default_method(rtol: float) -> Any:
     """Solver of high order for tight tolerances, one with steady steps for loose tolerances."""
-    return SmoothRK45 if rtol > _LOOSE else "DOP853"
+    return SmoothRK45 if rtol > LOOSE else "DOP853"
 
 
-def _rtol(start: SolverState, options: SolverOptions) -> float:
+def relative_tolerance(like: Array, given: float | None) -> float:
     """Relative tolerance, the one that the precision allows by default."""
-    floor = 100 * eps(start[0])
+    floor = 100 * eps(like)
     default = 1e-8 if floor < 1e-10 else 1e-4
-    given: Any = default if options.rtol is None else options.rtol
-    rtol = checks.real_number(given)
+    value: Any = default if given is None else given
+    rtol = checks.real_number(value)
     if not floor <= rtol < 1:
-        raise ValueError(f"rtol={given!r}: it must be at least {floor:.2g} and below 1")
+        raise ValueError(f"rtol={value!r}: it must be at least {floor:.2g} and below 1")
     return rtol
 
 

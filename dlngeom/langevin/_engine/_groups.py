@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import array_api_compat
 import numpy as np
 
-from dlngeom._lib.arrays import Array, namespace
+from dlngeom._lib.arrays import Array, namespace, to_numpy
 from dlngeom._lib.vectors import parts, read_only, rebuild, stack
 from dlngeom.langevin._engine._steps import DivergenceError, Plan, advance
 from dlngeom.langevin._engine._streams import BLOCK, Streams
@@ -91,11 +92,21 @@ class MemorySink:
 
     def draws(self) -> list[Array]:
         """Arrays ``(chain, draw, ...)``."""
-        return list(stack(self._draws))
+        return list(_stacked(self._draws))
 
     def last(self, snapshot: Snapshot) -> Snapshot:
         """Return the first state: nothing else is known."""
         return snapshot
+
+
+def _stacked(draws: list[tuple[Array, ...]]) -> tuple[Array, ...]:
+    """Draws ``(chain, draw, ...)``; those of jax by numpy, since jax compiles for each number."""
+    like = draws[0]
+    if not all(array_api_compat.is_jax_array(x) for x in like):
+        return tuple(stack(draws))
+    columns = stack([tuple(to_numpy(x) for x in draw) for draw in draws])
+    pairs = zip(columns, like, strict=True)
+    return tuple(namespace(x).asarray(y, device=array_api_compat.device(x)) for y, x in pairs)
 
 
 class Group(NamedTuple):
@@ -169,14 +180,26 @@ def run(group: Group, report: Callable[[int], None] | None = None) -> Result:
     _keep_memory()
     start, failure = group.start._replace(streams=deepcopy(group.streams)), None
     with np.errstate(all="ignore"):
-        now = sink.begin(start, lambda: record(plan, group.state))
+        draw = _recorder(plan, group.state)
+        now = sink.begin(start, lambda: draw(group.state))
         try:
             for now in _steps(plan, now, report):  # noqa: B020
-                sink.save(now, record(plan, now.state) if now.step in plan.saved else [])
+                sink.save(now, draw(now.state) if now.step in plan.saved else [])
         except DivergenceError as error:
             failure = error
         sink.end(now)
     return Result(sink.draws(), failure)
+
+
+def _recorder(plan: Plan, state: WalkState) -> Callable[[WalkState], list[Array]]:
+    """Return :func:`record` for a plan, compiled for jax arrays where that is possible."""
+    plainly = partial(record, plan)
+    if not array_api_compat.is_jax_array(parts(state)[0]):
+        return plainly
+    # Imported here, since only jax arrays need jax.
+    from dlngeom.langevin._engine._compiled import compiled_record
+
+    return compiled_record(plan, state, plainly)
 
 
 def _keep_memory() -> None:
@@ -194,6 +217,19 @@ def _steps(
     chains = parts(state)[0].shape[0]
     if report and done:
         report(done * chains)
+    if array_api_compat.is_jax_array(parts(state)[0]):
+        # Imported here, since only jax arrays need jax.
+        from dlngeom.langevin._engine._compiled import compiled_run, legs
+
+        compiled = compiled_run(plan, state, streams, done)
+        if compiled is not None:
+            for last in legs(plan, done):
+                state = compiled(done, state, last)
+                yield Snapshot(last, state, streams)
+                if report:
+                    report((last - done) * chains)
+                done = last
+            return
     for step in range(done + 1, plan.n_steps + 1):
         state = advance(plan, state, streams, step)
         yield Snapshot(step, state, streams)

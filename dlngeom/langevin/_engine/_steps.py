@@ -17,14 +17,14 @@ from dlngeom._lib.vectors import copied, parts, rebuild
 from dlngeom.langevin._engine._streams import Streams
 from dlngeom.submersion._offers import HasCompiledSteps, Walk, WalkState
 
-__all__ = ["DivergenceError", "Plan", "advance"]
+__all__ = ["FINEST", "SHARE", "DivergenceError", "Plan", "advance"]
 
 # Largest noise of one substep, as a fraction of what turns the frames by a small angle.
-_SHARE = 0.25
+SHARE = 0.25
 
 # Shortest substep near a singularity, as a fraction of a step; shorter ones would cost more than
 # they gain, since the correction of the retraction is damped.
-_FINEST = 0.25
+FINEST = 0.25
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def advance(plan: Plan, state: WalkState, streams: Streams, step: int) -> WalkSt
         chosen = _take(state, active)
         near = plan.walk.reach(chosen)
         limit = math.inf if near is None else _limit(plan, to_numpy(near).astype(np.float64))
-        time = np.minimum(remaining[active], np.maximum(limit, _FINEST * whole))
+        time = np.minimum(remaining[active], np.maximum(limit, FINEST * whole))
         moved = _part(plan, chosen, streams, step, time, active)
         remaining[active] -= time
         state = _put(state, active, moved)
@@ -135,7 +135,7 @@ def _padded(chains: np.ndarray, like: Array) -> np.ndarray:
 
 def _limit(plan: Plan, reach: Any) -> Any:
     """Longest time over which the noise stays small for a state."""
-    small = _SHARE * reach
+    small = SHARE * reach
     # A product, since the power of a large number raises where its square overflows.
     return small * small / max(plan.vertical, plan.horizontal, 1e-300)
 

@@ -36,6 +36,10 @@ class Streams:
         self.generators = generators
         self._native: _TorchNormals | _JaxNormals | None = None
 
+    def words(self) -> np.ndarray:
+        """Two words ``(block, 2)`` that seed a key of jax for each block."""
+        return np.stack([x.integers(2**32, size=2, dtype=np.uint32) for x in self.generators])
+
     def normal(self, shape: tuple[int, ...], chains: np.ndarray | None, like: Array) -> Array:
         """Gaussian numbers for some chains, or all, each from the stream of its block.
 
