@@ -39,7 +39,9 @@ class KeyedStreams(Streams):
 
     def normal(self, shape, chains, like):
         chains = np.arange(len(self.part)) if chains is None else chains
-        found = self.normals(self.now, self.part, self.draw, shape[1:], str(like.dtype))
+        # jax may read an array of numpy later, when it would have changed.
+        part = self.part.copy()
+        found = self.normals(self.now, part, self.draw, shape[1:], str(like.dtype))
         self.draw = (self.draw + 1) % self.draws
         if self.draw == 0:
             self.part[chains] += 1
