@@ -24,6 +24,8 @@ def _of_all_parts(name: str) -> Callable[..., Any]:
             _require_parts(key, value, count)
         return inherited(self, *args, **kwargs)
 
+    # pymanopt's own text cites works that its pages list.
+    method.__doc__ = f"Apply ``{name}`` of pymanopt's product to all parts."
     return method
 
 
