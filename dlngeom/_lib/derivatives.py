@@ -33,7 +33,6 @@ __all__ = [
     "smooth_in",
     "unless_zero",
     "with_gradients",
-    "without_derivatives",
 ]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -70,17 +69,11 @@ def is_traced(*arrays: Any) -> bool:
     return bool(found) and any(isinstance(x, _library("jax").core.Tracer) for x in found)
 
 
-def without_derivatives(x: Array) -> Array:
-    """Return an array whose derivatives, by torch or jax, are zero."""
-    fixed: Array = _constant(x) if is_traced(x) else detached(x)
-    return fixed
-
-
 def checked_by_value(check: Callable[[Any], Any], point: Any) -> Any:
     """Check a point by its values alone; one that jax differentiates keeps its derivatives."""
     if not is_traced(*parts(point)):
         return check(point)
-    fixed = check(rebuild(point, [without_derivatives(x) for x in parts(point)]))
+    fixed = check(rebuild(point, [held(x) for x in parts(point)]))
     if not isinstance(point, tuple) or type(fixed) is type(point):
         return point
     raise TypeError(
@@ -339,35 +332,26 @@ def _combine(operation: Any, first: Any, second: Any) -> Any:
     return type(first)(*items) if hasattr(first, "_fields") else tuple(items)
 
 
-def _constant(x: Array) -> Array:
-    if array_api_compat.is_torch_array(x):
-        return x.detach()
-    jax = _library("jax")
-
-    fixed: Array = jax.lax.stop_gradient(x)
-    return fixed
-
-
 def _spread(W: Array, step: float) -> Array:
     """Change that widens every ratio of successive singular values, the larger ones most."""
     xp = namespace(W)
-    u, s, vt = xp.linalg.svd(_constant(W), full_matrices=False)
+    u, s, vt = xp.linalg.svd(held(W), full_matrices=False)
     r = s.shape[-1]
     shares = constant(step / 2 * np.linspace(1.0, -1.0, r) if r > 1 else np.zeros(r), s)
     limit = max(W.shape[-2:]) * float(xp.finfo(s.dtype).eps) * s[..., :1]
     # No derivative at a zero singular value: in compiled code it becomes NaN.
     shares = xp.where(s[..., -1:] > limit, shares, math.nan * xp.ones_like(s))
-    spread: Array = _constant((u * (shares * s)[..., None, :]) @ vt)
+    spread: Array = held((u * (shares * s)[..., None, :]) @ vt)
     return spread
 
 
 def _spread_of_any(W: Array, step: float) -> Array:
     """Change that makes singular values positive and separate."""
     xp = namespace(W)
-    u, s, vt = xp.linalg.svd(_constant(W), full_matrices=False)
+    u, s, vt = xp.linalg.svd(held(W), full_matrices=False)
     size = xp.where(s[..., :1] == 0, xp.ones_like(s[..., :1]), s[..., :1])
     shares = constant(step / 2 * np.linspace(2.0, 1.0, s.shape[-1]), s)
-    spread: Array = _constant((u * (shares * size)[..., None, :]) @ vt)
+    spread: Array = held((u * (shares * size)[..., None, :]) @ vt)
     return spread
 
 

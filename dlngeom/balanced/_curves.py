@@ -153,12 +153,23 @@ def turned(
 
 def signed_svd(H: Array) -> tuple[Array, Array, Array]:
     """SVD of a symmetric matrix, descending; the left and right vectors differ by signs."""
-    xp = namespace(H)
-    values, vectors = xp.linalg.eigh(H)
-    if isinstance(values, np.ndarray):
-        values, vectors = values[..., ::-1], vectors[..., ::-1]
-        if (values > 0).all():
-            return values, vectors, vectors
+    values, vectors = namespace(H).linalg.eigh(H)
+    if not isinstance(values, np.ndarray):
+        return _sorted_by_size(values, vectors)
+    values, left = values[..., ::-1], np.ascontiguousarray(vectors[..., ::-1])
+    indefinite = ~(values[..., -1] > 0)
+    if not indefinite.any():
+        return values, left, left
+    # Only these need sorting; the right vectors of the others are the left ones.
+    values, right = values.copy(), left.copy()
+    found = _sorted_by_size(values[indefinite], left[indefinite])
+    values[indefinite], left[indefinite], right[indefinite] = found
+    return values, left, right
+
+
+def _sorted_by_size(values: Array, vectors: Array) -> tuple[Array, Array, Array]:
+    """Singular values and vectors from eigenvalues and eigenvectors in any order."""
+    xp = namespace(values)
     sizes = xp.abs(values)
     order = xp.argsort(-sizes, axis=-1)
     left = xp.take_along_axis(vectors, order[..., None, :], axis=-1)

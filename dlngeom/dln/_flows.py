@@ -15,7 +15,7 @@ import numpy as np
 
 from dlngeom import endtoend, spectral
 from dlngeom._lib.arrays import Array, antisymmetric, eps, identity, namespace, symmetric
-from dlngeom._lib.derivatives import is_traced, smooth_in, without_derivatives
+from dlngeom._lib.derivatives import held, is_traced, smooth_in
 from dlngeom._lib.vectors import copied
 from dlngeom.network._flow import GradientCheck, descent, flat_flow, layers_flow
 from dlngeom.network._layers import product, suffix_products
@@ -38,7 +38,7 @@ def matrix_flow(W: Array, gradient: EnergyGradient, depth: float, rank: int) -> 
     full = rank == min(W.shape[-2:])
     if depth == 1 and full:
         return flat_flow(W, gradient)
-    start = svd(without_derivatives(W), rank)
+    start = svd(held(W), rank)
     xp = namespace(start.s)
     # Singular values that are rounding errors are zero in all layers, and stay so.
     present = start.s > (max(W.shape[-2:]) * eps(W) if full else 0.0) * start.s[..., :1]

@@ -109,27 +109,11 @@ def turned(state: StackedFrames, motion: Rotations) -> StackedFrames:
     """Move ``Lam`` by a symmetric matrix and the frames by Cayley transforms of their rotations."""
     lam, q = state
     unit = identity(lam.shape[-1], lam)
-    values, turn, signs = _turn(lam[..., None, :] * unit + motion.h)
-    moved = q @ (cayley(motion.omega) @ turn[..., None, :, :])
-    if signs is None:
+    values, left, right = signed_svd(lam[..., None, :] * unit + motion.h)
+    moved = q @ (cayley(motion.omega) @ left[..., None, :, :])
+    if right is left:
         return StackedFrames(values, moved)
     # A symmetric matrix with negative eigenvalues takes their signs to every other frame.
+    signs = namespace(left).sum(left * right, axis=-2)
     odd = constant(np.arange(q.shape[-3]) % 2, lam)[:, None, None]
     return StackedFrames(values, moved * (1 + odd * (signs[..., None, None, :] - 1)))
-
-
-def _turn(H: Array) -> tuple[Array, Array, Array | None]:
-    """Singular values and left vectors of symmetric matrices, and signs of the right vectors."""
-    if not isinstance(H, np.ndarray):
-        values, left, right = signed_svd(H)
-        return values, left, namespace(left).sum(left * right, axis=-2)
-    ascending, vectors = np.linalg.eigh(H)
-    descending, turn = ascending[..., ::-1], np.ascontiguousarray(vectors[..., ::-1])
-    indefinite = ~(ascending[..., 0] > 0)
-    if not indefinite.any():
-        return descending, turn, None
-    descending, signs = descending.copy(), np.ones_like(ascending)
-    values, left, right = signed_svd(H[indefinite])
-    descending[indefinite], turn[indefinite] = values, left
-    signs[indefinite] = np.sign(np.sum(left * right, axis=-2))
-    return descending, turn, signs

@@ -12,7 +12,7 @@ import numpy as np
 
 from dlngeom._lib import memory
 from dlngeom._lib.arrays import Array, constant, namespace, to_numpy
-from dlngeom._lib.derivatives import without_derivatives
+from dlngeom._lib.derivatives import held
 from dlngeom._lib.ode.integrate import Solution, SolverOptions, integrate
 from dlngeom._lib.trajectory import Observe, Trajectory, observe_along
 from dlngeom._lib.vectors import copied, first_array, parts, rebuild, stack, with_chain
@@ -172,7 +172,7 @@ def _arrays(value: Any) -> Iterator[Any]:
 
 
 def _bad_draws(observed: Mapping[str, Any]) -> np.ndarray:
-    energies = to_numpy(without_derivatives(observed["energy"]))
+    energies = to_numpy(held(observed["energy"]))
     return np.flatnonzero(~np.all(np.isfinite(energies), axis=0))
 
 

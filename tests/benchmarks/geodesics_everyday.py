@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
-from time import process_time
-from typing import NamedTuple
 
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 os.environ.setdefault("GEOMSTATS_BACKEND", "numpy")
 
 import numpy as np  # noqa: E402
+from _rows import Row, fastest  # noqa: E402
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -27,30 +26,6 @@ with warnings.catch_warnings():
 from dlngeom import geodesics  # noqa: E402
 from dlngeom.dln import EndToEndGeometry  # noqa: E402
 from dlngeom.geomstats import DeepLinearMetric, EndToEndMatrices  # noqa: E402
-
-
-class Row(NamedTuple):
-    """Seconds of CPU time here, those of the other library or a bound, and what was done."""
-
-    here: float
-    other: float
-    note: str
-
-    def __str__(self) -> str:
-        ratio = self.here / self.other
-        return f"{ratio:6.2f} {1e3 * self.here:9.3f} {1e3 * self.other:9.3f}  {self.note}"
-
-
-def fastest(*calls: Callable[[], object], repeats: int = 5) -> tuple[float, ...]:
-    """Shortest CPU time of each call; they take turns."""
-    times: list[list[float]] = []
-    for _ in range(repeats):
-        times.append([])
-        for call in calls:
-            begin = process_time()
-            call()
-            times[-1].append(process_time() - begin)
-    return tuple(min(column) for column in zip(*times, strict=True))
 
 
 def near_identity(scale: float, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +55,7 @@ def one_pair() -> Row:
     """Distance of one pair at depth 3."""
     A, B = near_identity(0.15, 1)
     space = EndToEndGeometry(3, 3, 3, 3)
-    (time,) = fastest(lambda: geodesics.dist(space, A[0], B[0]))
+    (time,) = fastest(lambda: geodesics.dist(space, A[0], B[0]), repeats=5)
     return Row(time, 0.2, "one pair alone, I + 0.15 G, depth 3")
 
 
@@ -88,7 +63,7 @@ def positive_pairs(depth: int, bound: float) -> Row:
     """Distances of 66 pairs of positive definite matrices."""
     A, B = positive_definite(66)
     metric = SPDMatrices(3).equip_with_metric(DeepLinearMetric, depth=depth).metric
-    (time,) = fastest(lambda: metric.dist(A, B))
+    (time,) = fastest(lambda: metric.dist(A, B), repeats=5)
     return Row(time, bound, f"66 pairs of positive definite matrices, depth {depth}")
 
 
@@ -97,7 +72,9 @@ def bures_wasserstein(call: str, count: int) -> Row:
     A, B = positive_definite(count)
     ours = SPDMatrices(3).equip_with_metric(DeepLinearMetric, depth=2).metric
     theirs = SPDMatrices(3).equip_with_metric(SPDBuresWassersteinMetric).metric
-    here, other = fastest(lambda: getattr(ours, call)(A, B), lambda: getattr(theirs, call)(A, B))
+    here, other = fastest(
+        lambda: getattr(ours, call)(A, B), lambda: getattr(theirs, call)(A, B), repeats=5
+    )
     return Row(here, other, f"{call} of {count} positive definite pairs, against geomstats")
 
 
@@ -106,7 +83,7 @@ def rank_one() -> Row:
     space = EndToEndMatrices(3, 2, 1, depth=2)
     gs.random.seed(0)
     points = space.random_point(40)
-    (time,) = fastest(lambda: space.metric.dist_pairwise(points))
+    (time,) = fastest(lambda: space.metric.dist_pairwise(points), repeats=5)
     return Row(time / 780, 0.03, "a pair of rank one, random, depth 2, dist_pairwise")
 
 
