@@ -203,12 +203,14 @@ def _verdict(rows: list[CompletionRow], chosen: CompletionRow, result: Completio
 
 def _write(task: Task, result: Completion, folder: Any) -> None:
     matrix = f"completed{task.suffix}"
+    shaped = task.source.shaped
     figure = plotting.completion_figure(
-        task.values, result.completed, _error(task, result), result.singular_values
-    )
+        shaped(task.values), shaped(result.completed), shaped(_error(task, result)),
+        result.singular_values,
+    )  # fmt: skip
     writers = {
-        matrix: lambda path: _files.write_matrix(path, result.completed),
-        "completed.npy": lambda path: _files.write_matrix(path, result.completed),
+        matrix: lambda path: task.source.write(path, result.completed),
+        "completed.npy": lambda path: task.source.write(path, result.completed),
         "figure.png": lambda path: figure.savefig(path, dpi=150),
     }
     _files.write_all(folder, writers)

@@ -301,7 +301,7 @@ def _warning(found: list[float]) -> list[str]:
 
 
 def _write(task: Task, outcome: Outcome, folder: Any) -> None:
-    entries = outcome.entries
+    entries, shaped = outcome.entries, task.source.shaped
     matrices = {
         f"mean{task.suffix}": entries.mean,
         "mean.npy": entries.mean,
@@ -309,12 +309,12 @@ def _write(task: Task, outcome: Outcome, folder: Any) -> None:
         "quantile-95.npy": entries.high,
     }
     figure = plotting.sample_figure(
-        outcome.in_units(entries.mean), outcome.problem.scale * entries.deviation,
+        shaped(outcome.in_units(entries.mean)), shaped(outcome.problem.scale * entries.deviation),
         entries.levels[task.test], outcome.trajectory.times / outcome.step,
         outcome.problem.scale**2 * outcome.trajectory.observed["energy"],
     )  # fmt: skip
     writers: dict[str, Callable[[Path], None]] = {
-        name: partial(_files.write_matrix, values=outcome.in_units(values))
+        name: partial(task.source.write, values=outcome.in_units(values))
         for name, values in matrices.items()
     }
     writers["draws.npz"] = partial(_save, arrays=_filed(outcome))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlngeom.cli import _files, _sample, main
+from dlngeom.cli import _reading, _sample, main
 
 SIDE = 10**6
 
@@ -80,7 +80,7 @@ def test_numbers_of_every_size_are_read(dtype, tmp_path):
     values = np.arange(12).reshape(3, 4).astype(dtype)
     for order in ("C", "F"):
         np.save(tmp_path / "a.npy", np.asarray(values, order=order))
-        got = _files.read_matrix(tmp_path / "a.npy")
+        got = _reading.read(tmp_path / "a.npy").values
         assert got.dtype == np.float64
         assert got.dtype.isnative
         np.testing.assert_array_equal(got, np.arange(12.0).reshape(3, 4))
@@ -121,14 +121,15 @@ def test_a_rank_that_was_found_is_refused_too():
 def test_a_picture_beyond_the_warning_of_pillow_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
     Image.fromarray(np.full((30, 20), 51, dtype=np.uint8)).save(tmp_path / "a.png")
-    np.testing.assert_allclose(_files.read_matrix(tmp_path / "a.png"), np.full((30, 20), 0.2))
+    got = _reading.read(tmp_path / "a.png").values
+    np.testing.assert_allclose(got, np.full((30, 20), 0.2))
 
 
 def test_memory_that_does_not_suffice_is_one_line(tmp_path, monkeypatch, capsys):
-    def fail(path):
+    def fail(path, options):
         raise MemoryError("Unable to allocate 9.31 GiB")
 
-    monkeypatch.setattr(_files, "read_matrix", fail)
+    monkeypatch.setattr(_reading, "read", fail)
     assert main(["complete", str(tmp_path / "a.npy"), "--output", str(tmp_path / "out")]) == 2
     expected = "dlngeom complete: error: the memory does not suffice: Unable to allocate 9.31 GiB"
     assert capsys.readouterr().err.strip() == expected

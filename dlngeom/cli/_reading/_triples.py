@@ -1,0 +1,193 @@
+"""Triples: labels of a row and a column, and the value there, as ratings are kept."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dlngeom._lib.arrays import NumpyArray
+from dlngeom.cli._reading._cells import Style, is_integer
+from dlngeom.cli._reading._source import ReadingOptions, Source, require_size
+
+__all__ = ["is_meant", "names_triples", "read", "source_of"]
+
+_USERS = frozenset({"user", "userid", "u", "uid", "row", "i", "customer", "customerid", "reader",
+                    "readerid", "reviewer", "reviewerid", "person", "rater", "subject", "who",
+                    "viewer", "member", "client"})  # fmt: skip
+_ITEMS = frozenset({"item", "itemid", "movie", "movieid", "product", "productid", "book", "bookid",
+                    "isbn", "song", "songid", "track", "artist", "artistid", "anime", "animeid",
+                    "column", "col", "j", "asin", "joke", "jokeid", "title", "film", "variable",
+                    "iid", "game", "what"})  # fmt: skip
+_VALUES = frozenset({"rating", "ratings", "score", "value", "stars", "x", "v", "count", "weight",
+                     "playcount", "plays", "overall", "bookrating", "val"})  # fmt: skip
+
+# Seconds since 1970 of times that ratings may have been given.
+_TIMES = (1e8, 1e11)
+
+# Rows without a header of which most rows and columns occur again are triples.
+_FEWEST, _SHARE = 20, 0.5
+
+
+def is_meant(rows: Sequence[Sequence[str]], style: Style, options: ReadingOptions) -> bool:
+    """Whether a table is one of triples, unless an option says so."""
+    if options.triples is not None:
+        return options.triples
+    if options.header_rows is not None or options.index_columns is not None or options.drop:
+        return False
+    width = len(rows[0])
+    if width < 3 or any(len(row) < 3 for row in rows):
+        return False
+    if names_triples(rows[0]):
+        return True
+    body = rows[1:] if _is_header(rows[0], style) else rows
+    return width in (3, 4) and (_are_labelled(body, style) or _are_counted(body))
+
+
+def names_triples(names: Sequence[Any]) -> bool:
+    """Whether names of columns are those of triples."""
+    first, second, third = ("".join(filter(str.isalnum, str(x))).casefold() for x in names[:3])
+    pair = (first in _USERS and second in _ITEMS) or (first in _ITEMS and second in _USERS)
+    return pair and third in _VALUES
+
+
+def _is_header(row: Sequence[str], style: Style) -> bool:
+    return style.is_text(row[2])
+
+
+def _are_labelled(body: Sequence[Sequence[str]], style: Style) -> bool:
+    """Whether two columns of text precede one of numbers, and labels of both occur again."""
+    texts = all(style.is_text(row[j]) for row in body for j in (0, 1))
+    numbers = all(not style.is_text(row[2]) for row in body)
+    firsts, seconds = {row[0] for row in body}, {row[1] for row in body}
+    return texts and numbers and max(len(firsts), len(seconds)) < len(body)
+
+
+def _are_counted(body: Sequence[Sequence[str]]) -> bool:
+    """Whether two columns of integers precede one of values and one of times."""
+    if len(body) < 2 or len(body[0]) != 4 or not all(is_integer(row[k]) for row in body
+                                                     for k in (0, 1, 3)):  # fmt: skip
+        return False
+    return all(_TIMES[0] < int(row[3]) < _TIMES[1] for row in body)
+
+
+def read(
+    path: Path, rows: Iterable[Sequence[str]], style: Style, options: ReadingOptions
+) -> Source:
+    """Read triples, whose labels may be anything.
+
+    Raises
+    ------
+    ValueError
+        If a row has no two labels and a number.
+    """
+    rows, header = iter(rows), []
+    first = next(rows)
+    skipped = options.header_rows
+    if skipped is None:
+        skipped = int(len(first) > 2 and style.is_text(first[2]))
+    if skipped:
+        header = [cell.strip() for cell in first[:3]]
+        for _ in range(skipped - 1):
+            next(rows, None)
+    else:
+        rows = _with(first, rows)
+    parsed = (_triple(path, number, row, style) for number, row in enumerate(rows, skipped + 1))
+    labels: tuple[dict[str, int], dict[str, int]] = ({}, {})
+    entries = [
+        (
+            labels[0].setdefault(a, len(labels[0])),
+            labels[1].setdefault(b, len(labels[1])),
+            x,
+        )
+        for a, b, x in parsed
+    ]
+    codes = np.array([entry[:2] for entry in entries], dtype=np.int64).reshape(-1, 2)
+    values = np.array([entry[2] for entry in entries], dtype=np.float64)
+    names = (list(labels[0]), list(labels[1]))
+    return source_of(path, codes, values, names, header, style)
+
+
+def _with(first: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[Sequence[str]]:
+    yield first
+    yield from rows
+
+
+def _triple(path: Path, number: int, row: Sequence[str], style: Style) -> tuple[str, str, float]:
+    if len(row) < 3:
+        raise ValueError(
+            f"{path}: row {number} has {len(row)} cells, but triples have at least three: a label "
+            "of a row, one of a column and a value; --separator cuts it otherwise, and "
+            "--no-triples reads a matrix"
+        )
+    first, second, cell = (part.strip() for part in row[:3])
+    if not first or not second:
+        raise ValueError(f"{path}: row {number} has no label of its row or column")
+    value = style.number(cell)
+    if value is None or math.isinf(value):
+        raise ValueError(
+            f"{path}: row {number} is {first!r}, {second!r}, {cell!r}: the third cell of triples "
+            f"must be a finite number, or empty; --missing-value {cell!r} reads it as missing, and "
+            "--no-triples reads a matrix"
+        )
+    return first, second, value
+
+
+def source_of(
+    path: Path,
+    codes: NumpyArray,
+    values: NumpyArray,
+    names: tuple[list[str], list[str]],
+    header: Sequence[str],
+    style: Style,
+) -> Source:
+    """Matrix of triples whose labels are numbers of names; those given twice are averaged."""
+    shape = (len(names[0]), len(names[1]))
+    require_size(path, shape)
+    seen = ~np.isnan(values)
+    place = codes[seen, 0] * shape[1] + codes[seen, 1]
+    size = shape[0] * shape[1]
+    counts = np.bincount(place, minlength=size)
+    with np.errstate(invalid="ignore"):
+        means = np.bincount(place, values[seen], minlength=size) / counts
+    matrix = np.where(counts > 0, means, np.nan).reshape(shape)
+    kept = f"{shape[0]} row labels {_few(names[0])}, {shape[1]} column labels {_few(names[1])}"
+    notes = [f"{path.name}: {len(values)} triples, {kept}; --no-triples reads a matrix"]
+    if twice := int(np.sum(counts[counts > 1] - 1)):
+        notes.append(f"warning: {twice} of {seen.sum()} triples repeat a place: averaged")
+
+    def write(target: Path, completed: NumpyArray) -> None:
+        _write(target, completed, matrix, names, header, style)
+
+    suffix = ".tsv" if style.separator == "\t" else ".csv"
+    return Source(matrix, suffix, write, tuple(notes))
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:2])) + ", ..." * (len(names) > 2)
+
+
+def _write(
+    path: Path,
+    completed: NumpyArray,
+    given: NumpyArray,
+    names: tuple[list[str], list[str]],
+    header: Sequence[str],
+    style: Style,
+) -> None:
+    """Write a triple for every entry, in the order of rows."""
+    separator = style.separator if len(style.separator) == 1 else "\t"
+    observed = completed == given
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, delimiter=separator, lineterminator="\n")
+        if header:
+            writer.writerow(header)
+        for i, first in enumerate(names[0]):
+            for j, second in enumerate(names[1]):
+                x = float(completed[i, j])
+                cell = style.written(x if observed[i, j] else float(f"{x:.10g}"))
+                writer.writerow((first, second, cell))
