@@ -117,7 +117,8 @@ def hide(task: Task, fraction: float | None, rng: np.random.Generator) -> Task:
     if fraction is None and task.source.is_picture and observed.all():
         fraction = HIDDEN_BY_DEFAULT
     if fraction is None and observed.all():
-        raise ValueError(f"{task.name} has no missing entry: --missing FRACTION hides some")
+        said = f"{task.name} has no missing entry: --missing FRACTION hides some"
+        raise ValueError(". ".join([said, *task.source.notes]))
     part = TEST_PART if fraction is None else fraction
     # All colours of a pixel are hidden together.
     channels = max(task.source.channels, 1)

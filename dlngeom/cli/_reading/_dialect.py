@@ -13,8 +13,9 @@ from dlngeom.cli._reading._source import ReadingOptions
 
 __all__ = ["common_width", "find_style"]
 
-# The first of those that fit equally well is taken.
-_SEPARATORS = ("\t", ";", ",", "|", "::", " ")
+# Text and numbers hold commas and blanks too, so the first ones are taken where all rows have as
+# many; of those that fit equally well, the first.
+_STRONG, _WEAK = ("\t", ";", "|", "::"), (",", " ")
 
 _SPELLED = {"tab": "\t", "\\t": "\t", "blank": " ", "blanks": " ", "space": " ", "comma": ",",
             "semicolon": ";", "bar": "|"}  # fmt: skip
@@ -31,7 +32,7 @@ def find_style(path: Path, lines: Sequence[str], options: ReadingOptions) -> Sty
         If an option is no such mark, or commas may as well separate thousands.
     """
     missing = MISSING | {mark.strip().casefold() for mark in options.missing_values}
-    separators = _SEPARATORS if options.separator is None else (_spelled(options.separator),)
+    separators = _candidates(lines, options)
     decimals = (".", ",") if options.decimal is None else (_decimal(options.decimal),)
     thousands = options.thousands or ""
     best, style = -1.0, Style(",", decimals[0], thousands, missing)
@@ -50,6 +51,19 @@ def common_width(rows: Sequence[Sequence[str]]) -> int:
     """Return how many cells most rows have, the larger of two equally frequent numbers."""
     widths = Counter(map(len, rows))
     return max(widths, key=lambda width: (widths[width], width))
+
+
+def _candidates(lines: Sequence[str], options: ReadingOptions) -> tuple[str, ...]:
+    if options.separator is not None:
+        return (_spelled(options.separator),)
+    strong = tuple(x for x in _STRONG if _is_regular(_rows(lines, x)))
+    return strong or (*_STRONG, *_WEAK)
+
+
+def _is_regular(rows: list[list[str]]) -> bool:
+    """Whether all rows but the first, which may be a header, have as many cells."""
+    widths = {len(row) for row in rows[1:] or rows}
+    return len(widths) == 1 and min(widths) > 1 and len(rows[0]) > 1
 
 
 def _spelled(separator: str) -> str:
@@ -84,7 +98,9 @@ def _fit(rows: list[list[str]], style: Style) -> float:
     numbers = sum(not style.is_text(cell) for cell in cells) / max(len(cells), 1)
     # A header may lack the cell above the index, and a line may end with a separator.
     fitting = sum(len(row) == width for row in rows) + sum(len(row) != width for row in rows[:1])
-    return fitting / len(rows) * (1e-3 + numbers)
+    # Blanks stand within labels, too, beside numbers.
+    doubt = 0.1 if style.separator == " " and numbers < 1 - 1.01 / width else 1
+    return fitting / len(rows) * (1e-3 + numbers) * doubt
 
 
 def _filled(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -20,8 +20,10 @@ from dlngeom.cli._reading._text import encoding_of, is_comment, lines
 
 __all__ = ["Labels", "read", "write_table"]
 
-# Rows that the style and the labels are found from, and rows of a block.
-_HEAD, _BLOCK = 1000, 4096
+# Lines that the style and the labels are found from, few of them if they are long.
+_HEAD, _FEWEST, _CHARACTERS = 1000, 20, 2**18
+
+_BLOCK = 4096
 
 # Significant digits of predictions; what was observed is written as it was.
 _DIGITS = 10
@@ -70,20 +72,31 @@ def read(path: Path, options: ReadingOptions) -> Source:
         If it is no table of numbers, with what it looks like and the option that may read it.
     """
     encoding = encoding_of(path)
-    head = list(itertools.islice(lines(path, encoding, options.skip), _HEAD))
+    head = _head(lines(path, encoding, options.skip))
     heading = _heading(head)
     head = [line for line in head if not is_comment(line)]
     if not head:
         raise ValueError(f"{path} is empty")
     style = find_style(path, head, options)
     table = _Table(path, encoding, style, options.skip)
-    rows = list(itertools.islice(table.rows(), _HEAD))
+    rows = list(itertools.islice(table.rows(), len(head)))
     if options.drop:
         table = table._replace(drop=_dropped(path, rows, options.drop))
-        rows = list(itertools.islice(table.rows(), _HEAD))
+        rows = list(itertools.islice(table.rows(), len(head)))
     if _triples.is_meant(rows, style, options):
         return _triples.read(path, table.rows(), style, options)
     return _matrix(table, rows, heading, options)
+
+
+def _head(found: Iterable[str]) -> list[str]:
+    """First lines of a text."""
+    head, count, size = [], 0, 0
+    for line in found:
+        head.append(line)
+        count, size = count + (not is_comment(line)), size + len(line)
+        if count >= _HEAD or (size > _CHARACTERS and count >= _FEWEST):
+            break
+    return head
 
 
 def _cut(found: Iterable[str], separator: str) -> Iterator[list[str]]:
@@ -104,6 +117,8 @@ def _matrix(table: _Table, rows: list[list[str]], heading: str, options: Reading
         labels.above.append(named)
     values, labels, closing = _without_last(values, labels)
     notes = [_described(table, layout, labels), *layout.doubts]
+    if _triples.may_be_meant(rows, layout.header_rows):
+        notes.append("if each row is a label of a row, one of a column and a value: --triples")
     if closing:
         notes.append("each row ends with a separator, which makes no column")
     suffix = ".tsv" if table.style.separator == "\t" else ".csv"
@@ -155,7 +170,9 @@ def _fitted(table: _Table, layout: Layout, number: int, row: list[str]) -> list[
 
 
 def _numbers(table: _Table, layout: Layout, number: int, cells: Sequence[str]) -> list[float]:
-    values = [table.style.number(cell) for cell in cells[layout.index_columns :]]
+    values = table.style.numbers(cells[layout.index_columns :])
+    if None not in values and np.inf not in values and -np.inf not in values:
+        return values  # type: ignore[return-value]
     for j, x in enumerate(values, start=layout.index_columns):
         if x is None or x in (np.inf, -np.inf):
             _refuse_cell(table, layout, number, j, cells[j].strip())

@@ -29,10 +29,6 @@ _VALUES = frozenset({"rating", "ratings", "score", "value", "stars", "x", "v", "
 # Seconds since 1970 of times that ratings may have been given.
 _TIMES = (1e8, 1e11)
 
-# Rows without a header of which most rows and columns occur again are triples.
-_FEWEST, _SHARE = 20, 0.5
-
-
 def is_meant(rows: Sequence[Sequence[str]], style: Style, options: ReadingOptions) -> bool:
     """Whether a table is one of triples, unless an option says so."""
     if options.triples is not None:
@@ -44,8 +40,19 @@ def is_meant(rows: Sequence[Sequence[str]], style: Style, options: ReadingOption
         return False
     if names_triples(rows[0]):
         return True
-    body = rows[1:] if _is_header(rows[0], style) else rows
-    return width in (3, 4) and (_are_labelled(body, style) or _are_counted(body))
+    body = rows[1:] if style.is_text(rows[0][2]) else rows
+    if width == 3:
+        return _are_labelled(body, style)
+    return width == 4 and _have_times(body) and (_are_labelled(body, style) or _are_counted(body))
+
+
+def may_be_meant(rows: Sequence[Sequence[str]], header_rows: int) -> bool:
+    """Whether rows that were read as a matrix may be triples: of two integers that occur again."""
+    body = rows[header_rows:]
+    columns = [[row[j].strip() for row in body if len(row) == 3] for j in (0, 1)]
+    return len(columns[0]) == len(body) > 3 and all(
+        all(map(is_integer, column)) and len(set(column)) < len(column) for column in columns
+    )
 
 
 def names_triples(names: Sequence[Any]) -> bool:
@@ -55,24 +62,24 @@ def names_triples(names: Sequence[Any]) -> bool:
     return pair and third in _VALUES
 
 
-def _is_header(row: Sequence[str], style: Style) -> bool:
-    return style.is_text(row[2])
-
-
 def _are_labelled(body: Sequence[Sequence[str]], style: Style) -> bool:
     """Whether two columns of text precede one of numbers, and labels of both occur again."""
     texts = all(style.is_text(row[j]) for row in body for j in (0, 1))
     numbers = all(not style.is_text(row[2]) for row in body)
     firsts, seconds = {row[0] for row in body}, {row[1] for row in body}
-    return texts and numbers and max(len(firsts), len(seconds)) < len(body)
+    return len(body) > 1 and texts and numbers and max(len(firsts), len(seconds)) < len(body)
 
 
 def _are_counted(body: Sequence[Sequence[str]]) -> bool:
-    """Whether two columns of integers precede one of values and one of times."""
-    if len(body) < 2 or len(body[0]) != 4 or not all(is_integer(row[k]) for row in body
-                                                     for k in (0, 1, 3)):  # fmt: skip
-        return False
-    return all(_TIMES[0] < int(row[3]) < _TIMES[1] for row in body)
+    return all(is_integer(row[j]) for row in body for j in (0, 1))
+
+
+def _have_times(body: Sequence[Sequence[str]]) -> bool:
+    """Whether the fourth column holds seconds since 1970."""
+    cells = [row[3] for row in body if len(row) > 3]
+    return len(cells) == len(body) > 1 and all(
+        is_integer(cell) and _TIMES[0] < int(cell) < _TIMES[1] for cell in cells
+    )
 
 
 def read(
