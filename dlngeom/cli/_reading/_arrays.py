@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,10 +12,16 @@ import numpy as np
 from scipy import io, sparse
 
 from dlngeom._lib.arrays import NumpyArray
-from dlngeom.cli._reading._source import LARGEST_MATRIX, ReadingOptions, Source, require_size
+from dlngeom.cli._reading._source import (
+    LARGEST_MATRIX,
+    ReadingOptions,
+    Source,
+    parsing,
+    require_size,
+)
 from dlngeom.completion import _door
 
-__all__ = ["read_mat", "read_mtx", "read_npy", "read_npz"]
+__all__ = ["read_mat", "read_npy", "read_npz"]
 
 # numpy gives its readers of headers no types.
 _npy: Any = np.lib.format
@@ -31,7 +36,7 @@ _NUMERIC = {"double", "single", "logical", "sparse"} | {
 
 def read_npy(path: Path, options: ReadingOptions) -> Source:
     """Read a numpy array."""
-    with _parsing(path, "numpy array"), path.open("rb") as stream:
+    with parsing(path, "numpy array"), path.open("rb") as stream:
         _require_matrix(path, *_header(stream))
         stream.seek(0)
         values = np.load(stream, allow_pickle=False)
@@ -40,7 +45,7 @@ def read_npy(path: Path, options: ReadingOptions) -> Source:
 
 def read_npz(path: Path, options: ReadingOptions) -> Source:
     """Read an array of numpy's archives, or a sparse matrix of scipy's."""
-    with _parsing(path, "numpy arrays"), zipfile.ZipFile(path) as archive:
+    with parsing(path, "numpy arrays"), zipfile.ZipFile(path) as archive:
         headers = {}
         for member in archive.namelist():
             with archive.open(member) as stream:
@@ -65,36 +70,16 @@ def _read_sparse(path: Path, headers: dict[str, Any]) -> Source:
     return Source(values, ".npz", _saver("completed"), (_stored(path, values),))
 
 
-def read_mtx(path: Path, options: ReadingOptions) -> Source:
-    """Read a matrix of the Matrix Market, whose stored entries are observed."""
-    with _parsing(path, "matrix of the Matrix Market"):
-        rows, columns, entries, _, field, _ = io.mminfo(str(path))
-        require_size(path, (rows, columns))
-        if field == "pattern":
-            raise ValueError(f"{path} holds places without values: give a field real or integer")
-        # An entry takes four bytes at least.
-        if path.suffix != ".gz" and entries > path.stat().st_size:
-            raise ValueError(f"{path} is too short for {entries} entries")
-        require_size(path, (entries,))
-        values = _door.as_dense(io.mmread(str(path)))
-    return Source(values, ".mtx", _write_mtx, (_stored(path, values),))
-
-
 def read_mat(path: Path, options: ReadingOptions) -> Source:
     """Read a matrix of Matlab; of a sparse one what is stored is observed."""
-    try:
-        with _parsing(path, "matrix of Matlab"):
-            contents = {name: (shape, kind) for name, shape, kind in io.whosmat(str(path))}
-            matrices = [name for name, x in contents.items() if len(x[0]) == 2 and x[1] in _NUMERIC]
-            shapes = {name: shape for name, (shape, _) in contents.items()}
-            name = _variable(path, matrices, shapes, options)
-            require_size(path, contents[name][0])
-            found = io.loadmat(str(path), variable_names=[name])[name]
-            values = _door.as_dense(found) if sparse.issparse(found) else _floats(found)
-    except NotImplementedError:
-        raise ValueError(
-            f"{path} is a file of Matlab 7.3, which is one of HDF5: save it with -v7"
-        ) from None
+    with parsing(path, "matrix of Matlab"):
+        contents = {name: (shape, kind) for name, shape, kind in _matlab(path)}
+        matrices = [name for name, x in contents.items() if len(x[0]) == 2 and x[1] in _NUMERIC]
+        shapes = {name: shape for name, (shape, _) in contents.items()}
+        name = _variable(path, matrices, shapes, options)
+        require_size(path, contents[name][0])
+        found = io.loadmat(str(path), variable_names=[name])[name]
+        values = _door.as_dense(found) if sparse.issparse(found) else _floats(found)
 
     def write(target: Path, completed: NumpyArray) -> None:
         io.savemat(str(target), {name: completed})
@@ -102,17 +87,14 @@ def read_mat(path: Path, options: ReadingOptions) -> Source:
     return Source(values, ".mat", write, (f"{path.name}: variable {name!r}",))
 
 
-@contextlib.contextmanager
-def _parsing(path: Path, what: str) -> Iterator[None]:
-    """Name the file in whatever error the readers of numpy and scipy raise on damaged ones."""
+def _matlab(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
+    """Names, shapes and kinds of the variables in a file."""
     try:
-        yield
-    except (MemoryError, NotImplementedError):
-        raise
-    except Exception as error:
-        text = str(error)
-        said = text if text.startswith(str(path)) else f"{path} holds no {what}: {error}"
-        raise ValueError(said) from None
+        return list(io.whosmat(str(path)))
+    except NotImplementedError:
+        raise ValueError(
+            f"{path} is a file of Matlab 7.3, which is one of HDF5: save it with -v7"
+        ) from None
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
@@ -167,7 +149,3 @@ def _saver(name: str) -> Callable[[Path, NumpyArray], None]:
         np.savez(path, **arrays)
 
     return write
-
-
-def _write_mtx(path: Path, completed: NumpyArray) -> None:
-    io.mmwrite(str(path), completed)

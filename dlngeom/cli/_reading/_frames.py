@@ -11,7 +11,7 @@ import numpy as np
 from dlngeom._lib.arrays import NumpyArray
 from dlngeom.cli._reading import _triples
 from dlngeom.cli._reading._cells import Style
-from dlngeom.cli._reading._source import ReadingOptions, Source, require_size
+from dlngeom.cli._reading._source import ReadingOptions, Source, parsing, require_size
 from dlngeom.completion import _door
 
 __all__ = ["read_feather", "read_parquet"]
@@ -20,22 +20,18 @@ __all__ = ["read_feather", "read_parquet"]
 def read_parquet(path: Path, options: ReadingOptions) -> Source:
     """Read a data frame of a Parquet file."""
     pandas, parquet = _libraries("parquet", path)
-    try:
+    with parsing(path, "data frame of Parquet"):
         size = parquet.read_metadata(path)
         require_size(path, (size.num_rows, size.num_columns))
         frame = pandas.read_parquet(path)
-    except OSError as error:
-        raise ValueError(f"{path} is a damaged Parquet file: {error}") from None
     return _source(path, frame, options, ".parquet", lambda f, target: f.to_parquet(target))
 
 
 def read_feather(path: Path, options: ReadingOptions) -> Source:
     """Read a data frame of a Feather file."""
     pandas, _ = _libraries("feather", path)
-    try:
+    with parsing(path, "data frame of Feather"):
         frame = pandas.read_feather(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} is a damaged Feather file: {error}") from None
     return _source(path, frame, options, ".feather", lambda f, target: f.to_feather(target))
 
 

@@ -114,16 +114,19 @@ def _counting_header(rows: Rows, index: int, style: Style) -> bool:
     first, body = rows[0], rows[1:]
     if index and len(first) > index:
         return _names_columns(first, [row[index:] for row in body], index, style)
-    if len(first) < 3 or len(body) < 2:
-        return _counts_above_fractions(first, body, style)
-    if not first[0].strip():
+    if len(first) > 2 and len(body) > 1 and not first[0].strip():
         column, rest = [row[0] for row in body if row], first[1:]
-        fractions = all(_has_fractions(row[1:], style) for row in body)
-        if counts(rest) and (counts(column) or (_is_distinct(column) and fractions)):
-            return True
-        if _rises(rest) and counts(column):
+        if _is_distinct(rest) and _is_distinct(column) and _are_labels(rest, column, body, style):
             return True
     return _counts_above_fractions(first, body, style)
+
+
+def _are_labels(rest: Sequence[str], column: Sequence[str], body: Rows, style: Style) -> bool:
+    """Whether different integers right of and below an empty corner are labels."""
+    if all(_has_fractions(row[1:], style) for row in body):
+        return True
+    is_long = min(len(rest), len(column)) > 2
+    return _rises(rest) and _rises(column) and (is_long or counts(rest) or counts(column))
 
 
 def _names_columns(first: Sequence[str], body: Rows, index: int, style: Style) -> bool:
@@ -178,7 +181,8 @@ def _first_column_is_index(rows: Rows, width: int, header: int, style: Style) ->
         if (name.casefold() in _LABELS or name.endswith(_ENDINGS)) and _is_distinct(column):
             return True
     fractions = all(_has_fractions(row[1:], style) for row in body)
-    return width > 2 and len(column) > 2 and counts(column) and fractions
+    many = len(column) > 2 or column[0].strip() == "0"
+    return width > 2 and len(column) > 1 and many and counts(column) and fractions
 
 
 def _doubts(rows: Rows, header: int, index: int, options: ReadingOptions) -> tuple[str, ...]:

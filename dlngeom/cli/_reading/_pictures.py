@@ -66,8 +66,13 @@ def read(path: Path, options: ReadingOptions) -> Source:
         raise ValueError(f"{path} is too large: {error}") from None
     except UnidentifiedImageError:
         raise ValueError(f"{path} is no picture that can be read") from None
-    except (OSError, SyntaxError, EOFError, struct.error, zlib.error) as error:
-        raise ValueError(f"{path} is a damaged picture: {error}") from None
+    except MemoryError:
+        raise
+    except Exception as error:
+        # Pillow raises whatever comes up in the bytes of a damaged file.
+        text = str(error)
+        said = text if text.startswith(str(path)) else f"{path} is a damaged picture: {error}"
+        raise ValueError(said) from None
     return _source(path, pixels)
 
 

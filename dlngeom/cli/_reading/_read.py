@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dlngeom._lib.arrays import NumpyArray
-from dlngeom.cli._reading import _arrays, _frames, _pictures, _tables
+from dlngeom.cli._reading import _arrays, _frames, _market, _pictures, _tables
 from dlngeom.cli._reading._source import ReadingOptions, Source
 
 __all__ = ["read", "sample_picture"]
@@ -20,7 +20,7 @@ _READERS: dict[str, Reader] = {
     **dict.fromkeys((".csv", ".tsv", ".tab", ".txt", ".dat", ".data"), _tables.read),
     ".npy": _arrays.read_npy,
     ".npz": _arrays.read_npz,
-    ".mtx": _arrays.read_mtx,
+    ".mtx": _market.read,
     ".mat": _arrays.read_mat,
     ".parquet": _frames.read_parquet,
     ".feather": _frames.read_feather,

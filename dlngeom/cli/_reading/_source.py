@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,8 @@ import numpy as np
 
 from dlngeom._lib.arrays import NumpyArray
 
-__all__ = ["GIB", "LARGEST_MATRIX", "LARGEST_TEXT", "ReadingOptions", "Source", "require_size"]
+__all__ = ["GIB", "LARGEST_MATRIX", "LARGEST_TEXT", "ReadingOptions", "Source", "parsing",
+           "require_size"]  # fmt: skip
 
 GIB = 2**30
 
@@ -101,6 +103,19 @@ class Source(NamedTuple):
             np.save(path, self.shaped(values))
         else:
             self.writer(path, values)
+
+
+@contextlib.contextmanager
+def parsing(path: Path, what: str) -> Iterator[None]:
+    """Name the file in whatever error the readers of other libraries raise on damaged ones."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        text = str(error)
+        said = text if text.startswith(str(path)) else f"{path} holds no {what}: {error}"
+        raise ValueError(said) from None
 
 
 def require_size(path: Path, shape: tuple[int, ...]) -> None:

@@ -29,6 +29,7 @@ _VALUES = frozenset({"rating", "ratings", "score", "value", "stars", "x", "v", "
 # Seconds since 1970 of times that ratings may have been given.
 _TIMES = (1e8, 1e11)
 
+
 def is_meant(rows: Sequence[Sequence[str]], style: Style, options: ReadingOptions) -> bool:
     """Whether a table is one of triples, unless an option says so."""
     if options.triples is not None:
