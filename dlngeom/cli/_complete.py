@@ -55,16 +55,28 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _complete(task: Task, options: argparse.Namespace) -> None:
-    cap = completion.rank_cap(options.rank, task.values.shape)
+    cap = completion.rank_cap(options.rank, _tasks.by_colour(task)[0].values.shape)
     names = (f"completed{task.suffix}", "completed.npy", "figure.png")
     _files.require_other_file(options.input, options.output, names)
     rng = _tasks.generator(options.seed)
     task = _tasks.hide(task, options.missing, rng)
     with _files.open_folder(options.output):
-        _carry_out(task, cap, rng, options)
+        results = [_carry_out(part, cap, rng, options) for part in _tasks.by_colour(task)]
+        _write(task, _joined(results), options.output)
 
 
-def _carry_out(task: Task, cap: int, rng: np.random.Generator, options: argparse.Namespace) -> None:
+def _joined(results: list[Completion]) -> Completion:
+    """Completions of the colours of a picture side by side, with the numbers of the first."""
+    completed, predicted = (
+        np.concatenate([getattr(result, name) for result in results], axis=1)
+        for name in ("completed", "predicted")
+    )
+    return results[0]._replace(completed=completed, predicted=predicted)
+
+
+def _carry_out(
+    task: Task, cap: int, rng: np.random.Generator, options: argparse.Namespace
+) -> Completion:
     problem = completion.prepare(task.visible, completion.HOLDOUT, rng)
     print(_describe(task, options, cap), flush=True)
     depths = AUTOMATIC_DEPTHS if options.depth is None else (options.depth,)
@@ -73,7 +85,7 @@ def _carry_out(task: Task, cap: int, rng: np.random.Generator, options: argparse
     print(_table(rows, chosen))
     result = _final(task, chosen, cap, options)
     print(_verdict(rows, chosen, result))
-    _write(task, result, options.output)
+    return result
 
 
 def _describe(task: Task, options: argparse.Namespace, cap: int) -> str:

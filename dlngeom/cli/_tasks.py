@@ -17,7 +17,8 @@ from dlngeom.cli._reading import ReadingOptions, Source
 from dlngeom.completion import _complete
 
 __all__ = [
-    "Task", "check_depth", "effective_rank", "empty", "generator", "hide", "limited_threads",
+    "Task", "by_colour", "check_depth", "effective_rank", "empty", "generator", "hide",
+    "limited_threads",
     "load", "read", "say",
 ]  # fmt: skip
 
@@ -25,6 +26,7 @@ HIDDEN_BY_DEFAULT = 0.5
 TEST_PART = 0.1
 MAX_DEPTH = 100
 MANY_ENTRIES = 4_000_000
+_COLOURS = ("red", "green", "blue")
 
 
 class Task(NamedTuple):
@@ -130,6 +132,20 @@ def hide(task: Task, fraction: float | None, rng: np.random.Generator) -> Task:
     test = np.tile(_complete.choose_entries(pixels, count, rng), (1, channels)) & observed
     values = task.values if fraction is None else np.where(test, np.nan, task.values)
     return task._replace(values=values, test=test)
+
+
+def by_colour(task: Task) -> list[Task]:
+    """Split a picture into its colours, which are completed one by one; all else is one task."""
+    count = task.source.channels
+    if count < 2:
+        return [task]
+    parts = zip(
+        *(np.split(x, count, axis=1) for x in (task.values, task.truth, task.test)), strict=True
+    )
+    return [
+        task._replace(values=values, truth=truth, test=test, name=f"{task.name}, {colour}")
+        for colour, (values, truth, test) in zip(_COLOURS, parts, strict=True)
+    ]
 
 
 def empty(values: NumpyArray) -> tuple[int, int]:

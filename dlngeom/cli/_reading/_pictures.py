@@ -80,7 +80,7 @@ def _source(path: Path, pixels: _Pixels) -> Source:
     colours = np.where(pixels.seen[..., None], pixels.colours, np.nan)
     height, width, channels = colours.shape
     values = np.moveaxis(colours, 2, 1).reshape(height, channels * width)
-    kinds = {1: "grey", 3: "in colour, its channels side by side in one matrix"}
+    kinds = {1: "grey", 3: "in colour, red, green and blue side by side"}
     depth = {8: "8 bits", 16: "16 bits", 32: "numbers as they are"}[pixels.bits]
     notes = [f"{path.name}: a picture {kinds[channels]}, {depth}", *pixels.notes]
     if not pixels.seen.all():

@@ -206,7 +206,9 @@ def test_a_transparent_picture_is_completed_in_colour(smooth, tmp_path, monkeypa
     path, colours, seen = smooth
     arguments = [str(path), "--output", str(tmp_path / "out"), "--rank", "5"]
     assert main(["complete", *arguments]) == 0
-    assert "side by side in one matrix" in (printed := capsys.readouterr().out)
+    assert "in colour, red, green and blue side by side" in (printed := capsys.readouterr().out)
+    for colour in ("red", "green", "blue"):
+        assert f"a.png, {colour}: 24 x 20, " in printed
     assert "pixels are transparent" in printed
     with Image.open(tmp_path / "out" / "completed.png") as image:
         assert image.mode == "RGB"
