@@ -10,7 +10,6 @@ import numpy as np
 
 from dlngeom._lib.arrays import NumpyArray
 from dlngeom.cli._reading import _triples
-from dlngeom.cli._reading._cells import Style
 from dlngeom.cli._reading._source import ReadingOptions, Source, parsing, require_size
 from dlngeom.completion import _door
 
@@ -58,7 +57,7 @@ def _source(
     names = [str(name) for name in frame.columns]
     meant = len(names) > 2 and _triples.names_triples(names)
     if options.triples or (options.triples is None and meant):
-        return _triples_of(path, frame)
+        return _triples_of(path, frame, suffix, save)
     count = _label_columns(frame) if options.index_columns is None else options.index_columns
     data = frame.iloc[:, count:]
     try:
@@ -95,7 +94,7 @@ def _label_columns(frame: Any) -> int:
     return 0
 
 
-def _triples_of(path: Path, frame: Any) -> Source:
+def _triples_of(path: Path, frame: Any, suffix: str, save: Callable[[Any, Path], None]) -> Source:
     import pandas
 
     if frame.shape[1] < 3:
@@ -107,8 +106,14 @@ def _triples_of(path: Path, frame: Any) -> Source:
     require_size(path, (len(labels[0]), len(labels[1])))
     codes = np.stack([codes for codes, _ in coded], axis=1)
     values = np.asarray(_door.as_dense(frame.iloc[:, [2]]))[:, 0]
-    names = [str(name) for name in frame.columns[:3]]
-    return _triples.source_of(path, codes, values, labels, names, Style())
+    rows, columns = (uniques for _, uniques in coded)
+
+    def write(target: Path, completed: NumpyArray, given: NumpyArray) -> None:
+        m, n = completed.shape
+        parts = (rows.repeat(n), np.tile(columns, m), completed.ravel())
+        save(pandas.DataFrame(dict(zip(frame.columns[:3], parts, strict=True))), target)
+
+    return _triples.source_of(path, codes, values, labels, suffix, write)
 
 
 def _described(path: Path, frame: Any, count: int) -> str:

@@ -82,6 +82,8 @@ def _reader(path: Path) -> Reader:
 
 def _without_marks(source: Source, options: ReadingOptions) -> Source:
     """Make numbers missing that an option names, in tables whatever digits they have."""
+    if source.is_picture and source.suffix == ".png" and options.missing_values:
+        raise ValueError("--missing-value: of a picture, --mask says which pixels are missing")
     marks = []
     for mark in options.missing_values:
         try:

@@ -16,14 +16,15 @@ from dlngeom.cli._reading._cells import Style, is_integer, separator_name, split
 from dlngeom.cli._reading._dialect import common_width, find_style
 from dlngeom.cli._reading._labels import Layout, find_layout
 from dlngeom.cli._reading._source import ReadingOptions, Source, require_size
-from dlngeom.cli._reading._text import encoding_of, is_comment, lines
+from dlngeom.cli._reading._text import encoding_of, is_comment, lines, suffix_of
 
 __all__ = ["Labels", "read", "write_table"]
 
 # Lines that the style and the labels are found from, few of them if they are long.
 _HEAD, _FEWEST, _CHARACTERS = 1000, 20, 2**18
 
-_BLOCK = 4096
+# Cells that are kept as text.
+_BLOCK = 2**20
 
 # Significant digits of predictions; what was observed is written as it was.
 _DIGITS = 10
@@ -121,12 +122,11 @@ def _matrix(table: _Table, rows: list[list[str]], heading: str, options: Reading
         notes.append("if each row is a label of a row, one of a column and a value: --triples")
     if closing:
         notes.append("each row ends with a separator, which makes no column")
-    suffix = ".tsv" if table.style.separator == "\t" else ".csv"
 
     def write(path: Path, completed: NumpyArray) -> None:
         write_table(path, completed, values, labels, table.style)
 
-    return Source(values, suffix, write, tuple(notes))
+    return Source(values, suffix_of(table.path), write, tuple(notes))
 
 
 def _parsed(table: _Table, layout: Layout) -> tuple[NumpyArray, Labels]:
@@ -140,8 +140,8 @@ def _parsed(table: _Table, layout: Layout) -> tuple[NumpyArray, Labels]:
         if layout.index_columns:
             labels.beside.append(cells[: layout.index_columns])
         block.append(_numbers(table, layout, number, cells))
-        if len(block) == _BLOCK:
-            count += _BLOCK
+        if len(block) * layout.width >= _BLOCK:
+            count += len(block)
             require_size(table.path, (count, layout.width - layout.index_columns))
             blocks.append(np.array(block))
             block = []

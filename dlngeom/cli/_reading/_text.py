@@ -12,7 +12,7 @@ from typing import IO, cast
 
 from dlngeom.cli._reading._source import GIB, LARGEST_TEXT
 
-__all__ = ["encoding_of", "is_comment", "lines"]
+__all__ = ["encoding_of", "is_comment", "lines", "suffix_of"]
 
 # UTF-32 stands first, since its mark begins with that of UTF-16.
 _MARKS = (
@@ -27,6 +27,11 @@ _SAMPLE = 2**12
 
 # Lines that begin so are comments, unless a spreadsheet marks a missing entry so.
 _COMMENTS, _NO_COMMENTS = ("#", "%"), ("#N/A", "#NA")
+
+
+def suffix_of(path: Path) -> str:
+    """Suffix of a file without that of its compression."""
+    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
 
 
 def is_comment(line: str) -> bool:
@@ -70,13 +75,20 @@ def encoding_of(path: Path) -> str:
     start = _start(path)
     for mark, encoding in _MARKS:
         if start.startswith(mark):
+            _require_text(path, _decodes(path, encoding))
             return encoding
     even, odd = start[::2].count(0), start[1::2].count(0)
     if even or odd:
-        if min(even, odd) == 0 and 2 * max(even, odd) > len(start) // 3:
-            return "utf-16-le" if odd else "utf-16-be"
+        encoding = "utf-16-le" if odd else "utf-16-be"
+        is_text = min(even, odd) == 0 and 2 * max(even, odd) > len(start) // 3
+        _require_text(path, is_text and _decodes(path, encoding))
+        return encoding
+    return "utf-8" if _decodes(path, "utf-8") else "cp1252"
+
+
+def _require_text(path: Path, is_text: bool) -> None:
+    if not is_text:
         raise ValueError(f"{path} holds bytes that are no text: name it after its kind of file")
-    return "utf-8" if _is_utf8(path) else "cp1252"
 
 
 def _start(path: Path) -> bytes:
@@ -87,8 +99,9 @@ def _start(path: Path) -> bytes:
         raise ValueError(f"{path} is a damaged gzip file: {error}") from None
 
 
-def _is_utf8(path: Path) -> bool:
-    decoder = codecs.getincrementaldecoder("utf-8")()
+def _decodes(path: Path, encoding: str) -> bool:
+    """Whether all of a file is text in an encoding, read in blocks, since it may be one line."""
+    decoder = codecs.getincrementaldecoder(encoding)()
     read = 0
     try:
         with _bytes(path) as stream:
@@ -97,7 +110,7 @@ def _is_utf8(path: Path) -> bool:
                     raise ValueError(_too_large(path, read))
                 decoder.decode(block)
             decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
+    except UnicodeError:
         return False
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} is a damaged gzip file: {error}") from None

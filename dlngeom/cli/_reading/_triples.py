@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,11 @@ import numpy as np
 from dlngeom._lib.arrays import NumpyArray
 from dlngeom.cli._reading._cells import Style, is_integer
 from dlngeom.cli._reading._source import ReadingOptions, Source, require_size
+from dlngeom.cli._reading._text import suffix_of
 
 __all__ = ["is_meant", "names_triples", "read", "source_of"]
+
+Names = tuple[list[str], list[str]]
 
 _USERS = frozenset({"user", "userid", "u", "uid", "row", "i", "customer", "customerid", "reader",
                     "readerid", "reviewer", "reviewerid", "person", "rater", "subject", "who",
@@ -34,12 +39,12 @@ def is_meant(rows: Sequence[Sequence[str]], style: Style, options: ReadingOption
     """Whether a table is one of triples, unless an option says so."""
     if options.triples is not None:
         return options.triples
-    if options.header_rows is not None or options.index_columns is not None or options.drop:
+    if options.index_columns is not None or options.drop:
         return False
     width = len(rows[0])
     if width < 3 or any(len(row) < 3 for row in rows):
         return False
-    if names_triples(rows[0]):
+    if options.header_rows != 0 and names_triples(rows[0]):
         return True
     body = rows[1:] if style.is_text(rows[0][2]) else rows
     if width == 3:
@@ -93,36 +98,34 @@ def read(
     ValueError
         If a row has no two labels and a number.
     """
-    rows, header = iter(rows), []
-    first = next(rows)
+    found = iter(rows)
+    first = next(found)
     skipped = options.header_rows
     if skipped is None:
         skipped = int(len(first) > 2 and style.is_text(first[2]))
-    if skipped:
-        header = [cell.strip() for cell in first[:3]]
-        for _ in range(skipped - 1):
-            next(rows, None)
-    else:
-        rows = _with(first, rows)
-    parsed = (_triple(path, number, row, style) for number, row in enumerate(rows, skipped + 1))
+    header = [cell.strip() for cell in first[:3]] if skipped else []
+    body = itertools.islice(itertools.chain([first], found), skipped, None)
+    codes, values, names = _coded(
+        _triple(path, number, row, style) for number, row in enumerate(body, skipped + 1)
+    )
+
+    def write(target: Path, completed: NumpyArray, given: NumpyArray) -> None:
+        _write(target, completed, given, names, header, style)
+
+    return source_of(path, codes, values, names, suffix_of(path), write)
+
+
+def _coded(triples: Iterable[tuple[str, str, float]]) -> tuple[NumpyArray, NumpyArray, Names]:
+    """Numbers of the labels of rows and columns, values, and the labels in their order."""
     labels: tuple[dict[str, int], dict[str, int]] = ({}, {})
-    entries = [
-        (
-            labels[0].setdefault(a, len(labels[0])),
-            labels[1].setdefault(b, len(labels[1])),
-            x,
-        )
-        for a, b, x in parsed
-    ]
-    codes = np.array([entry[:2] for entry in entries], dtype=np.int64).reshape(-1, 2)
-    values = np.array([entry[2] for entry in entries], dtype=np.float64)
-    names = (list(labels[0]), list(labels[1]))
-    return source_of(path, codes, values, names, header, style)
-
-
-def _with(first: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[Sequence[str]]:
-    yield first
-    yield from rows
+    # Arrays of numbers, since there may be many.
+    rows, columns, values = array("q"), array("q"), array("d")
+    for first, second, value in triples:
+        rows.append(labels[0].setdefault(first, len(labels[0])))
+        columns.append(labels[1].setdefault(second, len(labels[1])))
+        values.append(value)
+    codes = np.stack([np.asarray(rows), np.asarray(columns)], axis=1)
+    return codes, np.asarray(values), (list(labels[0]), list(labels[1]))
 
 
 def _triple(path: Path, number: int, row: Sequence[str], style: Style) -> tuple[str, str, float]:
@@ -149,9 +152,9 @@ def source_of(
     path: Path,
     codes: NumpyArray,
     values: NumpyArray,
-    names: tuple[list[str], list[str]],
-    header: Sequence[str],
-    style: Style,
+    names: Names,
+    suffix: str,
+    writer: Callable[[Path, NumpyArray, NumpyArray], None],
 ) -> Source:
     """Matrix of triples whose labels are numbers of names; those given twice are averaged."""
     shape = (len(names[0]), len(names[1]))
@@ -169,9 +172,8 @@ def source_of(
         notes.append(f"warning: {twice} of {seen.sum()} triples repeat a place: averaged")
 
     def write(target: Path, completed: NumpyArray) -> None:
-        _write(target, completed, matrix, names, header, style)
+        writer(target, completed, matrix)
 
-    suffix = ".tsv" if style.separator == "\t" else ".csv"
     return Source(matrix, suffix, write, tuple(notes))
 
 
@@ -183,7 +185,7 @@ def _write(
     path: Path,
     completed: NumpyArray,
     given: NumpyArray,
-    names: tuple[list[str], list[str]],
+    names: Names,
     header: Sequence[str],
     style: Style,
 ) -> None:

@@ -60,6 +60,19 @@ FILES = {
 }
 
 
+@pytest.mark.parametrize("name", ["triples.parquet", "triples.feather"])
+def test_triples_of_a_frame_come_back_as_triples(name, tmp_path):
+    FILES[name](tmp_path / name)
+    source = read(tmp_path / name)
+    source.write(tmp_path / f"out{source.suffix}", np.nan_to_num(source.values, nan=0.5))
+    got = getattr(pd, f"read_{name.partition('.')[2]}")(tmp_path / f"out{source.suffix}")
+    assert list(got.columns) == ["user", "item", "rating"]
+    assert got["item"].dtype == np.int64
+    both = LONG.merge(got, on=["user", "item"])
+    np.testing.assert_array_equal(both["rating_x"], both["rating_y"])
+    assert len(got) == 12
+
+
 def places(name):
     """Rows and columns in the order of their first triples."""
     if not name.startswith("triples"):

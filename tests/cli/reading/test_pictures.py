@@ -176,6 +176,12 @@ def test_a_mask_is_white_where_entries_are_missing(tmp_path):
         np.testing.assert_array_equal(got, np.where(mask, np.nan, DEEP))
 
 
+def test_a_mark_of_tables_means_nothing_in_a_picture(tmp_path):
+    picture(GREY).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="--mask says which pixels"):
+        read(tmp_path / "a.png", ReadingOptions(missing_values=("255",)))
+
+
 def test_masks_that_do_not_fit_are_refused(tmp_path):
     picture(GREY).save(tmp_path / "a.png")
     for size, value, message in (
