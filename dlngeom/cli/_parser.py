@@ -46,8 +46,8 @@ CHECKPOINT = "folder from which the same command resumes after an interruption"
 SEPARATOR = "mark between cells: one character, tab, blank or ::"
 DECIMAL = "decimal mark of numbers, . or ,"
 THOUSANDS = "mark between groups of three digits, as the comma in 1,234"
-HEADER = "rows of labels above the table: yes, no or their number"
-INDEX = "columns of labels before the table: yes, no or their number"
+HEADER = "rows of labels above the table: yes, no, auto or how many"
+INDEX = "columns of labels before the table: yes, no, auto or how many"
 SKIP = "lines to leave out before the table"
 DROP = "name or number of a column to leave out; may be given more than once"
 MARK = (
@@ -192,10 +192,14 @@ def _natural(text: str) -> int:
     return value
 
 
-def _count(text: str) -> int:
-    """Parse a number of rows or columns, of which yes means one."""
-    spelled = {"yes": 1, "no": 0}
-    return spelled[text] if text in spelled else _natural(text)
+def _count(text: str) -> int | None:
+    """Parse a number of rows or columns, of which yes means one, and auto as the file has it."""
+    spelled = {"auto": None, "yes": 1, "true": 1, "no": 0, "none": 0, "false": 0}
+    if text.casefold() in spelled:
+        return spelled[text.casefold()]
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} must be yes, no, auto or how many there are")
+    return int(text)
 
 
 def _number(name: str, check: str) -> Callable[[str], float]:

@@ -102,7 +102,10 @@ def load(options: argparse.Namespace) -> Task:
 def read(path: Path, options: argparse.Namespace) -> Source:
     """Read a matrix with what a command line says about its file."""
     return _reading.read(
-        path, ReadingOptions(**{name: getattr(options, name) for name in ReadingOptions._fields})
+        path,
+        ReadingOptions(
+            **{name: getattr(options, name) for name in ReadingOptions._fields if name != "is_mask"}
+        ),
     )
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import dlngeom
-from dlngeom.cli import main
+from dlngeom.cli import _parser, main
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,12 @@ def test_every_command_has_the_options_of_reading(command, capsys):
     for option in ("separator", "decimal", "thousands", "header", "index", "skip", "drop",
                    "missing-value", "triples", "no-triples", "variable", "mask"):  # fmt: skip
         assert f"--{option}" in printed
+
+
+@pytest.mark.parametrize(("text", "count"), [("yes", 1), ("no", 0), ("auto", None), ("3", 3)])
+def test_labels_may_be_counted(text, count):
+    options = _parser.parse(["complete", "a.csv", "--header", text, "--index", text])
+    assert (options.header_rows, options.index_columns) == (count, count)
 
 
 @pytest.mark.parametrize(

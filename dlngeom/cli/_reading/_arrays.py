@@ -37,7 +37,7 @@ _NUMERIC = {"double", "single", "logical", "sparse"} | {
 def read_npy(path: Path, options: ReadingOptions) -> Source:
     """Read a numpy array."""
     with parsing(path, "numpy array"), path.open("rb") as stream:
-        _require_matrix(path, *_header(stream))
+        _require_matrix(path, *_header(stream), options)
         stream.seek(0)
         values = np.load(stream, allow_pickle=False)
     return Source(_floats(values), ".npy", np.save)
@@ -52,7 +52,9 @@ def read_npz(path: Path, options: ReadingOptions) -> Source:
                 headers[member.removesuffix(".npy")] = _header(stream)
         if set(headers) >= _PARTS:
             return _read_sparse(path, headers)
-        matrices = [name for name, (shape, dtype) in headers.items() if _is_matrix(shape, dtype)]
+        matrices = [
+            name for name, (shape, dtype) in headers.items() if _is_matrix(shape, dtype, options)
+        ]
         contents = {name: shape for name, (shape, _) in headers.items()}
         name = _variable(path, matrices, contents, options)
         require_size(path, headers[name][0])
@@ -107,12 +109,14 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, dtype
 
 
-def _is_matrix(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
-    return len(shape) == 2 and dtype.kind in "fiub"
+def _is_matrix(shape: tuple[int, ...], dtype: np.dtype[Any], options: ReadingOptions) -> bool:
+    return len(shape) == 2 and dtype.kind in ("fiub" if options.is_mask else "fiu")
 
 
-def _require_matrix(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    if not _is_matrix(shape, dtype):
+def _require_matrix(
+    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], options: ReadingOptions
+) -> None:
+    if not _is_matrix(shape, dtype, options):
         kind = f"{dtype} of shape {shape}"
         raise ValueError(f"{path} holds {kind}: it must be a matrix of real numbers")
     require_size(path, shape)

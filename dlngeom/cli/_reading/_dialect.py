@@ -18,7 +18,7 @@ __all__ = ["common_width", "find_style"]
 _STRONG, _WEAK = ("\t", ";", "|", "::"), (",", " ")
 
 _SPELLED = {"tab": "\t", "\\t": "\t", "blank": " ", "blanks": " ", "space": " ", "comma": ",",
-            "semicolon": ";", "bar": "|"}  # fmt: skip
+            "semicolon": ";", "bar": "|", "whitespace": " ", "\\s+": " "}  # fmt: skip
 
 _GROUPED = re.compile(r"[+-]?\d{1,3}(,\d{3})+", re.ASCII)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,21 +52,14 @@ def _source(
     suffix: str,
     save: Callable[[Any, Path], None],
 ) -> Source:
-    names = [str(name) for name in frame.columns]
-    frame = frame.drop(columns=[frame.columns[_place(path, names, x)] for x in options.drop])
+    frame = _without(path, frame, options.drop)
     names = [str(name) for name in frame.columns]
     meant = len(names) > 2 and _triples.names_triples(names)
     if options.triples or (options.triples is None and meant):
         return _triples_of(path, frame, suffix, save)
     count = _label_columns(frame) if options.index_columns is None else options.index_columns
     data = frame.iloc[:, count:]
-    try:
-        values = _door.as_dense(data)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{path}: {error}. It is a frame of the columns {_few(names)}; --index N takes the "
-            "first N for labels, and --drop NAME leaves one out"
-        ) from None
+    values = _values(path, data, names)
 
     def write(target: Path, completed: NumpyArray) -> None:
         filled = type(frame)(completed, index=frame.index, columns=data.columns)
@@ -75,11 +68,27 @@ def _source(
     return Source(values, suffix, write, (_described(path, frame, count),))
 
 
-def _place(path: Path, names: list[str], column: str) -> int:
-    j = names.index(column) if column in names else int(column) - 1 if column.isdecimal() else -1
-    if not 0 <= j < len(names):
-        raise ValueError(f"--drop {column!r}: {path} has the columns {_few(names)}")
-    return j
+def _values(path: Path, data: Any, names: list[str]) -> NumpyArray:
+    try:
+        return _door.as_dense(data)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path}: {error}. It is a frame of the columns {_few(names)}; --index N takes the "
+            "first N for labels, and --drop NAME leaves one out"
+        ) from None
+
+
+def _without(path: Path, frame: Any, drop: Sequence[str]) -> Any:
+    """Leave out columns that an option names, or counts from one."""
+    names = [str(name) for name in frame.columns]
+    kept = set(range(len(names)))
+    for column in drop:
+        number = int(column) - 1 if column.isdecimal() else -1
+        j = names.index(column) if column in names else number
+        if not 0 <= j < len(names):
+            raise ValueError(f"--drop {column!r}: {path} has the columns {_few(names)}")
+        kept.discard(j)
+    return frame.iloc[:, sorted(kept)]
 
 
 def _label_columns(frame: Any) -> int:

@@ -54,18 +54,16 @@ def read(path: Path, options: ReadingOptions) -> Source:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():
-            # Its limit warns of sizes that are read here.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(path)
-        with picture:
+        with _opened(path) as picture:
             is_grey = picture.mode in ("1", "L", "LA", "F") or picture.mode.startswith("I")
             require_size(path, (picture.height, picture.width) + (3,) * (not is_grey))
             pixels = _pixels(path, picture)
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path} is too large: {error}") from None
     except UnidentifiedImageError:
-        raise ValueError(f"{path} is no picture that can be read") from None
+        raise ValueError(
+            f"{path} is no picture that can be read: save it as PNG, or as TIFF of one channel"
+        ) from None
     except MemoryError:
         raise
     except Exception as error:
@@ -74,6 +72,15 @@ def read(path: Path, options: ReadingOptions) -> Source:
         said = text if text.startswith(str(path)) else f"{path} is a damaged picture: {error}"
         raise ValueError(said) from None
     return _source(path, pixels)
+
+
+def _opened(path: Path) -> Any:
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        # Its limit warns of sizes that are read here.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(path)
 
 
 def _source(path: Path, pixels: _Pixels) -> Source:
@@ -124,10 +131,7 @@ def _shallow(picture: Any) -> _Pixels:
     """Pixels of eight bits; grey if no pixel has a colour."""
     # Of a palette or a single transparent colour, only the conversion knows what is transparent.
     rgba = np.asarray(picture.convert("RGBA"))
-    colours, seen = rgba[..., :3], rgba[..., 3] > 0
-    if np.all(colours == colours[..., :1]):
-        colours = colours[..., :1]
-    return _Pixels(colours / 255, seen, 8)
+    return _Pixels(_without_colour(rgba[..., :3]) / 255, rgba[..., 3] > 0, 8)
 
 
 def _numbers(picture: Any) -> _Pixels | None:
@@ -151,31 +155,34 @@ def _numbers(picture: Any) -> _Pixels | None:
 
 def _deep_colours(path: Path, picture: Any) -> _Pixels | None:
     """Colours of sixteen bits, which Pillow cuts to eight: decoded twice, for either byte."""
-    from PIL import Image
-
     modes = {_raw_mode(tile.args) for tile in picture.tile}
-    if len(modes) != 1 or "16" not in (mode := modes.pop()) or picture.mode.startswith("I"):
+    if len(modes) != 1 or picture.mode.startswith(("I", "CMYK")):
+        return None
+    if "16" not in (mode := modes.pop()):
         return None
     if mode == "LA;16B":
-        with Image.open(path) as again:
-            again.tile = [_with_mode(tile, "RGBA") for tile in again.tile]
-            # A pixel's four bytes, as if they were four channels.
-            found = np.asarray(again).astype(np.uint16)
-        deep = found[..., ::2] * 256 + found[..., 1::2]
+        # A pixel's four bytes, as if they were four channels.
+        parts = _decoded(path, "RGBA")
+        deep = parts[..., ::2] * 256 + parts[..., 1::2]
     else:
-        with Image.open(path) as again:
-            lower = mode[:-3] + _LOWER[mode[-3:]]
-            again.tile = [_with_mode(tile, lower) for tile in again.tile]
-            low = np.asarray(again).astype(np.uint16)
-        deep = np.asarray(picture).astype(np.uint16) * 256 + low
-    if picture.mode == "CMYK":
-        return None
-    even = deep.shape[2] % 2 == 0
-    colours = deep[..., :-1] if even else deep
-    seen = deep[..., -1] > 0 if even else np.ones(deep.shape[:2], dtype=bool)
-    if np.all(colours == colours[..., :1]):
-        colours = colours[..., :1]
-    return _Pixels(colours / 65535, seen, 16)
+        high = np.asarray(picture).astype(np.uint16)
+        deep = high * 256 + _decoded(path, mode[:-3] + _LOWER[mode[-3:]])
+    has_alpha = deep.shape[2] % 2 == 0
+    colours = deep[..., :-1] if has_alpha else deep
+    seen = deep[..., -1] > 0 if has_alpha else np.ones(deep.shape[:2], dtype=bool)
+    return _Pixels(_without_colour(colours) / 65535, seen, 16)
+
+
+def _decoded(path: Path, mode: str) -> NumpyArray:
+    """Bytes of a picture that are unpacked in another raw mode."""
+    with _opened(path) as again:
+        again.tile = [_with_mode(tile, mode) for tile in again.tile]
+        return np.asarray(again).astype(np.uint16)
+
+
+def _without_colour(colours: NumpyArray) -> NumpyArray:
+    """One channel, if all of them are equal."""
+    return colours[..., :1] if np.all(colours == colours[..., :1]) else colours
 
 
 def _raw_mode(args: Any) -> str:

@@ -39,7 +39,7 @@ _CURES = {
     ".hdf5": "is HDF5: save the array with numpy.save",
     ".rds": "is a file of R: write.csv makes a table of it",
     ".pkl": "is a pickle, which may run code: save the array with numpy.save",
-    ".zip": "is an archive: unpack it",
+    **dict.fromkeys((".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".gz"), "is packed: unpack it"),
     ".sav": "is a file of SPSS: save it as CSV",
     ".dta": "is a file of Stata: save it as CSV",
 }
@@ -117,7 +117,7 @@ def _masked(source: Source, path: Path) -> Source:
 
 
 def _mask(path: Path, channels: int) -> NumpyArray:
-    found = read(path)
+    found = read(path, ReadingOptions(is_mask=True))
     if not found.is_picture:
         return np.asarray(np.nan_to_num(found.values) != 0)
     grey = np.nanmean(np.nan_to_num(found.shaped(found.values)).reshape(*_size(found), -1), axis=2)

@@ -44,6 +44,8 @@ class ReadingOptions(NamedTuple):
         Array to take of a file that holds several.
     mask : Path, optional
         File that is white or nonzero where entries are missing.
+    is_mask : bool
+        Whether the file is such a one, and may hold bools.
     """
 
     separator: str | None = None
@@ -57,6 +59,7 @@ class ReadingOptions(NamedTuple):
     triples: bool | None = None
     variable: str | None = None
     mask: Path | None = None
+    is_mask: bool = False
 
 
 class Source(NamedTuple):

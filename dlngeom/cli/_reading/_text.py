@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,10 @@ _SAMPLE = 2**12
 _COMMENTS, _NO_COMMENTS = ("#", "%"), ("#N/A", "#NA")
 
 
+# A line by which a spreadsheet is told the separator.
+_SEPARATOR = re.compile(r'"?sep=.?"?', re.IGNORECASE)
+
+
 def suffix_of(path: Path) -> str:
     """Suffix of a file without that of its compression."""
     return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
@@ -36,6 +41,8 @@ def suffix_of(path: Path) -> str:
 
 def is_comment(line: str) -> bool:
     """Whether a line is a comment."""
+    if _SEPARATOR.fullmatch(line.strip()):
+        return True
     return line.startswith(_COMMENTS) and not line.startswith(_NO_COMMENTS)
 
 

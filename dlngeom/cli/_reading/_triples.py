@@ -159,22 +159,28 @@ def source_of(
     """Matrix of triples whose labels are numbers of names; those given twice are averaged."""
     shape = (len(names[0]), len(names[1]))
     require_size(path, shape)
-    seen = ~np.isnan(values)
-    place = codes[seen, 0] * shape[1] + codes[seen, 1]
-    size = shape[0] * shape[1]
-    counts = np.bincount(place, minlength=size)
-    with np.errstate(invalid="ignore"):
-        means = np.bincount(place, values[seen], minlength=size) / counts
-    matrix = np.where(counts > 0, means, np.nan).reshape(shape)
+    matrix, twice = _averaged(codes, values, shape)
     kept = f"{shape[0]} row labels {_few(names[0])}, {shape[1]} column labels {_few(names[1])}"
     notes = [f"{path.name}: {len(values)} triples, {kept}; --no-triples reads a matrix"]
-    if twice := int(np.sum(counts[counts > 1] - 1)):
-        notes.append(f"warning: {twice} of {seen.sum()} triples repeat a place: averaged")
+    if twice:
+        notes.append(f"warning: {twice} of {len(values)} triples repeat a place: averaged")
 
     def write(target: Path, completed: NumpyArray) -> None:
         writer(target, completed, matrix)
 
     return Source(matrix, suffix, write, tuple(notes))
+
+
+def _averaged(
+    codes: NumpyArray, values: NumpyArray, shape: tuple[int, int]
+) -> tuple[NumpyArray, int]:
+    """Mean of the values at each place, NaN where there is none, and how many repeat a place."""
+    seen = ~np.isnan(values)
+    places, size = codes[seen, 0] * shape[1] + codes[seen, 1], shape[0] * shape[1]
+    counts = np.bincount(places, minlength=size)
+    sums = np.bincount(places, values[seen], minlength=size)
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return means.reshape(shape), int(np.sum(counts[counts > 1] - 1))
 
 
 def _few(names: Sequence[str]) -> str:

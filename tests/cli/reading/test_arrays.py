@@ -73,6 +73,15 @@ def test_triples_of_a_frame_come_back_as_triples(name, tmp_path):
     assert len(got) == 12
 
 
+def test_a_column_of_a_frame_may_be_left_out(tmp_path):
+    FRAME.assign(hue="red").to_parquet(tmp_path / "a.parquet")
+    for column in ("hue", "4"):
+        got = read(tmp_path / "a.parquet", ReadingOptions(drop=(column,))).values
+        np.testing.assert_array_equal(got, VALUES)
+    with pytest.raises(ValueError, match=r"--drop 'x'.* 'a', 'b', 'c'"):
+        read(tmp_path / "a.parquet", ReadingOptions(drop=("x",)))
+
+
 def places(name):
     """Rows and columns in the order of their first triples."""
     if not name.startswith("triples"):
@@ -185,6 +194,10 @@ REFUSED = {
     "bools.parquet": (FRAME.assign(yes=True).to_parquet, "bool.*--drop NAME"),
     "a.xlsx": (lambda p: p.write_text("PK"), "workbook: save the sheet as CSV"),
     "a.pkl": (lambda p: p.write_text(""), "numpy.save"),
+    "bools.npy": (lambda p: np.save(p, SEEN), "bool of shape"),
+    "bools.npz": (lambda p: np.savez(p, x=SEEN), "none is a matrix of numbers"),
+    "a.csv.bz2": (lambda p: p.write_text(""), "unpack it"),
+    "a.npy.gz": (lambda p: p.write_text(""), "unpack it"),
     "a.h5": (lambda p: p.write_text(""), "numpy.save"),
     "a": (lambda p: p.write_text("1,2\n"), "unknown kind '', use one of .csv"),
     "zeros.csv": (lambda p: p.write_bytes(b"PK\0\0\1\2\0\3\0\0\0"), "no text"),

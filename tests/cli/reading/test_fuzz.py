@@ -108,6 +108,43 @@ def test_many_tables_without_an_index_are_read_right(tmp_path, values, style, na
     check_plain(values, style, named, tmp_path)
 
 
+def everyday(rng, kind):
+    """Numbers of an everyday table, a fifth of them missing but in no row all."""
+    shape = tuple(rng.integers(3, 8, size=2))
+    values = {
+        "integers": lambda: rng.integers(0, 10, size=shape).astype(float),
+        "ratings": lambda: rng.integers(1, 6, size=shape).astype(float),
+        "fractions": lambda: rng.normal(size=shape),
+        "one digit": lambda: rng.normal(size=shape).round(1),
+    }[kind]()
+    gaps = rng.random(shape) < 0.2
+    gaps[:, -1] = gaps[:, -1] & (np.arange(shape[0]) > 0)
+    gaps[np.arange(shape[0]), rng.integers(shape[1] - 1, size=shape[0])] = False
+    gaps[0, -1] = False
+    return np.where(gaps, np.nan, values)
+
+
+UNLABELLED = {
+    "short": lambda x: "\n".join(
+        ",".join("" if np.isnan(v) else f"{v:.17g}" for v in row) for row in x
+    ),
+    "long": lambda x: "\n".join(" ".join(f"{v:.18e}" for v in row) for row in x),
+    "index alone": lambda x: pd.DataFrame(x).to_csv(header=False),
+    "header alone": lambda x: pd.DataFrame(x).to_csv(index=False),
+    "integers": lambda x: pd.DataFrame(x).convert_dtypes().to_csv(),
+}
+
+
+@pytest.mark.parametrize("how", UNLABELLED)
+@pytest.mark.parametrize("kind", ["integers", "ratings", "fractions", "one digit"])
+def test_numbers_are_data_and_default_labels_are_labels(kind, how, tmp_path):
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        values = everyday(rng, kind)
+        (tmp_path / "a.csv").write_text(UNLABELLED[how](values))
+        np.testing.assert_array_equal(read(tmp_path / "a.csv").values, values)
+
+
 TEXTS = st.one_of(
     st.text("0123456789.,;-+eE\"'\n\t |#%naNA?_:xu\r\0\ufeff", max_size=120),
     st.text(max_size=60),

@@ -78,6 +78,7 @@ TEXTS = {
     "labels with numbers": lambda x: table(x, NAMES, [f"row {k}, b" for k in range(4)], sep="\t"),
     "labels with blanks": lambda x: table(x, NAMES, [f"row {k}" for k in range(4)]),
     "blanks and decimal commas": lambda x: plain(x, " ", "", "NA").replace(".", ","),
+    "a spreadsheet's first line": lambda x: "sep=;\n" + table(x, NAMES, sep=";"),
     "units": lambda x: "a,b,c,d\nm,s,kg,kg\n" + plain(x),
     "Windows' lines": lambda x: table(x, NAMES).replace("\n", "\r\n"),
     "an old Macintosh's lines": lambda x: table(x).replace("\n", "\r"),
