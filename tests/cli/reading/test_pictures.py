@@ -118,6 +118,37 @@ def test_sixteen_bits_of_colour_stay_sixteen_bits(channels, kind, tmp_path):
     np.testing.assert_array_equal(again, filled)
 
 
+def deep_tiff(path, values, order):
+    """TIFF of sixteen bits in colour, which Pillow cannot write, in one strip."""
+    height, width, channels = values.shape
+    data = values.astype(f"{order}u2").tobytes()
+    depths = 8 + len(data)
+    tags = [
+        (256, 3, 1, width), (257, 3, 1, height), (258, 3, channels, depths), (259, 3, 1, 1),
+        (262, 3, 1, 2), (273, 4, 1, 8), (277, 3, 1, channels), (278, 3, 1, height),
+        (279, 4, 1, len(data)), *([(338, 3, 1, 2)] if channels == 4 else []),
+    ]  # fmt: skip
+    out = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, depths + 2 * channels)
+    out += data + struct.pack(f"{order}{channels}H", *[16] * channels)
+    out += struct.pack(f"{order}H", len(tags))
+    for tag, kind, count, value in tags:
+        short = kind == 3 and count == 1
+        out += struct.pack(f"{order}HHI" + ("HH" if short else "I"), tag, kind, count,
+                           *((value, 0) if short else (value,)))  # fmt: skip
+    path.write_bytes(out + struct.pack(f"{order}I", 0))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_sixteen_bits_of_colour_in_a_tiff_stay_sixteen_bits(channels, order, tmp_path):
+    values = deep(channels)
+    deep_tiff(tmp_path / "a.tif", values, order)
+    source = read(tmp_path / "a.tif")
+    np.testing.assert_array_equal(source.values, deep_expected(values))
+    again, filled = there_and_back(source, tmp_path)
+    np.testing.assert_array_equal(again, filled)
+
+
 def test_a_colour_that_stands_for_transparent_pixels_is_missing(tmp_path):
     one = int(GREY[3, 4])
     picture(GREY).save(tmp_path / "a.png", transparency=one)
