@@ -20,7 +20,10 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?", re.
 _PLAIN = re.compile(r"[0-9eE.+-]*")
 
 # Numbers in another style than that of the table: mistakes rather than names.
-_FOREIGN = re.compile(r"[+-]?(\d+[.,]\d*|\d{1,3}([.,' ]\d{3})+([.,]\d+)?|\d+(_\d+)+)", re.ASCII)
+_FOREIGN = re.compile(
+    r"[+-]?[$€£¥]? ?(\d+|\d*[.,]\d*|\d{1,3}([.,' ]\d{3})+([.,]\d+)?|\d+(_\d+)+) ?[%$€£¥]?",
+    re.ASCII,
+)
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 
 _NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar", " ": "blanks"}

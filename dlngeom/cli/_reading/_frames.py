@@ -110,7 +110,7 @@ def _triples_of(path: Path, frame: Any, suffix: str, save: Callable[[Any, Path],
         raise ValueError(f"{path} has {frame.shape[1]} columns, but triples have at least three")
     if frame.iloc[:, :2].isna().any(axis=None):
         raise ValueError(f"{path}: triples without a label of a row or column")
-    coded = [pandas.factorize(frame.iloc[:, j]) for j in (0, 1)]
+    coded = [pandas.factorize(frame.iloc[:, j], sort=True) for j in (0, 1)]
     labels = ([str(x) for x in coded[0][1]], [str(x) for x in coded[1][1]])
     require_size(path, (len(labels[0]), len(labels[1])))
     codes = np.stack([codes for codes, _ in coded], axis=1)

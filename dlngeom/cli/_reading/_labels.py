@@ -93,7 +93,7 @@ def _header(rows: Rows, width: int, index: int, style: Style) -> int:
         return 0
     header = 1
     # Rows of units, say: text alone.
-    while header < len(rows) - 1 and _is_text_row(rows[header][index:], style):
+    while header < len(rows) - 1 and _is_row_of_units(rows[header], index, style):
         header += 1
     return header
 
@@ -104,9 +104,11 @@ def _has_names(first: Sequence[str], names: int, style: Style) -> bool:
     return all(map(is_integer, numbers)) and (len(numbers) <= names or _rises(numbers))
 
 
-def _is_text_row(cells: Sequence[str], style: Style) -> bool:
-    filled = [cell for cell in cells if not style.is_missing(cell)]
-    return bool(filled) and all(map(style.is_text, filled))
+def _is_row_of_units(row: Sequence[str], index: int, style: Style) -> bool:
+    """Whether several different words stand beside nothing; a mark of missing ones is one word."""
+    filled = [cell for cell in row[index:] if not style.is_missing(cell)]
+    words = all(style.is_name(cell) and any(map(str.isalpha, cell)) for cell in filled)
+    return words and len(set(filled)) > 1 and not any(cell.strip() for cell in row[:index])
 
 
 def _counting_header(rows: Rows, index: int, style: Style) -> bool:

@@ -106,7 +106,7 @@ def read(
     header = [cell.strip() for cell in first[:3]] if skipped else []
     body = itertools.islice(itertools.chain([first], found), skipped, None)
     codes, values, names = _coded(
-        _triple(path, number, row, style) for number, row in enumerate(body, skipped + 1)
+        (_triple(path, number, row, style) for number, row in enumerate(body, skipped + 1)), style
     )
 
     def write(target: Path, completed: NumpyArray, given: NumpyArray) -> None:
@@ -115,8 +115,10 @@ def read(
     return source_of(path, codes, values, names, suffix_of(path), write)
 
 
-def _coded(triples: Iterable[tuple[str, str, float]]) -> tuple[NumpyArray, NumpyArray, Names]:
-    """Numbers of the labels of rows and columns, values, and the labels in their order."""
+def _coded(
+    triples: Iterable[tuple[str, str, float]], style: Style
+) -> tuple[NumpyArray, NumpyArray, Names]:
+    """Numbers of the labels of rows and columns, values, and the labels in increasing order."""
     labels: tuple[dict[str, int], dict[str, int]] = ({}, {})
     # Arrays of numbers, since there may be many.
     rows, columns, values = array("q"), array("q"), array("d")
@@ -124,8 +126,22 @@ def _coded(triples: Iterable[tuple[str, str, float]]) -> tuple[NumpyArray, Numpy
         rows.append(labels[0].setdefault(first, len(labels[0])))
         columns.append(labels[1].setdefault(second, len(labels[1])))
         values.append(value)
-    codes = np.stack([np.asarray(rows), np.asarray(columns)], axis=1)
-    return codes, np.asarray(values), (list(labels[0]), list(labels[1]))
+    names = (_sorted(labels[0], style), _sorted(labels[1], style))
+    codes = np.empty((len(values), 2), dtype=np.int64)
+    for k, found in enumerate((rows, columns)):
+        places = np.empty(len(names[k]), dtype=np.int64)
+        places[[labels[k][name] for name in names[k]]] = np.arange(len(names[k]))
+        codes[:, k] = places[np.asarray(found)]
+    return codes, np.asarray(values), names
+
+
+def _sorted(labels: Iterable[str], style: Style) -> list[str]:
+    """Labels in the order of pandas: numbers by their size, all others by their letters."""
+    labels = list(labels)
+    numbers = {label: style.number(label) for label in labels}
+    if any(x is None or math.isnan(x) for x in numbers.values()):
+        return sorted(labels)
+    return sorted(labels, key=lambda label: (numbers[label] or 0.0, label))
 
 
 def _triple(path: Path, number: int, row: Sequence[str], style: Style) -> tuple[str, str, float]:

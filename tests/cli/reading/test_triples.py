@@ -13,8 +13,9 @@ from dlngeom.cli._reading import ReadingOptions, read
 
 NAN = np.nan
 ROWS = [("7", "30", 3.0), ("7", "20", 4.5), ("9", "30", 5.0), ("1", "20", 1.0), ("1", "10", 2.0)]
-MATRIX = [[3, 4.5, NAN], [5, NAN, NAN], [NAN, 1, 2]]
-ANN = {"7": "Ann Lee", "9": "Bo, jr.", "1": "\u00e9"}
+# Rows 1, 7, 9 and columns 10, 20, 30.
+MATRIX = [[2, 1, NAN], [NAN, 4.5, 3], [NAN, NAN, 5]]
+ANN = {"1": "Ann Lee", "7": "Bo, jr.", "9": "\u00e9"}
 
 
 def lines(rows, separator=",", header=(), more=()):
@@ -61,6 +62,16 @@ def test_an_option_makes_triples_of_whatever_has_three_columns(header, tmp_path)
     assert read(tmp_path / "b.csv", ReadingOptions(triples=False)).values.shape == (5, 3)
 
 
+def test_labels_are_sorted_as_pandas_sorts_them(tmp_path):
+    rng = np.random.default_rng(0)
+    for label in (str, "user {}".format, lambda k: f"{k / 4}"):
+        pairs = rng.permutation([(i, j) for i in range(12) for j in range(11)])[:90]
+        rows = [(label(i), label(j), float(i * j)) for i, j in pairs.tolist()]
+        (tmp_path / "a.csv").write_text(lines(rows, header=("user", "item", "rating")))
+        frame = pd.read_csv(tmp_path / "a.csv").pivot(index="user", columns="item", values="rating")
+        np.testing.assert_array_equal(read(tmp_path / "a.csv").values, frame.to_numpy())
+
+
 def test_a_table_with_two_columns_of_labels_is_no_triples(tmp_path):
     text = "country,region,gdp,people\na,x,1.5,3\na,y,,4\nb,x,2,1\n"
     (tmp_path / "a.csv").write_text(text)
@@ -70,7 +81,7 @@ def test_a_table_with_two_columns_of_labels_is_no_triples(tmp_path):
 def test_triples_given_twice_are_averaged_with_a_warning(tmp_path):
     (tmp_path / "a.csv").write_text(lines([*ROWS, ("7", "30", 5.0)], header=("u", "item", "score")))
     source = read(tmp_path / "a.csv")
-    assert source.values[0, 0] == 4
+    assert source.values[1, 2] == 4
     assert source.notes[1] == "warning: 1 of 6 triples repeat a place: averaged"
 
 
@@ -79,7 +90,7 @@ def test_a_missing_value_keeps_its_labels(tmp_path):
     (tmp_path / "a.csv").write_text(text)
     values = read(tmp_path / "a.csv").values
     assert values.shape == (4, 4)
-    assert np.isnan(values[3]).all()
+    assert np.isnan(values[1]).all()
 
 
 @pytest.mark.parametrize(
