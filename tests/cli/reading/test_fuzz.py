@@ -19,7 +19,7 @@ FAST = settings(
     max_examples=60, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
-LONG = settings(FAST, max_examples=2000)
+LONG = settings(FAST, max_examples=1000)
 
 NUMBERS = st.one_of(
     st.integers(-9, 999).map(float),
@@ -231,4 +231,4 @@ def test_no_damage_makes_a_traceback(suffix, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", WHOLE)
 def test_no_damage_of_many_makes_a_traceback(suffix, tmp_path):
-    check_damaged(suffix, 1500, tmp_path)
+    check_damaged(suffix, 600, tmp_path)
