@@ -1,8 +1,10 @@
 """Embedded manifolds of pymanopt as submersions with the trivial group."""
 
 import pickle
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -463,3 +465,42 @@ def test_points_on_the_manifold_are_taken(manifold, size):
 def test_what_is_no_point_is_refused(point, message, run):
     with pytest.raises((ValueError, TypeError), match=message):
         starts(from_manifold(manifolds.Sphere(3)), point, run)
+
+
+ARGUMENTS = {
+    "ComplexCircle": (2,), "ComplexEuclidean": (2,), "Euclidean": (2,), "FixedRankEmbedded": (3, 2, 1),
+    "HermitianPositiveDefinite": (2,), "PoincareBall": (2,), "SkewSymmetric": (2,), "Sphere": (3,),
+    "SpecialHermitianPositiveDefinite": (2,), "SpecialOrthogonalGroup": (3,), "Symmetric": (2,),
+    "SphereSubspaceComplementIntersection": (np.eye(4)[:, :2],), "UnitaryGroup": (2,),
+    "SphereSubspaceIntersection": (np.eye(4)[:, :2],), "SymmetricPositiveDefinite": (2,),
+    "Product": ([manifolds.Sphere(3), manifolds.Grassmann(3, 1)],),
+}  # fmt: skip
+
+
+def table():
+    """Rows of the guide, by the name of the manifold."""
+    page = (Path(__file__).parents[2] / "docs" / "guide" / "extend.md").read_text()
+    return {x: y for x, *y in re.findall(r"^\| `(\w+)` \| (\w+) \| (.*) \|$", page, re.MULTILINE)}
+
+
+def test_the_table_of_the_guide_lists_every_manifold():
+    assert set(table()) == set(manifolds.__all__)
+
+
+@pytest.mark.parametrize("kind", sorted(manifolds.__all__))
+def test_the_table_of_the_guide_is_true(kind):
+    taken, words = table()[kind]
+    manifold = getattr(manifolds, kind)(*ARGUMENTS.get(kind, (3, 2)))
+    if taken == "no":
+        with pytest.raises(ValueError, match=words):
+            from_manifold(manifold)
+        return
+    space = from_manifold(manifold)
+    kinds = {
+        "embedded": "EmbeddedManifold",
+        "quotient": "RotationQuotient",
+        "product": "ProductSpace",
+    }
+    assert type(space).__name__ == kinds[taken]
+    if taken != "product":
+        assert words.startswith({"exp": "`exp`", "retraction": "its retraction"}[space.moves])
