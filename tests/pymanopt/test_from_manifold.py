@@ -468,7 +468,8 @@ def test_what_is_no_point_is_refused(point, message, run):
 
 
 ARGUMENTS = {
-    "ComplexCircle": (2,), "ComplexEuclidean": (2,), "Euclidean": (2,), "FixedRankEmbedded": (3, 2, 1),
+    "ComplexCircle": (2,), "ComplexEuclidean": (2,), "Euclidean": (2,),
+    "FixedRankEmbedded": (3, 2, 1),
     "HermitianPositiveDefinite": (2,), "PoincareBall": (2,), "SkewSymmetric": (2,), "Sphere": (3,),
     "SpecialHermitianPositiveDefinite": (2,), "SpecialOrthogonalGroup": (3,), "Symmetric": (2,),
     "SphereSubspaceComplementIntersection": (np.eye(4)[:, :2],), "UnitaryGroup": (2,),
