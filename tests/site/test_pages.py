@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from dlngeom import network
 from tests.helpers.parameters import slow
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -62,6 +63,17 @@ def test_the_page_on_geomstats_lists_what_is_left_out():
     page = (DOCS / "guide" / "statistics.md").read_text()
     for name in (*COORDINATES, *EXCLUDED, "geodesic_equation"):
         assert f"`{name}`" in page
+
+
+def test_strata_and_momenta(capsys):
+    _, scope, printed = run("strata.md", capsys)
+    assert printed.count("True") == 7
+    assert "False" not in printed
+    moved = [float(x) for x in re.findall(r"moved by ([\d.]+)", printed)]
+    # Lazy layers hardly move, and reach the target all the same.
+    assert moved[1] < 0.5 * moved[0]
+    W = network.end_to_end([x[0, -1] for x in scope["run"].points])
+    np.testing.assert_allclose(W, scope["target"], atol=1e-6)
 
 
 @pytest.fixture
