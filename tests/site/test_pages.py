@@ -45,6 +45,8 @@ def test_your_own_quotient_from_a_map(capsys):
     assert "Fubini-Study: True" in printed
     assert "properties: 15" in printed
     assert "drift: -0.46768" in printed
+    decay, expected = re.search(r"decay: (\S+) expected: (\S+)", printed).groups()
+    assert float(decay) == pytest.approx(float(expected), abs=0.05)
 
 
 @pytest.mark.slow
