@@ -17,6 +17,7 @@ from dlngeom.flow import gradient_flow
 from dlngeom.langevin import brownian_motion, network_langevin, riemannian_langevin
 from dlngeom.pymanopt import Balanced, EndToEnd
 from dlngeom.thermodynamics import equilibrium, landscape
+from tests.helpers.hosts import present
 
 EYE = np.eye(2)
 FRAMES = dlngeom.frames([EYE, EYE])
@@ -77,6 +78,14 @@ INTEGERS = [
     ("n", 1, False, lambda n: quotients.BuresWasserstein(n, 1)),
     ("rank", 1, False, lambda r: quotients.Grassmann(3, r)),
     ("rank", 1, False, lambda r: quotients.BuresWasserstein(3, r)),
+    ("n", 1, False, quotients.ComplexProjective),
+    ("n", 1, False, lambda n: quotients.Flags(n, (1,))),
+    ("sizes", 1, False, lambda k: quotients.Flags(3, (k,))),
+    ("m", 1, False, lambda m: quotients.FixedRank(m, 2, 1)),
+    ("n", 1, False, lambda n: quotients.FixedRank(2, n, 1)),
+    ("rank", 1, False, lambda r: quotients.FixedRank(3, 3, r)),
+    ("landmarks", 3, False, lambda k: quotients.KendallShapes(k, 2)),
+    ("dimension", 1, False, lambda m: quotients.KendallShapes(3, m)),
     ("rank", 1, True, lambda r: dlngeom.DeepLinearNetwork((3, 3), r)),
     ("rank", 1, True, lambda r: dlngeom.svd(np.eye(3)[:, :2], r)),
     ("rank", 1, True, lambda r: balanced.dimension((3, 3), r)),
@@ -324,7 +333,7 @@ VOCABULARY = {
 def test_one_vocabulary():
     from tests.test_public_api import MODULES
 
-    for name in [x for x in MODULES if "._" not in x and "__main__" not in x]:
+    for name in present(x for x in MODULES if "._" not in x and "__main__" not in x):
         module = __import__(name, fromlist=["x"])
         for entry in getattr(module, "__all__", ()):
             thing = getattr(module, entry)

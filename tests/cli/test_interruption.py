@@ -135,6 +135,15 @@ def test_inside_another_process_nothing_is_taken_over(monkeypatch, capsys):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.fixture
+def _interrupts():
+    """Interruptions as at a terminal; a process in the background ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interrupts")
 def test_the_handler_of_the_start_is_taken_away_again(monkeypatch):
     before = signal.getsignal(signal.SIGINT)
     seen = []
