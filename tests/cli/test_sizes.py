@@ -1,7 +1,9 @@
 """Sizes that are absurd are refused with what they need, before anything is allocated."""
 
+import gzip
 import struct
 import tracemalloc
+import zipfile
 import zlib
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from PIL import Image
 
 from dlngeom.cli import _reading, _sample, main
+from dlngeom.cli._reading import _text
 
 SIDE = 10**6
 
@@ -34,7 +37,14 @@ def array(path, dtype, shape, version=(1, 0)):
     header(path, text, version)
 
 
+def archived(path):
+    array(path.with_suffix(".npy"), "<f8", (SIDE, SIDE))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(path.with_suffix(".npy"), "a.npy")
+
+
 FILES = {
+    "large.npz": (archived, "needs 7.45e+03 GiB: at most 1 GiB"),
     "large.npy": (lambda p: array(p, "<f8", (SIDE, SIDE)), "needs 7.45e+03 GiB: at most 1 GiB"),
     "bytes.npy": (lambda p: array(p, "|u1", (SIDE, SIDE)), "needs 7.45e+03 GiB"),
     "second.npy": (lambda p: array(p, "<f8", (10**20, 10), (2, 0)), "needs 7.45e+12 GiB"),
@@ -73,6 +83,21 @@ def test_a_text_of_absurd_size_is_not_read(tmp_path, capsys):
     for command in ("complete", "sample", "landscape"):
         assert main([command, str(tmp_path / "a.csv"), "--output", str(tmp_path / "out")]) == 2
         assert "is a file of 1.02e+03 GiB: at most 2 GiB" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le"])
+def test_a_text_that_unpacks_without_end_is_not_read(encoding, tmp_path, monkeypatch):
+    monkeypatch.setattr(_text, "LARGEST_TEXT", 2**20)
+    with gzip.open(tmp_path / "a.csv.gz", "wb") as stream:
+        for _ in range(40):
+            stream.write(("0," * 2**19).encode(encoding))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="GiB of text"):
+            _reading.read(tmp_path / "a.csv.gz")
+        assert tracemalloc.get_traced_memory()[1] < 2**25
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, ">f8", np.longdouble, np.uint8, ">i4"])

@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import sys
 
 import numpy as np
 import pandas as pd
@@ -146,6 +147,14 @@ def test_one_of_several_arrays_is_named(save, tmp_path):
     np.testing.assert_array_equal(read(path, ReadingOptions(variable="first")).values, VALUES)
     with pytest.raises(ValueError, match="--variable"):
         read(path, ReadingOptions(variable="third"))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "feather"])
+def test_without_pyarrow_it_is_said_what_brings_it(kind, tmp_path, monkeypatch):
+    (tmp_path / f"a.{kind}").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, f"pyarrow.{kind}", None)
+    with pytest.raises(ValueError, match="pip install pyarrow"):
+        read(tmp_path / f"a.{kind}")
 
 
 def pattern(path):

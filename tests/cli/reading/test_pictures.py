@@ -239,9 +239,9 @@ def smooth(tmp_path):
 
 @pytest.mark.usefixtures("blank_figures")
 def test_a_transparent_picture_is_completed_in_colour(smooth, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("dlngeom.cli._complete.MAX_ITERATIONS", 40)
+    monkeypatch.setattr("dlngeom.cli._complete.MAX_ITERATIONS", 12)
     path, colours, seen = smooth
-    arguments = [str(path), "--output", str(tmp_path / "out"), "--rank", "5"]
+    arguments = [str(path), "--output", str(tmp_path / "out"), "--rank", "3", "--depth", "2"]
     assert main(["complete", *arguments]) == 0
     assert "in colour, red, green and blue side by side" in (printed := capsys.readouterr().out)
     for colour in ("red", "green", "blue"):
