@@ -19,7 +19,7 @@ from dlngeom._lib.stiefel import log_stiefel_volume
 from dlngeom.endtoend._kernels import pair
 from dlngeom.thermodynamics._layers import LayerWidths
 
-__all__ = ["entropy_of_root", "power"]
+__all__ = ["entropy_gradient_of_root", "entropy_of_root", "power"]
 
 
 def power(X: Array, depth: int) -> Array:
@@ -116,7 +116,7 @@ def _constant_part(rank: int, layers: LayerWidths) -> float:
 
 
 @smooth_in("X")
-def _entropy_gradient(X: Array, layers: LayerWidths) -> Array:
+def entropy_gradient_of_root(X: Array, layers: LayerWidths) -> Array:
     """Gradient of the entropy in the root; infinite or NaN where the entropy is infinite."""
     xp, depth = namespace(X), int(layers.depth)
     u, lam, vt = xp.linalg.svd(X, full_matrices=False)
@@ -133,11 +133,11 @@ def _entropy_gradient(X: Array, layers: LayerWidths) -> Array:
 
 
 def _entropy_along(X: Array, Z: Array, layers: LayerWidths) -> Array:
-    return inner(_entropy_gradient(X, layers), Z)
+    return inner(entropy_gradient_of_root(X, layers), Z)
 
 
 def _entropy_adjoint(X: Array, covector: Array, layers: LayerWidths) -> Array:
-    gradient: Array = covector[..., None, None] * _entropy_gradient(X, layers)
+    gradient: Array = covector[..., None, None] * entropy_gradient_of_root(X, layers)
     return gradient
 
 
