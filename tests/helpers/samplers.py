@@ -69,9 +69,9 @@ def _masked(size: int, rank: int, share: float, seed: int) -> tuple[np.ndarray, 
 
 
 _TARGET = np.array([[1.0, 0.2], [-0.3, 0.5]])
-QUADRATIC = Problem((2, 2, 2, 2), 2, 4.0, 1.0, _TARGET, np.ones((2, 2)), 0.0, 0.02, 0.08)
+QUADRATIC = Problem((2, 2, 2, 2), 2, 4.0, 1.0, _TARGET, np.ones((2, 2)), 0.0, 0.01, 0.15)
 COMPLETION = Problem((5, 5, 5, 5), 5, 20.0, 1.0, *_masked(5, 2, 0.6, 1), 0.1, 0.01, 0.02)
-LOW_RANK = Problem((10, 2, 10), 2, 50.0, 1.0, *_masked(10, 2, 0.5, 2), 0.02, 0.02, 0.05)
+LOW_RANK = Problem((10, 2, 10), 2, 50.0, 1.0, *_masked(10, 2, 0.5, 2), 0.02, 0.02, 0.12)
 
 
 def start(problem: Problem, chains: int) -> Any:
@@ -119,7 +119,7 @@ def adjusted(problem: Problem, draws: int, seed: int) -> Draws:
     return langevin(problem, draws, seed, adjust=True)
 
 
-def mici_nuts(problem: Problem, draws: int, seed: int, warm: int = 150) -> Draws:
+def mici_nuts(problem: Problem, draws: int, seed: int, warm: int = 100) -> Draws:
     """NUTS of mici upstairs, with its adaptation of the step size, two chains."""
     import mici
 
