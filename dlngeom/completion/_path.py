@@ -180,8 +180,11 @@ def follow_path(
     threshold = FIRST * largest
     if start is not None:
         state, threshold = state._replace(point=start[0]), start[1]
+    fast = start is not None
     while len(steps) < schedule.max_steps:
-        state = _settle(training, state, threshold, schedule, apply)
+        # While the error falls fast, the residual is what the directions have not fitted yet, and
+        # new ones would fit the gaps between few entries.
+        state = _settle(training, state, threshold, schedule, apply, grows=not fast)
         step = _judge(training, held_out, state.point, threshold, apply)
         steps.append(step)
         if report is not None:
@@ -191,8 +194,12 @@ def follow_path(
             best = PenaltyPath(state.point, threshold, steps)
         if _ended(error) or step.training <= schedule.tol * data:
             break
-        fast = len(error) > 1 and error[-1] < FAST * error[-2]
+        was_fast, fast = fast, len(error) > 1 and error[-1] < FAST * error[-2]
         threshold *= FACTOR**3 if fast else FACTOR
+        if was_fast and not fast:
+            # It fell far, perhaps beyond where the next direction enters.
+            state, sizes, _ = _directions(training, state, apply)
+            threshold = max(threshold, FIRST * float(sizes[0]))
     return best
 
 
@@ -231,11 +238,19 @@ def _error(observed: Observed, point: SVD, apply: MapFunction) -> float:
 
 
 def _settle(
-    training: Observed, state: _PathState, threshold: float, schedule: Schedule, apply: MapFunction
+    training: Observed,
+    state: _PathState,
+    threshold: float,
+    schedule: Schedule,
+    apply: MapFunction,
+    *,
+    grows: bool,
 ) -> _PathState:
     """Sweep until the training error is level."""
     error = math.inf
     for _ in range(SWEEPS):
+        if grows:
+            state = _emerge(training, state, threshold, schedule, apply)
         state = _sweep(training, state, threshold, schedule, apply)
         last, error = error, _error(training, state.point, apply)
         if error > (1 - SETTLED) * last:
@@ -246,9 +261,8 @@ def _settle(
 def _sweep(
     training: Observed, state: _PathState, threshold: float, schedule: Schedule, apply: MapFunction
 ) -> _PathState:
-    """Let new directions in, fit columns and rows in turn, and drop what the penalty shrank."""
+    """Fit columns and rows in turn, and drop what the penalty shrank."""
     density = len(training.values) / math.prod(training.shape)
-    state = _emerge(training, state, threshold, schedule, apply)
     if not state.point.s.shape[0]:
         return state
     point = _columns_then_rows(training, state.point, schedule.depth, threshold, apply)
@@ -272,17 +286,25 @@ def _emerge(
 ) -> _PathState:
     """Add the singular directions of the residual beyond the threshold, the largest first."""
     (u, s, vt), density = state.point, len(training.values) / math.prod(training.shape)
-    G = training.residual(*left_and_right(state.point), apply)
-    probe = np.linalg.qr(G.T @ (G @ state.probe))[0]
-    a, size, b = np.linalg.svd(G @ probe, full_matrices=False)
+    state, size, (a, right) = _directions(training, state, apply)
     beyond = size > (threshold if schedule.depth > 1 else 0.0)
     k = min(int(np.sum(beyond)), schedule.rank - s.shape[0])
     if not k:
-        return state._replace(probe=probe)
+        return state
     excess = size[:k] - (0.999 * threshold if schedule.depth == 2 else 0.0)
     left = np.concatenate([u * s, -a[:, :k] * (excess / density)], axis=1)
-    right = np.concatenate([vt.T, probe @ b[:k].T], axis=1)
-    return _PathState(svd_of_product(left, right), probe)
+    both = svd_of_product(left, np.concatenate([vt.T, right[:, :k]], axis=1))
+    return state._replace(point=both)
+
+
+def _directions(
+    training: Observed, state: _PathState, apply: MapFunction
+) -> tuple[_PathState, NumpyArray, tuple[NumpyArray, NumpyArray]]:
+    """Better probe, and leading singular values, left and right vectors of the residual."""
+    G = training.residual(*left_and_right(state.point), apply)
+    probe = np.linalg.qr(G.T @ (G @ state.probe))[0]
+    a, size, b = np.linalg.svd(G @ probe, full_matrices=False)
+    return state._replace(probe=probe), size, (a, probe @ b.T)
 
 
 def _columns_then_rows(

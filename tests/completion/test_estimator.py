@@ -236,6 +236,23 @@ def test_ill_conditioned_matrix():
     assert np.linalg.norm(completed - matrix) < 1e-6 * np.linalg.norm(matrix)
 
 
+@pytest.mark.parametrize("count", [2000, 1800])
+def test_twice_as_many_entries_as_unknowns_are_enough(count):
+    # 975 unknowns; new directions that enter too early fit the gaps between the entries.
+    failed = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        matrix = rng.normal(size=(100, 5)) @ rng.normal(size=(5, 100))
+        matrix *= 100 / np.linalg.norm(matrix)
+        values = np.full(matrix.size, np.nan)
+        given = rng.choice(matrix.size, count, replace=False)
+        values[given] = matrix.ravel()[given]
+        model = DLNCompletion(biases=False, random_state=seed)
+        completed = model.fit_transform(values.reshape(matrix.shape))
+        failed += np.linalg.norm(completed - matrix) > 1e-6 * np.linalg.norm(matrix)
+    assert failed <= 1
+
+
 def test_dense_sparse_and_pandas_input_give_the_same():
     values, _ = hide(low_rank(noise=0.1), 0.4)
     values[3, 4] = 0.0
