@@ -199,7 +199,7 @@ def test_descents_on_dense_and_sparse_splits_are_the_same():
     seen = ~np.isnan(values)
     held_out = np.zeros_like(seen)
     held_out[given.rows[::7], given.columns[::7]] = True
-    dense_split = _descent.Split(np.where(seen, values, 0.0), seen & ~held_out, held_out)
+    dense_split = _descent.DenseSplit(np.where(seen, values, 0.0), seen & ~held_out, held_out)
     part = held_out[given.rows, given.columns]
     sparse_split = _descent.ObservedSplit(given.select(~part), given.select(part))
     rng = np.random.default_rng(1)
@@ -219,7 +219,7 @@ def test_descents_on_dense_and_sparse_splits_are_the_same():
 def test_noise_stops_the_path_at_the_rank_of_the_signal():
     matrix = low_rank((200, 150))
     noisy, hidden = hide(matrix + 0.1 * np.random.default_rng(3).normal(size=matrix.shape), 0.5)
-    model = DLNCompletion(random_state=0).fit(noisy)
+    model = DLNCompletion(random_state=0, biases=True).fit(noisy)
     # Removing biases adds two to the rank.
     assert np.sum(model.singular_values_ > 0.1 * model.singular_values_[0]) == 5
     assert model.rank_ <= 8
