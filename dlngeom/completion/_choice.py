@@ -10,7 +10,7 @@ import numpy as np
 
 from dlngeom._lib.arrays import NumpyArray
 from dlngeom.completion import _biases, _model
-from dlngeom.completion._model import RowSpaceModel, Trial
+from dlngeom.completion._model import RowSpaceModel, Trial, Units
 from dlngeom.completion._observed import Observed, rms
 from dlngeom.completion._path import PathStep, PenaltyPath
 from dlngeom.completion._solvers import FitOptions, Progress
@@ -25,6 +25,9 @@ MANY, TOO_MANY = 20_000, 1_000_000
 
 # Columns whose deviations have this ratio may be in different units; entries that tell deviations.
 DIFFERENT, TELLING = 2.5, 5
+
+# Rank beyond which the paths that choose the biases of a large matrix need not go.
+PILOT_RANK = 6
 
 # A path is given up when it was behind for so many steps, or made so much less progress.
 STEPS_BEHIND, PROGRESS, LITTLE = 3, 0.8, 0.003
@@ -158,6 +161,7 @@ class _Field:
         self.progress, self.old = progress, old
         self.parts = [_model.held_out_parts(observed, options.fraction, options.seed)]
         self.done: dict[FitOptions, list[Trial]] = {}
+        self.units: dict[tuple[int, str, bool], Units] = {}
         self.is_race = len(observed.values) > MANY
 
     def repeat(self, is_choice: bool) -> None:
@@ -172,13 +176,16 @@ class _Field:
     def trials(self, options: FitOptions, rival: FitOptions | None = None) -> list[Trial]:
         """Trials on all splits; the first is the one to be finished."""
         if options not in self.done:
+            kind = options.biases, options.scaled
             self.done[options] = [
                 _model.attempt(
-                    part, options, self.progress, old=self.old if k == 0 else None,
-                    is_behind=self._behind(part, rival),
+                    part, options, self.progress, units=self.units.get((k, *kind)),
+                    old=self.old if k == 0 else None, is_behind=self._behind(part, rival),
                 )
                 for k, part in enumerate(self.parts)
             ]  # fmt: skip
+            for k, trial in enumerate(self.done[options]):
+                self.units[k, *kind] = trial.units
         return self.done[options]
 
     def best(self, options: Sequence[FitOptions]) -> FitOptions:
@@ -194,7 +201,7 @@ class _Field:
 
     def best_kind(self, options: Sequence[FitOptions]) -> FitOptions:
         """Choose among biases, then between one scale and a scale for each column."""
-        groups = [[x for x in options if x.scaled is s] for s in (False, True)]
+        groups = [self._by_pilots([x for x in options if x.scaled is s]) for s in (False, True)]
         plain, scaled = (self.best(group) if group else None for group in groups)
         if plain is None or scaled is None:
             return plain or scaled  # type: ignore[return-value]
@@ -204,6 +211,24 @@ class _Field:
         if abs(np.mean(gain)) <= np.std(gain) / math.sqrt(len(gain)):
             one, two = (self._squares(x, in_units=True) for x in (plain, scaled))
         return plain if np.mean(one) < np.mean(two) else scaled
+
+    def _by_pilots(self, options: list[FitOptions]) -> list[FitOptions]:
+        """Keep, for a large matrix, the biases whose path begins best, at equal training error."""
+        if not self.is_race or self.options.solver != "alternating" or len(options) < 2:
+            return options
+        curves = []
+        for x in options:
+            trial = _model.attempt(
+                self.parts[0], x, self.progress, is_behind=lambda step, unit: step.rank > PILOT_RANK
+            )
+            self.units[0, x.biases, x.scaled] = trial.units
+            unit = trial.units.scale
+            curves.append(sorted((unit * y.training, unit * y.held_out) for y in trial.path.steps))
+        if not all(curves):
+            return options
+        level = max(curve[0][0] for curve in curves)
+        errors = [float(np.interp(level, *np.array(curve).T)) for curve in curves]
+        return [options[int(np.argmin(errors))]]
 
     def _error(self, options: FitOptions, rival: FitOptions | None) -> float:
         self.trials(options, rival)

@@ -148,6 +148,7 @@ def attempt(
     options: FitOptions,
     progress: Progress,
     *,
+    units: Units | None = None,
     old: PenaltyPath | None = None,
     is_behind: Callable[[PathStep, float], bool] | None = None,
 ) -> Trial:
@@ -159,6 +160,8 @@ def attempt(
         Training and held-out entries.
     options : FitOptions
     progress : Progress
+    units : Units, optional
+        Those of another trial with the same biases on the same entries.
     old : PenaltyPath, optional
         Path of a matrix of the same shape, from whose best point to go on.
     is_behind : callable, optional
@@ -169,7 +172,7 @@ def attempt(
     Trial
     """
     training, held_out = parts
-    units = _units(training, options)
+    units = _units(training, options) if units is None else units
     aside = None if held_out is None else units.of(held_out)
     end = None if is_behind is None else lambda step: is_behind(step, units.scale)
     solve = _solvers.follow if options.solver == "alternating" else _solvers.descend_path
