@@ -113,9 +113,8 @@ def _kinds(
 
 
 def _has_empty(observed: Observed) -> bool:
-    (m, n), columns = observed.shape, observed.columns
-    filled = len(np.unique(observed.rows)), len(np.unique(columns))
-    return filled != (m, n)
+    rows, columns = np.diff(observed.matrix.indptr), observed.columns
+    return bool((rows == 0).any() or (np.bincount(columns, minlength=observed.shape[1]) == 0).any())
 
 
 def _differ(observed: Observed) -> bool:
