@@ -45,7 +45,7 @@ FIRST = 0.7
 # Sweeps at one threshold: until one of them lowers the training error by less than SETTLED.
 SETTLED = 0.02
 SWEEPS = 12
-REFIT_SWEEPS = (3, 30)
+REFIT_SWEEPS = (8, 30)
 
 # Directions looked for at once; more follow in the next sweep.
 BLOCK = 10
