@@ -36,8 +36,8 @@ def completion_figure(
         Completed matrix.
     error : array (m, n) or (m, n, 3)
         Prediction minus truth, NaN where the truth is unknown; that of colours is averaged.
-    singular_values : array (iterations + 1, r)
-        Singular values of the low-rank part, at the start and after each iteration.
+    singular_values : array (steps, r)
+        Singular values of the low-rank part after each step, zero before a direction enters.
 
     Returns
     -------
@@ -105,14 +105,14 @@ def _course(axes: Any, singular_values: NumpyArray) -> None:
     from matplotlib import colormaps
 
     count = singular_values.shape[1]
-    floor = 1e-3 * singular_values[0, 0]
+    floor = 1e-3 * float(np.max(singular_values, initial=0.0)) or 1.0
     for k in range(count):
         colour = colormaps["viridis"](0.9 * k / max(count - 1, 1))
         axes.plot(np.maximum(singular_values[:, k], floor), color=colour, linewidth=1)
     axes.set_yscale("log")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_title("singular values along the run")
-    axes.set_xlabel("iteration")
+    axes.set_xlabel("step")
     axes.set_ylabel("singular value")
     axes.grid(alpha=0.3)
 

@@ -13,7 +13,7 @@ from dlngeom import __version__
 __all__ = ["parse"]
 
 # Named here too, so that --help does not load the optimizers.
-SOLVERS = ("conjugate-gradient", "trust-regions", "steepest-descent")
+SOLVERS = ("alternating", "conjugate-gradient", "trust-regions", "steepest-descent")
 INPUT = (
     "a table of text (CSV, TSV and so on, .gz too), triples of row, column and value, a picture, "
     ".npy, .npz, .mtx, .mat or .parquet"
@@ -21,6 +21,20 @@ INPUT = (
 SAMPLE = "use the photograph that comes with scikit-learn"
 OUTPUT = "folder for the results (default: %(default)s)"
 MISSING = "part of the entries to hide and predict (default: 0.5 for pictures, else none)"
+
+BIASES = ("auto", "none", "columns", "rows+columns")
+BIASES_HELP = (
+    "what is removed first: nothing, the means of columns (tables), or biases of rows and columns "
+    "(ratings) (default: chosen on held-out entries)"
+)
+SCALE = (
+    "whether each column is divided by its deviation; auto tries it where deviations differ by "
+    "much (default: %(default)s)"
+)
+COMPARE = (
+    "methods to compare with: means and biases alone (none), scikit-learn's imputers too where the "
+    "size allows (fast), or pymanopt at fixed ranks too (default: %(default)s)"
+)
 
 RANK = "rank (default: how many singular values of a completion stand out of the noise, up to 20)"
 CHAINS = "number of chains (default: 64, fewer if the matrix has more than 65536 entries)"
@@ -84,8 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     complete = commands.add_parser(
         "complete",
         help="complete a matrix or a picture without tuning its rank",
-        description="Complete a matrix with missing entries by Riemannian optimization under the "
-        "depth-N metric, and compare with fixed-rank completion.",
+        description="Complete a matrix with missing entries by the cheapest deep linear "
+        "network that fits what is observed, and compare with other methods.",
     )
     sample = commands.add_parser(
         "sample",
@@ -142,8 +156,12 @@ def _add_reading(command: argparse.ArgumentParser) -> None:
 def _add_complete(complete: argparse.ArgumentParser) -> None:
     add = complete.add_argument
     add("--rank", type=_integer, metavar="R", help="cap of the rank (default: 50)")
-    add("--depth", type=_integer, metavar="N", help="number of layers (default: chosen from 2, 3)")
+    add("--depth", type=_integer, metavar="N", help="layers (default: chosen from 1, 2, 3)")
     add("--solver", default=SOLVERS[0], choices=SOLVERS, help="optimizer (default: %(default)s)")
+    add("--biases", default="auto", choices=BIASES, help=BIASES_HELP)
+    add("--scale", default="auto", choices=("auto", "columns", "none"), help=SCALE)
+    add("--clip", action="store_true", help="move predictions into the range of what is observed")
+    add("--compare", default="all", choices=("none", "fast", "all"), help=COMPARE)
 
 
 def _add_sample(sample: argparse.ArgumentParser) -> None:

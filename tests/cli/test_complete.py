@@ -70,6 +70,23 @@ def test_npy_and_picture(quick, ratings, tmp_path):
 
 
 @pytest.mark.usefixtures("blank_figures")
+@pytest.mark.parametrize("compare", ["none", "fast"])
+def test_the_verdict_names_the_best_method_also_when_it_is_another(tmp_path, capsys, compare):
+    # Rows repeat, so that neighbours tell all and no direction does.
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(6, 8))[rng.integers(6, size=60)]
+    np.save(tmp_path / "a.npy", np.where(rng.random(matrix.shape) < 0.2, np.nan, matrix))
+    arguments = (tmp_path / "a.npy", "--output", tmp_path / "out", "--compare", compare)
+    assert run(*arguments, "--rank", 2) == 0
+    text = capsys.readouterr().out
+    assert "FixedRankEmbedded" not in text
+    assert ("KNNImputer" in text) == (compare == "fast")
+    best = "KNNImputer" if compare == "fast" else "ours (depth"
+    assert re.search(rf"The least error is (that of )?{re.escape(best)}", text)
+    assert "range of the observed entries" in text
+
+
+@pytest.mark.usefixtures("blank_figures")
 def test_same_seed_same_output(quick, ratings, tmp_path):
     path, _ = ratings
     for name in ("one", "two"):
