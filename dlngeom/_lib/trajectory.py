@@ -34,6 +34,13 @@ class Trajectory:
         at these times.
     at : callable or None
         Interpolant from a time to points ``(chain, ...)``, if dense output was requested.
+    step_size : float or None
+        Time of one step of a walk, adapted or not.
+    invariants : callable or None
+        Function from points ``(chain, ...)`` to the quantities, by name, that depend on no choice
+        of gauge; without it the points are such themselves.
+    running : tuple of str
+        Names of observed quantities that summarise a chain up to a draw.
 
     See Also
     --------
@@ -46,6 +53,9 @@ class Trajectory:
     observed: dict[str, Any]
     events: tuple[tuple[np.ndarray, Any], ...] = ()
     at: Callable[[float], Any] | None = field(default=None, repr=False)
+    step_size: float | None = None
+    invariants: Callable[[Any], dict[str, Any]] | None = field(default=None, repr=False)
+    running: tuple[str, ...] = ()
 
     def to_xarray(self) -> Any:
         """Return points and observed quantities as a dataset over ``chain`` and ``draw``.

@@ -10,6 +10,7 @@ from dlngeom.langevin._engine._runs import LangevinError
 from dlngeom.langevin._layers import network_langevin
 from dlngeom.langevin._processes import brownian_motion, riemannian_langevin
 from dlngeom.langevin._step import step
+from dlngeom.langevin._suggest import suggest_step
 
 __all__ = [
     "LangevinError",
@@ -18,4 +19,5 @@ __all__ = [
     "network_langevin",
     "riemannian_langevin",
     "step",
+    "suggest_step",
 ]
