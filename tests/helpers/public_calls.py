@@ -25,7 +25,16 @@ from dlngeom import (
     submersion,
     thermodynamics,
 )
-from dlngeom.quotients import BuresWasserstein, Grassmann, HermitianSpectrum, Sphere
+from dlngeom.quotients import (
+    BuresWasserstein,
+    ComplexProjective,
+    FixedRank,
+    Flags,
+    Grassmann,
+    HermitianSpectrum,
+    KendallShapes,
+    Sphere,
+)
 from dlngeom.thermodynamics import equilibrium, landscape
 
 __all__ = ["public_calls"]
@@ -321,6 +330,10 @@ def _spaces() -> dict[str, Call]:
         "spectrum": HermitianSpectrum(3),
         "Bures-Wasserstein": BuresWasserstein(3, 2),
         "Grassmann": Grassmann(4, 2),
+        "projective": ComplexProjective(2),
+        "flags": Flags(4, (1, 2)),
+        "fixed rank": FixedRank(3, 2, 2),
+        "shapes": KendallShapes(4, 3),
     }
     for name, space in spaces.items():
         point = space.random_point(1)
@@ -345,6 +358,10 @@ def _spaces() -> dict[str, Call]:
     found["Sphere"] = (Sphere, {"dimension": 3})
     found["Grassmann"] = (Grassmann, {"n": 4, "rank": 2})
     found["HermitianSpectrum"] = (HermitianSpectrum, {"n": 3})
+    found["ComplexProjective"] = (ComplexProjective, {"n": 2})
+    found["Flags"] = (Flags, {"n": 4, "sizes": (1, 2)})
+    found["FixedRank"] = (FixedRank, {"m": 3, "n": 2, "rank": 2})
+    found["KendallShapes"] = (KendallShapes, {"landmarks": 4, "dimension": 3})
     found["BuresWasserstein"] = (BuresWasserstein, {"n": 3, "rank": 2})
     return found
 
