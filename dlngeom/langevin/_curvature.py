@@ -168,7 +168,8 @@ def _iterated(
     hessian: Callable[[np.ndarray], np.ndarray], direction: np.ndarray, shift: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalue of largest size of ``hessian + shift``, less the shift, and that size."""
-    before = np.zeros_like(shift)
+    before = radius = np.zeros_like(shift)
+    sign = np.ones_like(shift)
     for _ in range(_ROUNDS):
         image = hessian(direction) + shift * direction
         radius = _norm(image)

@@ -208,9 +208,9 @@ def walk_on(
     )  # fmt: skip
     blocks = -(-parts(state)[0].shape[0] // BLOCK)
     adapting = isinstance(walk, HasAcceptance) and plan.warmup > 0
-    *streams, own = as_generator(options.rng).spawn(blocks + adapting) + [None] * (not adapting)
-    if own is not None:
-        plan = _with_steps(plan, adapted_time(plan, state, own), options)
+    streams = as_generator(options.rng).spawn(blocks + adapting)
+    if adapting:
+        plan = _with_steps(plan, adapted_time(plan, state, streams.pop()), options)
     _require_memory(plan, (first, *found.values(), *extras(walk, state).values()))
     watch = StepWatch(scene, plan.time, first)
     with ExitStack() as held:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -125,14 +126,15 @@ def _some(points: Any, count: int) -> Point:
 
 def _picked(x: Any, chains: np.ndarray, draws: np.ndarray) -> np.ndarray:
     if isinstance(x, np.ndarray):
-        return x[chains, draws]
+        return np.asarray(x[chains, draws])
     # Libraries differ in what they take as an index; few draws cross over.
     return np.stack([to_numpy(x[int(i), int(j), ...]) for i, j in zip(chains, draws, strict=True)])
 
 
 def _outside() -> int:
     """Depth of the first frame that is not of this package, where a warning belongs."""
-    depth, frame = 1, sys._getframe(1)
+    depth = 1
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_globals.get("__name__", "").startswith("dlngeom."):
         frame, depth = frame.f_back, depth + 1
     return depth
