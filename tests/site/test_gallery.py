@@ -9,6 +9,7 @@ from PIL import Image
 GALLERY = Path(__file__).parents[2] / "docs" / "gallery"
 SMALL = {
     "plot_cluster_means.py": ["--images", "5"],
+    "plot_diagnostics.py": ["--draws", "60", "--burn_in", "20"],
     "plot_equilibrium_law.py": ["--widths", "5", "10", "--draws", "20"],
     "plot_foliation.py": ["--lines", "6"],
     "plot_free_energy_landscape.py": ["--starts", "12", "--betas", "2"],
@@ -25,6 +26,7 @@ SMALL = {
 }
 LINES = {
     "plot_cluster_means.py": 6,
+    "plot_diagnostics.py": 3,
     "plot_equilibrium_law.py": 13,
     "plot_foliation.py": 6,
     "plot_free_energy_landscape.py": 7,
