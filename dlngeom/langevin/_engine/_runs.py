@@ -48,7 +48,7 @@ from dlngeom.submersion._offers import (
 )
 from dlngeom.submersion._walks import walk_of
 
-__all__ = ["LangevinError", "RunOptions", "sample", "walk_on", "with_chains"]
+__all__ = ["LangevinError", "RunOptions", "checked_start", "sample", "walk_on", "with_chains"]
 
 # Draws are kept one by one, and then joined.
 _COPIES = 2
@@ -147,7 +147,7 @@ def sample(
 ) -> Trajectory:
     """Check a point and simulate a walk from it, by default that of the space."""
     options.check()
-    start = _start(space, point, options.n_chains)
+    start = checked_start(space, point, options.n_chains)
     walk = walk_of(space, start) if walk is None else walk
     return walk_on(walk, start, space, options, vertical, horizontal, call, energy_gradient)
 
@@ -245,7 +245,7 @@ def _trial(plan: Plan, state: WalkState) -> tuple[Array, ...]:
     return parts(moved)
 
 
-def _start(space: Any, point: Point, n_chains: int | None) -> Point:
+def checked_start(space: Any, point: Point, n_chains: int | None) -> Point:
     """Check a point and give it a chain axis."""
     if isinstance(space, HasStartCheck):
         point = space.check_start(point)
