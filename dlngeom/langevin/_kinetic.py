@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dlngeom._lib import checks
-from dlngeom._lib.arrays import Array, Seed, as_generator, namespace, to_numpy
+from dlngeom._lib.arrays import Seed, as_generator, to_numpy
 from dlngeom._lib.derivatives import detached
 from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.trajectory import Observe, Trajectory
@@ -19,6 +19,7 @@ from dlngeom.langevin._engine._streams import BLOCK, Streams
 from dlngeom.langevin._kinetic_walk import KineticWalk
 from dlngeom.langevin._processes import _require_functions
 from dlngeom.points._covectors import Covector
+from dlngeom.langevin._rattle import real_part
 from dlngeom.submersion import RiemannianSubmersion
 from dlngeom.submersion._given import check_like, named
 from dlngeom.submersion._spaces import embedding
@@ -149,15 +150,8 @@ def _first_velocity(
     streams = Streams(as_generator(rng).spawn(1)[0].spawn(-(-count // BLOCK)))
     if velocity is not None:
         return _given_velocity(space, start, velocity, like)
-    noise = gaussian(like, lambda shape: streams.normal(shape, None, _real_part(like)))
+    noise = gaussian(like, lambda shape: streams.normal(shape, None, real_part(like)))
     return space.tangent_projection(start, scale(beta**-0.5, noise))
-
-
-def _real_part(vector: Vector) -> Array:
-    """Return some real array of a vector, for its library and precision."""
-    x = parts(vector)[0]
-    xp = namespace(x)
-    return xp.real(x) if xp.isdtype(x.dtype, "complex floating") else x
 
 
 def _given_velocity(
@@ -173,7 +167,7 @@ def _given_velocity(
     V = rebuild(like, [0 * y + x for x, y in pairs])
     tangent = space.tangent_projection(start, V)
     off = to_numpy(norm(combine(1.0, V, -1.0, tangent), 1))
-    limit = checks.relative_tolerance(_real_part(like)) * to_numpy(norm(V, 1))
+    limit = checks.relative_tolerance(real_part(like)) * to_numpy(norm(V, 1))
     bad = np.flatnonzero(off > limit)
     if len(bad):
         raise ValueError(
