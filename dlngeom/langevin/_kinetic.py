@@ -18,8 +18,8 @@ from dlngeom.langevin._engine._runs import RunOptions, checked_start, walk_on
 from dlngeom.langevin._engine._streams import BLOCK, Streams
 from dlngeom.langevin._kinetic_walk import KineticWalk
 from dlngeom.langevin._processes import _require_functions
-from dlngeom.points._covectors import Covector
 from dlngeom.langevin._rattle import real_part
+from dlngeom.points._covectors import Covector
 from dlngeom.submersion import RiemannianSubmersion
 from dlngeom.submersion._given import check_like, named
 from dlngeom.submersion._spaces import embedding

@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from dlngeom._lib.arrays import Array, namespace
 from dlngeom._lib.vectors import Point, Vector, combine, copied, parts, scale
 from dlngeom.langevin._engine._steps import StepError, first_bad
 from dlngeom.langevin._rattle import drift
 from dlngeom.submersion import RiemannianSubmersion
-from dlngeom.submersion._offers import Draw, HasObservables, Walk
+from dlngeom.submersion._offers import Draw, HasObservables, HasUncheckedMoves, Moves, Walk
 from dlngeom.submersion._spaces import embedding
 from dlngeom.submersion._walks import gaussian
 
@@ -70,6 +69,10 @@ class KineticWalk:
         except StepError as error:
             raise ValueError(f"chain {error.chain}: {error.reason} at the start") from None
 
+    @property
+    def _moves(self) -> Moves:
+        return self.space.unchecked() if isinstance(self.space, HasUncheckedMoves) else self.space
+
     def point(self, state: KineticState) -> Point:
         """Position."""
         return state.position
@@ -110,13 +113,13 @@ class KineticWalk:
         horizontal: Any,
     ) -> KineticState:
         """Kick, drift, forget a part of the velocity, drift and kick."""
-        velocity = _kicked(state.velocity, time / 2, state.gradient)
+        moves, velocity = self._moves, _kicked(state.velocity, time / 2, state.gradient)
         if self.friction == 0:
-            position, velocity = drift(self.space, state.position, velocity, time)
+            position, velocity = drift(moves, state.position, velocity, time)
         else:
-            position, velocity = drift(self.space, state.position, velocity, time / 2)
+            position, velocity = drift(moves, state.position, velocity, time / 2)
             velocity = self._rubbed(position, velocity, noise, time)
-            position, velocity = drift(self.space, position, velocity, time / 2)
+            position, velocity = drift(moves, position, velocity, time / 2)
         gradient = self._gradient(position)
         return KineticState(position, _kicked(velocity, time / 2, gradient), gradient)
 
@@ -126,7 +129,7 @@ class KineticWalk:
         if not parts(noise):
             return scale(kept, velocity)
         size = math.sqrt(-math.expm1(-2 * self.friction * time) / self.beta)
-        fresh = self.space.tangent_projection(position, noise)
+        fresh = self._moves.tangent_projection(position, noise)
         return combine(kept, velocity, size, fresh)
 
     def _gradient(self, position: Point) -> Vector:
@@ -141,7 +144,7 @@ class KineticWalk:
         bad = first_bad(tuple(dense))
         if bad is not None:
             raise StepError(bad, "the energy gradient is not finite")
-        return self.space.codifferential(position, value)
+        return self._moves.codifferential(position, value)
 
 
 def _kicked(velocity: Vector, time: float, gradient: Vector) -> Vector:

@@ -24,7 +24,7 @@ from dlngeom._lib.vectors import (
     scale,
 )
 from dlngeom.langevin._engine._steps import padded, put, take
-from dlngeom.submersion import RiemannianSubmersion
+from dlngeom.submersion._offers import Moves
 from dlngeom.submersion._spaces import embedding
 
 __all__ = ["drift", "real_part"]
@@ -56,9 +56,7 @@ class _Goal(NamedTuple):
     wanted: Vector
 
 
-def drift(
-    space: RiemannianSubmersion, point: Point, velocity: Vector, time: float
-) -> tuple[Point, Vector]:
+def drift(space: Moves, point: Point, velocity: Vector, time: float) -> tuple[Point, Vector]:
     """Move points ``(chain, ...)`` along their velocities for a time.
 
     A chain for which no point lies in reach along the normal space, as near a singularity, takes
@@ -70,10 +68,11 @@ def drift(
     share = left / 2
     while len(active := np.flatnonzero(left > 0)):
         active = padded(active, parts(x)[0])
-        moved, missed = _rattle(space, *take((x, v), active), share[active])
+        at, going = take((x, v), active)
+        moved, missed = _rattle(space, at, going, share[active])
         short = missed[share[active[missed]] <= time * _SHORTEST]
         if len(short):
-            straight = _straight(space, *take((x, v), active[short]), share[active[short]])
+            straight = _straight(space, take(at, short), take(going, short), share[active[short]])
             moved, missed = put(moved, short, straight), np.setdiff1d(missed, short)
         found = np.setdiff1d(np.arange(len(active)), missed)
         if len(found):
@@ -99,7 +98,7 @@ def _next_shares(
 
 
 def _rattle(
-    space: RiemannianSubmersion, point: Point, velocity: Vector, time: Any
+    space: Moves, point: Point, velocity: Vector, time: Any
 ) -> tuple[tuple[Point, Vector], np.ndarray]:
     """Take one drift, all chains for one time or each for its own, and list those that cannot."""
     time = time if isinstance(time, float) else constant(time, real_part(velocity))
@@ -111,7 +110,7 @@ def _rattle(
     return (reached, space.tangent_projection(reached, scale(1 / time, shift))), missed
 
 
-def _solved(space: RiemannianSubmersion, goal: _Goal) -> tuple[Point, np.ndarray]:
+def _solved(space: Moves, goal: _Goal) -> tuple[Point, np.ndarray]:
     r"""Points ``R(w)`` with ``P_x(R(w) - x) = h v``, and the chains that did not reach one.
 
     The fixed point of :math:`w \mapsto w + h v - P_x(R(w) - x)` contracts by the square of the
@@ -136,7 +135,7 @@ def _solved(space: RiemannianSubmersion, goal: _Goal) -> tuple[Point, np.ndarray
     return reached, np.flatnonzero(~(last <= _RESTING * limit))
 
 
-def _round(space: RiemannianSubmersion, goal: _Goal, w: Array) -> tuple[Point, Array, np.ndarray]:
+def _round(space: Moves, goal: _Goal, w: Array) -> tuple[Point, Array, np.ndarray]:
     """Points ``R(w)``, what their projections still lack, and its size, infinite where unknown."""
     moved = space.retraction(goal.point, from_coordinates(w, goal.wanted, 1))
     shift = combine(1.0, embedding(space, moved), -1.0, goal.here)
@@ -176,11 +175,11 @@ def real_part(vector: Vector) -> Array:
 
 
 def _straight(
-    space: RiemannianSubmersion, point: Point, velocity: Vector, time: np.ndarray
+    space: Moves, point: Point, velocity: Vector, time: np.ndarray
 ) -> tuple[Point, Vector]:
     """Move by the retraction, and turn the velocity into the tangent space there."""
-    time = constant(time, real_part(velocity))
-    moved = space.retraction(point, scale(time, velocity), order=1)
+    step = scale(constant(time, real_part(velocity)), velocity)
+    moved = space.retraction(point, step, order=1)
     turned = space.tangent_projection(moved, velocity)
     before, after = norm(velocity, 1), norm(turned, 1)
     xp = namespace(after)
