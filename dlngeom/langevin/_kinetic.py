@@ -14,10 +14,9 @@ from dlngeom._lib.derivatives import detached
 from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.trajectory import Observe, Trajectory
 from dlngeom._lib.vectors import Point, Vector, combine, norm, parts, rebuild, scale
-from dlngeom.langevin._engine._runs import RunOptions, checked_start, walk_on
+from dlngeom.langevin._engine._runs import RunOptions, batched_start, require_functions, walk_on
 from dlngeom.langevin._engine._streams import BLOCK, Streams
 from dlngeom.langevin._kinetic_walk import KineticWalk
-from dlngeom.langevin._processes import _require_functions
 from dlngeom.langevin._rattle import real_part
 from dlngeom.points._covectors import Covector
 from dlngeom.submersion import RiemannianSubmersion
@@ -40,6 +39,7 @@ def kinetic_langevin(
     n_steps: int,
     rng: Seed,
     velocity: Vector | None = None,
+    warmup: int = 0,
     n_chains: int | None = None,
     save_every: int = 1,
     observe: Observe | None = None,
@@ -72,7 +72,7 @@ def kinetic_langevin(
         follow the RLE with ``kappa = 1`` in the time ``t / friction``.
     duration, n_steps
         Time to simulate, in equal steps, each of them with one energy gradient.
-    rng, n_chains, save_every, observe, pool, progress, checkpoint
+    rng, warmup, n_chains, save_every, observe, pool, progress, checkpoint
         As for :func:`brownian_motion`.
     velocity : Vector, optional
         Initial velocity, tangent at ``point``: layers for a network.  By default Gaussian, from
@@ -123,17 +123,18 @@ def kinetic_langevin(
     [(1, 11, 3, 2), (1, 11, 2, 3)]
     """
     point, velocity = detached(point), None if velocity is None else detached(velocity)
-    _require_functions(energy_gradient=energy_gradient)
+    require_functions(energy_gradient=energy_gradient)
     if not isinstance(space, RiemannianSubmersion):
         raise ValueError(f"{named(space)} is no Riemannian submersion: networks move upstairs")
     beta, friction = checks.inverse_temperature(beta), checks.nonnegative("friction", friction)
     # One generator, since the first velocities and the noise must not have the same streams.
     rng = None if rng is None else as_generator(rng)
     options = RunOptions(
-        duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
+        duration, n_steps, warmup, save_every, n_chains, observe, pool, progress, checkpoint, rng
     )
     options.check()
-    start = checked_start(space, point, n_chains)
+    checks.integer("n_steps", n_steps, 1)
+    start = batched_start(space, point, n_chains)
     first = _first_velocity(space, start, velocity, beta, rng)
     walk = KineticWalk(space, walk_of(space, start), energy_gradient, beta, friction)
     call = {"function": "kinetic_langevin", "beta": beta, "friction": friction}

@@ -23,8 +23,8 @@ from dlngeom._lib.trajectory import Observe
 from dlngeom._lib.vectors import combine, copied
 from dlngeom.balanced._geometry import tangent_part
 from dlngeom.balanced._in_frames import assemble, resolve
-from dlngeom.langevin._unbalanced import balance_normals
 from dlngeom.network import _layers
+from dlngeom.network._leaves import balance_normals
 from dlngeom.points import Frames, _covectors, factors
 from dlngeom.points._covectors import Covector, checked_covector
 from dlngeom.points._nearest import nearby_frames
@@ -112,6 +112,14 @@ class AdjustedWalk:
     def extras(self, state: AdjustedState) -> dict[str, Array]:
         """Share of the steps that were accepted."""
         return {"acceptance": state.accepted / namespace(state.tried).maximum(state.tried, 1.0)}
+
+    def accepted(self, state: AdjustedState) -> Array:
+        """Count the accepted steps."""
+        return state.accepted
+
+    def warmed(self, state: AdjustedState) -> AdjustedState:
+        """Count the steps from here."""
+        return state._replace(tried=0 * state.tried, accepted=0 * state.accepted)
 
     def noise(self, state: AdjustedState, draw: Draw) -> tuple[Layers, Array]:
         """Gaussian layers, and a Gaussian number that decides on acceptance."""
