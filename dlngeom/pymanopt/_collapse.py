@@ -17,12 +17,14 @@ from dlngeom.points import SVD, Tangent
 __all__ = ["Descent"]
 
 # A pair has collapsed if its gradients count so much less than those of the largest.
-_LOST = 3e-5
+_LOST = 3e-4
 # The run has then nowhere to go if so little of the Euclidean gradient is left in the Riemannian:
 # some descend to a saddle, to 1e-4, and leave it.
 _STATIONARY = 2e-5
+# Optimizers of pymanopt stop by default where the Riemannian gradient is shorter than this.
+_STOPPED = 1e-6
 # A Euclidean gradient that fell by so much means that a minimum was reached.
-_SOLVED = 1e-5
+_SOLVED = 6e-5
 
 
 @dataclass
@@ -52,7 +54,8 @@ class Descent:
         force = _size(flat)
         if flat.M[-1, -1] <= 0 or force <= _SOLVED * self.force:
             return
-        if self._moves(x, gradient, depth) > _STATIONARY * force:
+        length = math.sqrt(sum(float(np.vdot(a, b)) for a, b in zip(flat, gradient, strict=True)))
+        if length > _STOPPED and self._moves(x, gradient, depth) > _STATIONARY * force:
             return
         self.warned = True
         warnings.warn(self._message(last, force, depth), RuntimeWarning, stacklevel=4)

@@ -58,6 +58,16 @@ def test_each_run_ends_at_the_target_or_warns_once(optimizer, shape, depth, coun
     assert 0 < np.sum(warned) < count
 
 
+@pytest.mark.parametrize("depth", [2, 3])
+def test_a_small_gradient_that_is_left_is_said_too(depth):
+    # The target has a singular value of 8e-4, and a determinant of the other sign.
+    B = np.random.default_rng(108).standard_normal((4, 4))
+    manifold = EndToEnd(4, 4, 4, depth, rng=8)
+    cost, warned = solved(ConjugateGradient, distance(manifold, B), manifold.random_point())
+    assert cost > 1e-8
+    assert warned == 1
+
+
 @pytest.mark.parametrize("depth", [2, slow(3)])
 def test_an_aligned_start_reaches_the_target(depth):
     for shape in ((6, 5), (4, 4)):
