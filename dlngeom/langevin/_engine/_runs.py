@@ -48,7 +48,14 @@ from dlngeom.submersion._offers import (
 )
 from dlngeom.submersion._walks import walk_of
 
-__all__ = ["LangevinError", "RunOptions", "sample", "walk_on", "with_chains"]
+__all__ = [
+    "LangevinError",
+    "RunOptions",
+    "require_functions",
+    "sample",
+    "walk_on",
+    "with_chains",
+]
 
 # Draws are kept one by one, and then joined.
 _COPIES = 2
@@ -133,6 +140,17 @@ class LangevinError(RuntimeError):
     def __reduce__(self) -> tuple[Any, ...]:
         rest = (self.chain, self.step, self.time, self.point, self.trajectory)
         return type(self), (str(self), *rest)
+
+
+def require_functions(**functions: Any) -> None:
+    """Require functions of points downstairs, or None."""
+    for name, value in functions.items():
+        if value is not None and not callable(value):
+            shown = " ".join(repr(value).split())[:60]
+            raise TypeError(
+                f"{name}={shown}: it must be a function, of batched end-to-end matrices or of "
+                "points of the base"
+            )
 
 
 def sample(
