@@ -34,7 +34,7 @@ import numpy as np
 from dlngeom import from_map, submersion
 from dlngeom.langevin import riemannian_langevin
 
-HIDDEN, PATHS, TIME, STEPS, NETWORKS, SEED = 5, 64, 0.2, 400, 200, 0
+HIDDEN, PATHS, TIME, STEPS, NETWORKS, SEED = 5, 128, 0.2, 400, 200, 0
 BETA, SAVED = 2.0, 20
 x = np.linspace(-2.0, 2.0, 4)
 rng = np.random.default_rng(SEED)
