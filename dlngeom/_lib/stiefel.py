@@ -12,6 +12,7 @@ __all__ = [
     "log_orthogonal_volume",
     "log_sphere_volume",
     "log_stiefel_volume",
+    "log_unitary_volume",
     "random_frame",
     "random_spectrum",
 ]
@@ -40,6 +41,15 @@ def log_stiefel_volume(rank: int, d: int) -> float:
     .. math:: \mathrm{vol}\, St(r, d) = \mathrm{vol}\, O_d / \mathrm{vol}\, O_{d-r}
     """
     return log_orthogonal_volume(d) - log_orthogonal_volume(d - rank)
+
+
+def log_unitary_volume(d: int) -> float:
+    r"""Logarithm of the volume of ``U_d`` in the Frobenius metric.
+
+    .. math:: \mathrm{vol}\, U_d = 2^{d(d-1)/2} \prod_{k=1}^{d} \mathrm{vol}\, S^{2k-1}
+    """
+    spheres = sum(log_sphere_volume(2 * k) for k in range(1, d + 1))
+    return d * (d - 1) / 2 * math.log(2) + spheres
 
 
 def random_frame(rng: Seed, n: int, rank: int, batch: tuple[int, ...] = ()) -> np.ndarray:

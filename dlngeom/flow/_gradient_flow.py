@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from dlngeom._lib import checks
-from dlngeom._lib.arrays import Array
+from dlngeom._lib.arrays import Array, namespace
 from dlngeom._lib.derivatives import detached
 from dlngeom._lib.door import plain, takes_arrays
 from dlngeom._lib.ode.integrate import SolverOptions, checked_times
@@ -269,15 +269,35 @@ def _ambient_flow(
     checks.chain_axis(tuple(parts(point)[0].shape[:axes]))
 
     def rates(state: tuple[Array, ...]) -> tuple[Array, ...]:
-        at = rebuild(point, state)
+        at = _joined(point, state)
         value = plain("energy_gradient", energy_gradient(copied(space.project(at))))
         lifted = space.codifferential(at, value)
-        return tuple(-x for x in parts(lifted))
+        return tuple(-x for x in _real_arrays(lifted))
 
-    return Equation(parts(point), rates, partial(_cleaned, space, point), axes == 0)
+    return Equation(_real_arrays(point), rates, partial(_cleaned, space, point), axes == 0)
 
 
 def _cleaned(space: RiemannianSubmersion, like: Point, state: tuple[Array, ...]) -> Point:
     """Point on the manifold near the coordinates that a solver found."""
-    at = rebuild(like, state)
+    at = _joined(like, state)
     return space.retraction(at, combine(0.0, at, 0.0, at))
+
+
+def _real_arrays(value: Point) -> tuple[Array, ...]:
+    """All arrays of a point or vector, complex ones as two, since solvers are real."""
+    arrays: list[Array] = []
+    for x in parts(value):
+        xp, split = namespace(x), _is_complex(x)
+        arrays += [xp.real(x), xp.imag(x)] if split else [x]
+    return tuple(arrays)
+
+
+def _joined(like: Point, state: Sequence[Array]) -> Point:
+    """Inverse of :func:`_real_arrays`, complex where the arrays of ``like`` are."""
+    rest = iter(state)
+    arrays = [next(rest) + 1j * next(rest) if _is_complex(x) else next(rest) for x in parts(like)]
+    return rebuild(like, arrays)
+
+
+def _is_complex(x: Array) -> bool:
+    return bool(namespace(x).isdtype(x.dtype, "complex floating"))

@@ -5,6 +5,13 @@ Begin with :class:`EndToEndMatrices` and its :class:`DeepLinearMetric`.
 
 from __future__ import annotations
 
+try:
+    import geomstats.backend as _backend  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "dlngeom.geomstats needs geomstats, and that numpy<2.4: pip install 'dlngeom[geomstats]'"
+    ) from error
+
 from dlngeom.geomstats._balanced import BalancedMatrices, BalancedMetric
 from dlngeom.geomstats._from_bundle import from_bundle
 from dlngeom.geomstats._metrics import DeepLinearMetric

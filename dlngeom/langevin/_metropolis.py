@@ -23,8 +23,8 @@ from dlngeom._lib.trajectory import Observe
 from dlngeom._lib.vectors import combine, copied
 from dlngeom.balanced._geometry import tangent_part
 from dlngeom.balanced._in_frames import assemble, resolve
-from dlngeom.langevin._unbalanced import balance_normals
 from dlngeom.network import _layers
+from dlngeom.network._leaves import balance_normals
 from dlngeom.points import Frames, _covectors, factors
 from dlngeom.points._covectors import Covector, checked_covector
 from dlngeom.points._nearest import nearby_frames

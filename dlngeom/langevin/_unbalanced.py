@@ -8,23 +8,21 @@ moves ``G``.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
-from array_api_compat import device
 
 from dlngeom import network
 from dlngeom._lib.arrays import Array, constant, namespace
 from dlngeom._lib.trajectory import Observe
 from dlngeom._lib.vectors import coordinates, from_coordinates
 from dlngeom.network import _layers
+from dlngeom.network._leaves import balance_normals
 from dlngeom.points._covectors import checked_covector
 from dlngeom.points._tuples import Layers
 from dlngeom.submersion._offers import Draw
 
-__all__ = ["UnbalancedWalk", "balance_normals"]
+__all__ = ["UnbalancedWalk"]
 
 
 # Singular values below this fraction of the largest mean that columns are dependent.
@@ -106,36 +104,9 @@ def _normals(layers: Layers) -> Array:
     return coordinates(balance_normals(layers), 2).mT
 
 
-def balance_normals(layers: Layers) -> Layers:
-    """Half the gradients of the invariants, ``(chain, constraints, d_p, d_{p-1})`` for a layer."""
-    xp = namespace(*layers)
-    blocks: list[list[Array]] = [[x[:, None, :, :][:, :0]] for x in layers]
-    for p, (lower, upper) in enumerate(pairwise(layers)):
-        basis = constant(_symmetric_basis(lower.shape[-2]), lower)
-        for j, x in enumerate(layers):
-            if j == p:
-                blocks[j].append(basis @ lower[:, None, :, :])
-            elif j == p + 1:
-                blocks[j].append(-(upper[:, None, :, :] @ basis))
-            else:
-                shape = (x.shape[0], basis.shape[0], *x.shape[1:])
-                blocks[j].append(xp.zeros(shape, dtype=x.dtype, device=device(x)))
-    return tuple(xp.concat(column, axis=1) for column in blocks)
-
-
 def _rows(layers: Layers) -> Array:
     """Gradients of the entries of the end-to-end matrix, as columns."""
     m, n, xp = layers[-1].shape[-2], layers[0].shape[-1], namespace(*layers)
     entries = constant(np.eye(m * n).reshape(m * n, 1, m, n), layers[0])
     parts = [_layers.lift(layers, entries[i, ...]) for i in range(m * n)]
     return xp.stack([coordinates(part, 1) for part in parts], axis=-1)
-
-
-@cache
-def _symmetric_basis(size: int) -> np.ndarray:
-    """Basis ``(size (size + 1) / 2, size, size)`` of symmetric matrices."""
-    rows, columns = np.triu_indices(size)
-    basis = np.zeros((len(rows), size, size))
-    index = np.arange(len(rows))
-    basis[index, rows, columns] = basis[index, columns, rows] = 1
-    return basis

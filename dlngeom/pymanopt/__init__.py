@@ -10,12 +10,14 @@ from __future__ import annotations
 from dlngeom.pymanopt._balanced import Balanced
 from dlngeom.pymanopt._end_to_end import EndToEnd, Point, TangentVector, ambient_direction
 from dlngeom.pymanopt._from_manifold import from_manifold
+from dlngeom.pymanopt._invariant import Invariant
 from dlngeom.pymanopt._product import Product
 from dlngeom.pymanopt._quotient import Quotient
 
 __all__ = [
     "Balanced",
     "EndToEnd",
+    "Invariant",
     "Point",
     "Product",
     "Quotient",

@@ -1,48 +1,60 @@
-"""Embedded manifolds of pymanopt as submersions, for flows and samplers."""
+"""Manifolds of pymanopt as submersions, for flows and samplers: which are taken, and how."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import pickle
-import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from pymanopt.manifolds.manifold import RetrAsExpMixin, RiemannianSubmanifold
+from pymanopt.manifolds import FixedRankEmbedded
+from pymanopt.manifolds.manifold import Manifold, RetrAsExpMixin, RiemannianSubmanifold
+from pymanopt.manifolds.product import Product
 
-from dlngeom._lib import checks
-from dlngeom._lib.arrays import Array, Seed, as_generator
+from dlngeom._lib.arrays import Array
+from dlngeom._lib.orbits import adjoint
+from dlngeom.pymanopt._ambient import AmbientMatrices, AmbientVectors, HorizontalVectors
+from dlngeom.pymanopt._given_manifolds import (
+    EmbeddedManifold,
+    RotationQuotient,
+    seeded,
+    works,
+)
+from dlngeom.pymanopt._product_space import ProductSpace
+from dlngeom.pymanopt._quotient import Quotient
 from dlngeom.submersion import RiemannianSubmersion
-
-_GLOBAL_STATE = threading.RLock()
+from dlngeom.submersion._offers import HasBasePoint
 
 __all__ = ["from_manifold"]
 
-# Step of the central differences of a retraction, relative to the point.
-_STEP = 1e-4
-_METHODS = ("projection", "exp", "retraction")
+_CROOKED = "its projection is not the orthogonal one on its tangent vectors"
+_NEITHER = (
+    "it is no RiemannianSubmanifold of pymanopt, nor a quotient of matrices by rotations from the "
+    "right"
+)
 
 
 def from_manifold(manifold: Any) -> RiemannianSubmersion:
-    r"""Turn an embedded manifold of pymanopt into a submersion with the trivial group.
+    r"""Turn a manifold of pymanopt into a submersion: an embedded one, a quotient or a product.
 
-    .. math:: \phi(x) = x, \qquad \mathrm{d}\phi^*(G) = P G
+    .. math:: \phi(x) = x \quad\text{or}\quad \phi(X) = X X^*
 
     Parameters
     ----------
-    manifold : pymanopt.manifolds.manifold.RiemannianSubmanifold
-        Its points and tangent vectors are ambient arrays, with the metric of the ambient space:
-        ``Sphere``, ``Stiefel``, ``Oblique``, ``Euclidean``, ``Symmetric`` and their like.
+    manifold : pymanopt.manifolds.manifold.Manifold
+        With the metric of the ambient space: embedded (``Sphere``, ``Stiefel``, ``Oblique``,
+        ``SpecialOrthogonalGroup``, ``FixedRankEmbedded`` and their like, over themselves), a
+        quotient by the orthogonal or unitary group from the right (``Grassmann``,
+        ``PSDFixedRank``, ``Elliptope``, complex ones, over ``X X^*``), a ``Product`` of such, or a
+        :class:`Quotient`, which gives its space back.
 
     Returns
     -------
     RiemannianSubmersion
-        Frozen and picklable; points are numpy arrays ``(..., *shape)``.
+        Frozen and picklable; points are numpy arrays ``(..., *shape)``, dense ones for matrices of
+        fixed rank, tuples of them for a product.
 
     Raises
     ------
@@ -57,185 +69,67 @@ def from_manifold(manifold: Any) -> RiemannianSubmersion:
 
     Notes
     -----
-    Retractions are of second order: ``exp`` where the manifold has one, else its retraction at
-    ``V - P c''(0) / 2``, with the acceleration ``c''`` from differences of ``c(t) = R(t V)``.
+    Retractions are of second order, by differences of the curve ``c(t) = R(t V)`` at a random
+    point: ``exp`` where it is a geodesic, else the retraction where its acceleration ``c''`` is
+    normal, else the retraction at ``V - P c''(0) / 2``.  The guide has a table of all manifolds.
     Without a group, the equation (12.3) of Menon, *The geometry of the deep linear network*, is
     the Langevin equation (10.5).
     """
+    if isinstance(manifold, Quotient):
+        return manifold.space
+    if isinstance(manifold, Product):
+        return _product(manifold)
+    if not isinstance(manifold, Manifold):
+        raise ValueError(f"{_kind(manifold)}: it is no manifold of pymanopt")
+    with seeded(0):
+        ambient = _in_ambient_arrays(manifold)
+        points = [ambient.random_point() for _ in range(3)]
+        reason = _misfit(ambient, points[0])
+    if reason:
+        raise ValueError(f"{manifold}: {reason}")
+    return _space(manifold, ambient, points)
+
+
+def _product(manifold: Product) -> RiemannianSubmersion:
+    try:
+        spaces = tuple(from_manifold(x) for x in manifold.manifolds)
+    except ValueError as error:
+        raise ValueError(f"a factor of the product cannot be taken: {error}") from error
+    for space in spaces:
+        if isinstance(space, HasBasePoint):
+            raise ValueError(
+                f"a factor of the product cannot be taken: points under {space} are pairs"
+            )
+    return ProductSpace(spaces)
+
+
+def _in_ambient_arrays(manifold: Manifold) -> Any:
+    """Manifold whose points and vectors are ambient arrays, where it can be seen so."""
+    if isinstance(manifold, FixedRankEmbedded):
+        return AmbientMatrices(manifold)
+    point = manifold.random_point()
+    if not isinstance(point, np.ndarray):
+        return manifold
     if not isinstance(manifold, RiemannianSubmanifold):
-        raise ValueError(f"{_kind(manifold)}: it is no RiemannianSubmanifold of pymanopt")
-    with _seeded(0):
-        points = [manifold.random_point() for _ in range(3)]
-        reason = _misfit(manifold, points[0])
-        if reason:
-            raise ValueError(f"{manifold}: {reason}")
-        V = manifold.random_tangent_vector(points[0])
-    exact = _is_second_order(manifold, points[0], V)
-    together = frozenset(method for method in _METHODS if _takes_batches(manifold, method, points))
+        matrices = point.ndim > 1 and works(manifold.euclidean_to_riemannian_gradient, point, point)
+        return HorizontalVectors(manifold) if matrices else manifold
+    V = manifold.random_tangent_vector(point)
+    image = manifold.embedding(point, V)
+    same = image.shape == point.shape and np.allclose(image, V)
+    return manifold if same else AmbientVectors(manifold)
+
+
+def _space(manifold: Manifold, ambient: Any, points: list[Array]) -> EmbeddedManifold:
+    """Space of a manifold that fits, with the fastest way to move that is of second order."""
     is_complex = any(np.iscomplexobj(x) for x in points)
-    shape = points[0].shape
-    return _EmbeddedManifold(manifold, shape, exact, together, is_complex, _name(manifold))
-
-
-@dataclass(frozen=True, repr=False)
-class _EmbeddedManifold(RiemannianSubmersion):
-    """Submersion of :func:`from_manifold`: the identity of an embedded manifold."""
-
-    manifold: Any = field(compare=False)
-    shape: tuple[int, ...]
-    exact: bool
-    together: frozenset[str]
-    complex: bool
-    name: str
-
-    def __repr__(self) -> str:
-        return self.name
-
-    @property
-    def dim(self) -> int:
-        """Dimension of the manifold."""
-        return int(self.manifold.dim)
-
-    @property
-    def dim_base(self) -> int:
-        """Dimension of the manifold."""
-        return self.dim
-
-    @property
-    def dim_orbit(self) -> int:
-        """Dimension zero of the orbits, which are points."""
-        return 0
-
-    def check_point(self, point: Any) -> Array:
-        """Return a point that is on the manifold.
-
-        Raises
-        ------
-        ValueError
-            If its shape or dtype is another, an entry is not finite, or it is off the manifold.
-        """
-        if not isinstance(point, np.ndarray):
-            raise TypeError(f"the point is a {type(point).__name__}: it must be an array of numpy")
-        shape = tuple(point.shape)
-        if shape[len(shape) - len(self.shape) :] != self.shape or len(shape) < len(self.shape):
-            raise ValueError(f"the point has shape {shape}: it must end in {self.shape}")
-        if not (self.complex and point.dtype.kind == "c"):
-            checks.floating("the point", point)
-        checks.finite("the point", point)
-        if 0 not in point.shape:
-            self._require_on_manifold(point)
-        return point
-
-    def _require_on_manifold(self, point: Array) -> None:
-        limit = checks.relative_tolerance(point)
-        with np.errstate(all="ignore"):
-            for off in _distances_off(self, point):
-                if not off <= limit:
-                    raise ValueError(
-                        f"the point is not on {self.manifold}: off by {off:.2g} relative, allowed "
-                        f"{limit:g}; start from one that is, such as random_point gives"
-                    )
-
-    def random_point(self, rng: Seed, batch: tuple[int, ...] = ()) -> Array:
-        """Random points of pymanopt."""
-        with _seeded(rng):
-            points = [self.manifold.random_point() for _ in range(math.prod(batch))]
-        return np.asarray(points).reshape(*batch, *self.shape)
-
-    def project(self, point: Array) -> Array:
-        """Return a copy of the point, since an energy may change its argument."""
-        return np.array(point)
-
-    def differential(self, point: Array, vector: Array) -> Array:
-        """Return the vector itself."""
-        return vector
-
-    def codifferential(self, point: Array, covector: Array) -> Array:
-        """Tangent part of a covector."""
-        return self.tangent_projection(point, covector)
-
-    def tangent_projection(self, point: Array, vector: Array) -> Array:
-        """Projection of pymanopt."""
-        return self._each("projection", point, vector)
-
-    def vertical_projection(self, point: Array, vector: Array) -> Array:
-        """Zero: nothing is vertical."""
-        return 0 * vector
-
-    def retraction(self, point: Array, vector: Array, *, order: int = 2) -> Array:
-        """Exponential map, or a corrected retraction."""
-        if self.exact:
-            return self._each("exp", point, vector)
-        direction = vector if order == 1 else self._corrected(point, vector)
-        return self._each("retraction", point, direction)
-
-    def orbit_point(self, point: Array, rng: Seed) -> Array:
-        """Return the point itself."""
-        return point
-
-    def log_orbit_volume(self, point: Array) -> Array:
-        """Zero: an orbit is one point."""
-        return np.zeros(point.shape[: point.ndim - len(self.shape)])
-
-    def _corrected(self, point: Array, vector: Array) -> Array:
-        """Subtract half of the tangential acceleration of the retraction along a vector."""
-        length, size = self._length(vector), self._length(point)
-        step = _STEP * np.where(size > 0, size, 1) / np.where(length > 0, length, 1)
-        ahead, behind = (self._each("retraction", point, s * vector) for s in (step, -step))
-        bend = self._each("projection", point, ahead + behind - 2 * point)
-        corrected: Array = vector - bend / (2 * step**2)
-        return corrected
-
-    def _length(self, vector: Array) -> Array:
-        axes = tuple(range(-len(self.shape), 0))
-        return np.asarray(np.sqrt(np.sum(np.abs(vector) ** 2, axis=axes, keepdims=True)))
-
-    def _each(self, method: str, point: Array, vector: Array) -> Array:
-        """Call a method for each chain, or for all at once where that gives the same."""
-        point, vector = np.broadcast_arrays(point, vector)
-        # One memory layout, on which the order of sums and so the last bits depend.
-        flat = [np.ascontiguousarray(x).reshape(-1, *self.shape) for x in (point, vector)]
-        call = getattr(self.manifold, method)
-        if method in self.together:
-            return np.asarray(call(*flat)).reshape(point.shape)
-        values = [call(x, V) for x, V in zip(*flat, strict=True)]
-        return np.asarray(values).reshape(point.shape)
-
-
-def _distances_off(space: _EmbeddedManifold, point: Array) -> Iterator[float]:
-    """How far points are from a manifold, relative to their size, by what holds on it.
-
-    A retraction of zero leaves them where they are; where it only adds, the manifold is flat and
-    differences of points are tangent; projections on tangent spaces are idempotent.
-    """
-    known, noise = space.random_point(0), np.random.default_rng(0).standard_normal(space.shape)
-    size = np.maximum(space._length(point), np.finfo(point.dtype).tiny)
-
-    def largest(gap: Array) -> float:
-        return float(np.max(space._length(gap), initial=0.0))
-
-    if _works(space.manifold.retraction, known, 0 * known):
-        yield largest((space._each("retraction", point, 0 * point) - point) / size)
-        step = space.tangent_projection(known, noise)
-        if np.array_equal(space._each("retraction", known, step), known + step):
-            apart = point - known
-            yield largest((space.tangent_projection(known, apart) - apart) / size)
-    tangent = space.tangent_projection(point, noise) / space._length(noise)
-    yield largest(space.tangent_projection(point, tangent) - tangent)
-
-
-@contextmanager
-def _seeded(rng: Seed) -> Iterator[None]:
-    """Seed the global state of numpy, which pymanopt draws from, and restore it afterwards."""
-    # All of this is legacy, and there is no other way to seed pymanopt.
-    # One thread at a time: the state is shared by all spaces of the process.
-    with _GLOBAL_STATE:
-        state = np.random.get_state()  # noqa: NPY002
-        np.random.seed(as_generator(rng).integers(2**32))  # noqa: NPY002
-        try:
-            yield
-        finally:
-            np.random.set_state(state)  # noqa: NPY002
+    kind = RotationQuotient if isinstance(ambient, HorizontalVectors) else EmbeddedManifold
+    space = kind(ambient, points[0].shape, is_complex, _name(manifold))
+    # Exponential maps of quotients are those of horizontal vectors alone.
+    ways = ("retraction",) if kind is RotationQuotient else ("exp", "retraction")
+    found = [way for way in ways if _is_second_order(manifold, space, way, points[0])]
+    used = ("projection", found[0] if found else "retraction")
+    together = frozenset(x for x in used if _takes_batches(ambient, x, points))
+    return replace(space, moves=found[0] if found else "corrected", together=together)
 
 
 def _misfit(manifold: Any, point: Any) -> str | None:
@@ -243,39 +137,66 @@ def _misfit(manifold: Any, point: Any) -> str | None:
     if not isinstance(point, np.ndarray):
         return f"its points are {type(point).__name__}, not arrays"
     first, second = (manifold.random_tangent_vector(point) for _ in range(2))
-    images = (manifold.embedding(point, first), manifold.projection(point, first))
-    if not all(x.shape == point.shape and np.allclose(x, first) for x in images):
-        return "its tangent vectors are not ambient vectors"
+    is_quotient = isinstance(manifold, HorizontalVectors)
+    off = not is_quotient and not np.allclose(manifold.projection(point, first), first)
+    # Vectors of another form reach the metric by the projection.
+    if off and isinstance(manifold, AmbientVectors):
+        return _CROOKED
     for V in (first, second):
         if not np.isclose(manifold.inner_product(point, first, V), np.vdot(first, V).real):
             return "its metric is not the Euclidean one of the ambient space"
-    if not any(_works(getattr(manifold, move), point, first) for move in ("exp", "retraction")):
+    if not isinstance(manifold, (RiemannianSubmanifold, AmbientVectors)) or (
+        is_quotient and not _is_rotation_quotient(manifold, point)
+    ):
+        return _NEITHER
+    if off or not _is_orthogonal(manifold, point):
+        return _CROOKED
+    if not any(works(getattr(manifold, move), point, first) for move in ("exp", "retraction")):
         return "it has neither exp nor retraction"
     return None
 
 
-def _works(method: Callable[[Any, Any], Any], point: Array, vector: Array) -> bool:
-    """Whether a method is implemented."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            method(point, vector)
-    except NotImplementedError:
-        return False
+def _noise(point: Array) -> Array:
+    """Gaussian ambient vector, drawn as pymanopt draws."""
+    x, y = (np.random.standard_normal(point.shape) for _ in range(2))  # noqa: NPY002
+    return x + 1j * y if np.iscomplexobj(point) else x
+
+
+def _is_orthogonal(manifold: Any, point: Array) -> bool:
+    """Whether a projection is idempotent and symmetric."""
+    vectors = [_noise(point) for _ in range(2)]
+    images = [manifold.projection(point, V) for V in vectors]
+    crossed = np.vdot(vectors[0], images[1]) - np.vdot(images[0], vectors[1])
+    again = manifold.projection(point, images[0])
+    return bool(np.allclose(again, images[0]) and abs(crossed.real) < 1e-8)
+
+
+def _is_rotation_quotient(manifold: Any, point: Array) -> bool:
+    """Whether rotations from the right are symmetries of the projection and the retraction."""
+    V = manifold.projection(point, _noise(point))
+    q = np.linalg.svd(adjoint(point) @ _noise(point))[0]
+    for method, W in ((manifold.projection, _noise(point)), (manifold.retraction, V)):
+        if not works(method, point, W):
+            return False
+        if not np.allclose(method(point @ q, W @ q), method(point, W) @ q):
+            return False
     return True
 
 
-def _is_second_order(manifold: Any, point: Array, vector: Array) -> bool:
-    """Whether ``exp`` is implemented, and has the derivatives of a geodesic: not all do."""
-    if isinstance(manifold, RetrAsExpMixin) or not _works(manifold.exp, point, vector):
+def _is_second_order(manifold: Manifold, space: EmbeddedManifold, way: str, point: Array) -> bool:
+    """Whether a way to move is implemented, and has the derivatives of a geodesic: not all do."""
+    if way == "exp" and isinstance(manifold, RetrAsExpMixin):
         return False
-    size = float(np.linalg.norm(point)) or 1.0
-    V = vector / np.linalg.norm(vector)
+    with seeded(1):  # Not the seed of the point, which may be made of the same numbers.
+        V = space.tangent_projection(point, _noise(point))
+    if not works(getattr(space.manifold, way), point, V):
+        return False
+    size, V = (float(np.linalg.norm(point)) or 1.0), V / (np.linalg.norm(V) or 1.0)
     step = 1e-3 * size
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ahead, behind = (manifold.exp(point, s * V) for s in (step, -step))
-    bend = manifold.projection(point, ahead + behind - 2 * point) / step**2
+        ahead, behind = (space.each(way, point, s * V) for s in (step, -step))
+    bend = space.tangent_projection(point, ahead + behind - 2 * point) / step**2
     velocity = (ahead - behind) / (2 * step)
     return bool(np.linalg.norm(velocity - V) < 1e-3 and np.linalg.norm(bend) * size < 1e-3)
 

@@ -14,6 +14,7 @@ from dlngeom._lib.arrays import (
     namespace,
     symmetric,
 )
+from dlngeom._lib.orbits import log_pair_means, solve_lyapunov
 from dlngeom._lib.stiefel import log_orthogonal_volume, random_frame
 from dlngeom.submersion import RiemannianSubmersion
 
@@ -94,9 +95,7 @@ class BuresWasserstein(RiemannianSubmersion):
 
     def vertical_projection(self, point: Array, vector: Array) -> Array:
         """Rotation ``X A`` with ``A X^T X + X^T X A = X^T V - V^T X``."""
-        values, q = namespace(point).linalg.eigh(point.mT @ point)
-        right = q.mT @ (2 * antisymmetric(point.mT @ vector)) @ q
-        return point @ q @ (right / (values[..., :, None] + values[..., None, :])) @ q.mT
+        return point @ solve_lyapunov(point.mT @ point, 2 * antisymmetric(point.mT @ vector), -1)
 
     def retraction(self, point: Array, vector: Array, *, order: int = 2) -> Array:
         """Straight line, which is the geodesic."""
@@ -104,9 +103,8 @@ class BuresWasserstein(RiemannianSubmersion):
 
     def log_orbit_volume(self, point: Array) -> Array:
         """Entropy of a matrix of rank ``k``."""
-        xp, values = namespace(point), namespace(point).linalg.eigh(point)[0][..., -self.rank :]
-        pairs = xp.triu(xp.log((values[..., :, None] + values[..., None, :]) / 2), k=1)
-        return xp.sum(pairs, axis=(-2, -1)) / 2 + log_orthogonal_volume(self.rank)
+        values = namespace(point).linalg.eigh(point)[0][..., -self.rank :]
+        return log_pair_means(values) + log_orthogonal_volume(self.rank)
 
     def orbit_point(self, point: Array, rng: Seed) -> Array:
         """Uniform random factor of a matrix of rank ``k``."""

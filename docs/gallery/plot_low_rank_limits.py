@@ -32,9 +32,9 @@ pass the cut of :math:`10^{-3}` at starts of 0.01 have :math:`\det W < 0`.
 For starts of a special form :cite:t:`shin2026implicit` prove that networks of depth three and more
 converge to rank one unless they start from a diagonal matrix.
 
-**What it shows.** Limits from Gaussian starts, and how near to rank one they are.  **What it does
-not show.** A proof, or larger matrices.
-"""
+**What it shows.** Limits from Gaussian starts, and how near to rank one they are; the numbers above
+are those of ``--starts 200 --scales 0.1 0.01 0.001``, the table below is of fewer starts.  **What
+it does not show.** A proof, or larger matrices."""
 
 import matplotlib.pyplot as plt
 import numpy as np

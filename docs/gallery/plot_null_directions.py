@@ -20,7 +20,7 @@ is tried on a network of one hidden layer, :math:`f(x) = \sum_j a_j \tanh(w_j x 
 the library by its map alone.
 
 **What it shows.** The noise carries the outputs along, path by path as the curvature says, with the
-sign and the size of the formula.  For 89% of 200 networks with Gaussian weights the push points
+sign and the size of the formula.  For 88% of 200 networks with Gaussian weights the push points
 against the outputs: it makes them smaller.  **What it does not show.** The fibres of this map are
 no orbits of isometries: the push hangs on the weights and not on the outputs alone, paths with the
 same outputs part, and there is no entropy of a function.  Nothing is trained, and the networks are

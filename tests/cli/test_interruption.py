@@ -35,14 +35,18 @@ def data(tmp_path):
     return tmp_path / "data.npy"
 
 
-def begin(*arguments, **options):
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
+def begin(*arguments, interrupts=signal.default_int_handler):
+    # A new process ignores what the one that starts it ignores, as one in the background does.
+    before = signal.signal(signal.SIGINT, interrupts)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert process.stdout.readline() == "begun\n"
     return process
 
@@ -86,12 +90,9 @@ def test_interruptions_in_quick_succession(data, tmp_path):
 @pytest.mark.slow
 def test_a_shell_that_wants_interruptions_ignored_gets_its_way(tmp_path):
     np.save(tmp_path / "a.npy", np.where(np.eye(6) > 0, np.nan, 7.0))
-    # A new process ignores what the one that starts it ignores; a fork is refused where jax runs.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        process = begin("complete", tmp_path / "a.npy", "--output", tmp_path / "out")
-    finally:
-        signal.signal(signal.SIGINT, before)
+    process = begin(
+        "complete", tmp_path / "a.npy", "--output", tmp_path / "out", interrupts=signal.SIG_IGN
+    )
     process.send_signal(signal.SIGINT)
     code, _, err = ended(process)
     assert code == 0, err
@@ -134,6 +135,15 @@ def test_inside_another_process_nothing_is_taken_over(monkeypatch, capsys):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.fixture
+def _interrupts():
+    """Interruptions as at a terminal; a process in the background ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interrupts")
 def test_the_handler_of_the_start_is_taken_away_again(monkeypatch):
     before = signal.getsignal(signal.SIGINT)
     seen = []

@@ -25,7 +25,16 @@ from dlngeom import (
     submersion,
     thermodynamics,
 )
-from dlngeom.quotients import BuresWasserstein, Grassmann, HermitianSpectrum, Sphere
+from dlngeom.quotients import (
+    BuresWasserstein,
+    ComplexProjective,
+    FixedRank,
+    Flags,
+    Grassmann,
+    HermitianSpectrum,
+    KendallShapes,
+    Sphere,
+)
 from dlngeom.thermodynamics import equilibrium, landscape
 
 __all__ = ["public_calls"]
@@ -85,6 +94,10 @@ def _tangent() -> tuple[np.ndarray, ...]:
 
 def _force(W: Any) -> Any:
     return W - np.eye(*W.shape[-2:])
+
+
+def _half_square(W: Any) -> Any:
+    return (W * W).sum(axis=(-2, -1)) / 2
 
 
 def _points() -> dict[str, Call]:
@@ -209,6 +222,12 @@ def _thermodynamics() -> dict[str, Call]:
             thermodynamics.free_energy_hessian,
             at | {"egrad": Z, "ehess": Z, "Z": Z, "beta": 2.0},
         ),
+        "log_gibbs_density": (
+            thermodynamics.log_gibbs_density,
+            {"X": W, "energy": _half_square, "widths": (3, 3, 3), "beta": 2.0, "kappa": 0.5},
+        ),
+        "from_root": (thermodynamics.from_root, {"X": W, "depth": 2}),
+        "to_root": (thermodynamics.to_root, {"W": W, "depth": 2}),
         "log_network_density": (thermodynamics.log_network_density, {"s": s, "widths": (3, 3, 3)}),
         "log_singular_value_density": (
             thermodynamics.log_singular_value_density,
@@ -321,6 +340,10 @@ def _spaces() -> dict[str, Call]:
         "spectrum": HermitianSpectrum(3),
         "Bures-Wasserstein": BuresWasserstein(3, 2),
         "Grassmann": Grassmann(4, 2),
+        "projective": ComplexProjective(2),
+        "flags": Flags(4, (1, 2)),
+        "fixed rank": FixedRank(3, 2, 2),
+        "shapes": KendallShapes(4, 3),
     }
     for name, space in spaces.items():
         point = space.random_point(1)
@@ -345,6 +368,10 @@ def _spaces() -> dict[str, Call]:
     found["Sphere"] = (Sphere, {"dimension": 3})
     found["Grassmann"] = (Grassmann, {"n": 4, "rank": 2})
     found["HermitianSpectrum"] = (HermitianSpectrum, {"n": 3})
+    found["ComplexProjective"] = (ComplexProjective, {"n": 2})
+    found["Flags"] = (Flags, {"n": 4, "sizes": (1, 2)})
+    found["FixedRank"] = (FixedRank, {"m": 3, "n": 2, "rank": 2})
+    found["KendallShapes"] = (KendallShapes, {"landmarks": 4, "dimension": 3})
     found["BuresWasserstein"] = (BuresWasserstein, {"n": 3, "rank": 2})
     return found
 

@@ -113,7 +113,8 @@ def test_the_best_of_several_starts_wins(seed, winner):
             q[p] = polar((layers[p - 1] @ q[p - 1] + layers[p].T @ q[p + 1]) * point.lam)
         ends.append(distance(layers, start._replace(q=tuple(q))))
     assert ends[0] > 1.0005 * min(ends)
-    assert np.argmin(ends) == winner
+    # Other starts may end at the same minimum, up to rounding.
+    assert ends[winner] <= (1 + 1e-12) * min(ends)
     assert distance(layers, point) <= (1 + 1e-12) * min(ends)
 
 

@@ -13,7 +13,10 @@ __all__ = ["is_of_pickle", "unsendable"]
 
 def is_of_pickle(error: BaseException) -> bool:
     """Whether an error may be that of an object that does not pickle; its types are many."""
-    named = isinstance(error, (TypeError, AttributeError)) and "pickle" in str(error)
+    # Of a function inside another, Python 3.13 only says that it cannot be got.
+    named = isinstance(error, (TypeError, AttributeError)) and any(
+        sign in str(error) for sign in ("pickle", "local object")
+    )
     return named or isinstance(error, pickle.PicklingError)
 
 

@@ -1,0 +1,5 @@
+"""Skips the room where geoopt is not installed."""
+
+import pytest
+
+pytest.importorskip("geoopt", exc_type=ImportError)

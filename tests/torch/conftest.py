@@ -1,0 +1,5 @@
+"""Skips the room where torch is not installed."""
+
+import pytest
+
+pytest.importorskip("torch", exc_type=ImportError)
