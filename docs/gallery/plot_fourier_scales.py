@@ -19,7 +19,8 @@ a *linear* model learns, like :math:`1 - e^{-\lambda t}`, has the factor 22.
 
 **What it shows.** The network learns the scales in the order of their frequency, also where all are
 of one size.  The linear network learns in the order of size, and all at once where there is none.
-Its jumps are sharp; those of the network are hardly sharper than a linear model's, and overlap.
+Its jumps are sharp, with factors of 2 to 9; those of the network have factors of 10 to 64, about a
+linear model's, and overlap: in order, but hardly jumps.
 **What it does not show.** Other widths, units, optimizers and decay rates; why the order is that of
 frequency; two dimensions.
 """

@@ -34,7 +34,8 @@ converge to rank one unless they start from a diagonal matrix.
 
 **What it shows.** Limits from Gaussian starts, and how near to rank one they are; the numbers above
 are those of ``--starts 200 --scales 0.1 0.01 0.001``, the table below is of fewer starts.  **What
-it does not show.** A proof, or larger matrices."""
+it does not show.** A proof, or larger matrices.
+"""
 
 import matplotlib.pyplot as plt
 import numpy as np
