@@ -20,6 +20,7 @@ protocol                     used by    what an engine does without it
 :class:`HasGeodesics`        geodesics  refuses
 :class:`HasClosedLog`        geodesics  solves the boundary value problem
 :class:`HasWalk`             langevin   walks in the ambient space
+:class:`HasAcceptance`       langevin   adapts no step in the warm-up
 :class:`HasAdjustedRank`     langevin   refuses ``adjust=True``
 :class:`HasExtras`           langevin   records nothing more
 :class:`HasObservables`      langevin   observes nothing by default
@@ -33,6 +34,7 @@ from dlngeom.submersion._checks import check_submersion
 from dlngeom.submersion._equations import Chart, ClosedLog, Equation, Geodesic, Shooting
 from dlngeom.submersion._from_map import from_map
 from dlngeom.submersion._offers import (
+    HasAcceptance,
     HasAdjustedRank,
     HasBasePoint,
     HasBatchAxes,
@@ -72,6 +74,7 @@ __all__ = [
     "ClosedLog",
     "Equation",
     "Geodesic",
+    "HasAcceptance",
     "HasAdjustedRank",
     "HasBasePoint",
     "HasBatchAxes",

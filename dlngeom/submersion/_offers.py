@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Draw",
+    "HasAcceptance",
     "HasAdjustedRank",
     "HasBasePoint",
     "HasBatchAxes",
@@ -207,6 +208,17 @@ class HasExtras(Protocol):
 
     def extras(self, state: WalkState) -> dict[str, Array]:
         """Quantities ``(chain, ...)`` to observe."""
+
+
+@runtime_checkable
+class HasAcceptance(Protocol):
+    """A walk that accepts or rejects its steps, and counts them."""
+
+    def accepted(self, state: WalkState) -> Array:
+        """Count ``(chain,)`` of the steps accepted so far."""
+
+    def warmed(self, state: WalkState) -> WalkState:
+        """State from which steps are counted anew, after the warm-up."""
 
 
 @runtime_checkable

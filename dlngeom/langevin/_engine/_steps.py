@@ -37,11 +37,14 @@ class Plan:
     duration : float
         Total time of all steps.
     n_steps, save_every : int
+        Steps after the warm-up, and from one draw to the next.
     vertical, horizontal : float
         Variance of the noise along and across the fibres, per coordinate and unit of time.
     energy_gradient : callable or None
     observe : dict
         Name to function of the batched point.
+    warmup : int
+        Steps before the first draw; they count too where a step has a number.
     """
 
     walk: Walk
@@ -52,17 +55,28 @@ class Plan:
     horizontal: float
     energy_gradient: Callable[[Any], Any] | None = None
     observe: Observe = field(default_factory=dict)
+    warmup: int = 0
+
+    @property
+    def time(self) -> float:
+        """Time of one step."""
+        return self.duration / self.n_steps
+
+    @property
+    def last(self) -> int:
+        """Number of the last step."""
+        return self.warmup + self.n_steps
 
     @cached_property
     def saved(self) -> SavedSteps:
-        """Saved steps: every ``save_every``-th, and the last."""
-        return SavedSteps(range(0, self.n_steps, self.save_every), self.n_steps)
+        """Saved steps: every ``save_every``-th after the warm-up, and the last."""
+        return SavedSteps(range(self.warmup, self.last, self.save_every), self.last)
 
     @property
     def times(self) -> np.ndarray:
         """Saved times."""
         steps = self.saved.regular
-        every = np.arange(steps.start, steps.stop, steps.step)
+        every = np.arange(0, self.n_steps, steps.step)
         return self.duration * np.append(every, self.n_steps) / self.n_steps
 
 
@@ -105,7 +119,7 @@ class DivergenceError(RuntimeError):
 
 def advance(plan: Plan, state: WalkState, streams: Streams, step: int) -> WalkState:
     """Take one step with all chains; those near a singularity take it in substeps."""
-    whole = plan.duration / plan.n_steps
+    whole = plan.time
     reach = plan.walk.reach(state)
     # A single number leaves the device of the state, unless some chain needs substeps.
     if reach is None or _limit(plan, float(namespace(reach).min(reach))) >= whole:
