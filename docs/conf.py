@@ -52,6 +52,9 @@ GALLERY = (
     "equilibrium_law",
     "spacings",
     "cluster_means",
+    "torch_training",
+    "null_directions",
+    "fourier_scales",
 )
 
 
@@ -63,6 +66,9 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
+    # Sharp on fine screens, and thumbnails that can be read.
+    "image_srcset": ["2x"],
+    "thumbnail_size": (520, 390),
     "min_reported_time": 1e9,
 }
 
