@@ -30,14 +30,14 @@ def completion_figure(
 
     Parameters
     ----------
-    observed : array (m, n)
-        Observed entries, NaN where one is missing.
-    completed : array (m, n)
+    observed : array (m, n) or (m, n, 3)
+        Observed entries, NaN where one is missing; the last axis holds colours, from 0 to 1.
+    completed : array (m, n) or (m, n, 3)
         Completed matrix.
-    error : array (m, n)
-        Prediction minus truth, NaN where the truth is unknown.
-    singular_values : array (iterations + 1, r)
-        Singular values of the low-rank part, at the start and after each iteration.
+    error : array (m, n) or (m, n, 3)
+        Prediction minus truth, NaN where the truth is unknown; that of colours is averaged.
+    singular_values : array (steps, r)
+        Singular values of the low-rank part after each step, zero before a direction enters.
 
     Returns
     -------
@@ -58,6 +58,7 @@ def completion_figure(
         figure, axes[0, 0], observed, f"observed ({missing:.0%} missing)", "gray", low, high
     )
     _masked_picture(figure, axes[0, 1], completed, "completed", "gray", low, high)
+    error = error if error.ndim == 2 else np.mean(error, axis=2)
     limit = float(np.nanpercentile(np.abs(error), 99)) or 1.0
     _masked_picture(figure, axes[1, 0], error, "prediction minus truth", "RdBu_r", -limit, limit)
     _course(axes[1, 1], singular_values)
@@ -85,11 +86,17 @@ def _picture(
 def _masked_picture(
     figure: Any, axes: Any, values: NumpyArray, title: str, colours: str, low: float, high: float
 ) -> None:
-    """Show a matrix with its missing entries in a separate colour."""
+    """Show a matrix or a picture in colours, with its missing entries in a separate colour."""
     from matplotlib import colormaps
+    from matplotlib.colors import to_rgb
 
-    colormap = colormaps[colours].with_extremes(bad="#c6dbef" if colours == "gray" else "#d9d9d9")
-    _picture(figure, axes, values, colormap, (low, high), "neither")
+    bad = "#c6dbef" if colours == "gray" else "#d9d9d9"
+    if values.ndim == 3:
+        seen = ~np.isnan(values).any(axis=2, keepdims=True)
+        axes.imshow(np.where(seen, np.clip(values, 0, 1), to_rgb(bad)), interpolation="nearest")
+    else:
+        colormap = colormaps[colours].with_extremes(bad=bad)
+        _picture(figure, axes, values, colormap, (low, high), "neither")
     axes.set(title=title, xticks=[], yticks=[])
 
 
@@ -98,14 +105,14 @@ def _course(axes: Any, singular_values: NumpyArray) -> None:
     from matplotlib import colormaps
 
     count = singular_values.shape[1]
-    floor = 1e-3 * singular_values[0, 0]
+    floor = 1e-3 * float(np.max(singular_values, initial=0.0)) or 1.0
     for k in range(count):
         colour = colormaps["viridis"](0.9 * k / max(count - 1, 1))
         axes.plot(np.maximum(singular_values[:, k], floor), color=colour, linewidth=1)
     axes.set_yscale("log")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_title("singular values along the run")
-    axes.set_xlabel("iteration")
+    axes.set_xlabel("step")
     axes.set_ylabel("singular value")
     axes.grid(alpha=0.3)
 
@@ -121,8 +128,8 @@ def sample_figure(
 
     Parameters
     ----------
-    mean, deviation : array (m, n)
-        Posterior mean and standard deviation of each entry.
+    mean, deviation : array (m, n) or (m, n, 3)
+        Posterior mean and standard deviation of each entry; colours are averaged.
     levels : array (tests,)
         Posterior predictive distribution function of each held-out entry, at its true value.
     steps : array (draw,)
@@ -143,6 +150,7 @@ def sample_figure(
 
     figure = Figure(figsize=(11, 8), layout="constrained")
     axes = figure.subplots(2, 2)
+    mean, deviation = (x if x.ndim == 2 else np.mean(x, axis=2) for x in (mean, deviation))
     low, high = np.percentile(mean, [0.5, 99.5])
     _posterior_picture(figure, axes[0, 0], mean, "posterior mean", "gray", low, high)
     limits = (0.0, float(np.percentile(deviation, 99.5)))
@@ -221,7 +229,7 @@ def landscape_figure(entries: Sequence[_Entry]) -> Figure:
     columns = min(len(depths), 4)
     rows = math.ceil(len(depths) / columns)
     figure = Figure(figsize=(max(3 * columns, 5), 3.4 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for place, depth in zip(axes.flat, depths, strict=False):
         _panel(place, depth, [entry for entry in entries if entry[0] == depth])
     for place in list(axes.flat)[len(depths) :]:

@@ -65,7 +65,8 @@ def test_names_without_an_underscore_are_rooms():
     inner = {"dlngeom.thermodynamics.equilibrium", "dlngeom.thermodynamics.landscape"}
     assert set(ROOMS) == rooms | inner | {"dlngeom.cli"}
     top = {path.name for path in Path(dlngeom.__file__).parent.iterdir()} - {"__pycache__"}
-    assert top == {f"{Path(x).name}" for x in top if _is_room(x)} | {"__init__.py", "py.typed"}
+    rooms = {f"{Path(x).name}" for x in top if _is_room(x)}
+    assert top == rooms | {"__init__.py", "__main__.py", "py.typed"}
 
 
 def _is_room(entry):

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor", "ignore:__array_wrap__")
 
 FAST = ("nearest_balanced", "polar_coordinates", "length", "orthonormal_frame", "singular_values")
-POINTS = ("W", "frames", "factors", "point", "a", "curve", "value", "W_1", "W_N")
+POINTS = ("W", "frames", "factors", "point", "a", "curve", "value", "W_1", "W_N", "X")
 # Curves below leave their tangent spaces, or the ranges of their roots; complex points.
 APART = ("retraction of an SVD", "polar_chart", "spectrum")
 NAMES = [x for x in public_calls() if not x.endswith(APART)]

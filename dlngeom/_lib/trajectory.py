@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from dlngeom._lib.arrays import to_numpy
-from dlngeom._lib.vectors import read_only, stack
+from dlngeom._lib import checks
+from dlngeom._lib.arrays import namespace, to_numpy
+from dlngeom._lib.vectors import first_array, parts, read_only, rebuild, stack
 
 __all__ = ["Observe", "Trajectory", "observe_along"]
 
+
+# Fewest draws of a chain that diagnostics can split and compare.
+_FEWEST = 4
 
 Observe: TypeAlias = Mapping[str, Callable[[Any], Any]]
 
@@ -24,7 +29,7 @@ class Trajectory:
     Attributes
     ----------
     times : numpy array (draw,)
-        Saved times, the initial one included.
+        Saved times, the initial one included unless a walk was warmed up.
     points : array (chain, draw, ...), or tuple of such arrays
         Saved points, of the same kind as the initial point.
     observed : dict
@@ -34,6 +39,13 @@ class Trajectory:
         at these times.
     at : callable or None
         Interpolant from a time to points ``(chain, ...)``, if dense output was requested.
+    step_size : float or None
+        Time of one step of a walk, adapted or not.
+    invariants : callable or None
+        Function from points ``(chain, ...)`` to the quantities, by name, that depend on no choice
+        of gauge; without it the points are such themselves.
+    running : tuple of str
+        Names of observed quantities that summarise a chain up to a draw.
 
     See Also
     --------
@@ -46,6 +58,9 @@ class Trajectory:
     observed: dict[str, Any]
     events: tuple[tuple[np.ndarray, Any], ...] = ()
     at: Callable[[float], Any] | None = field(default=None, repr=False)
+    step_size: float | None = None
+    invariants: Callable[[Any], dict[str, Any]] | None = field(default=None, repr=False)
+    running: tuple[str, ...] = ()
 
     def to_xarray(self) -> Any:
         """Return points and observed quantities as a dataset over ``chain`` and ``draw``.
@@ -79,27 +94,41 @@ class Trajectory:
         coordinates = {"chain": np.arange(chains), "time": ("draw", self.times)}
         return xarray.Dataset(variables, coordinates)
 
-    def diagnostics(self, names: Sequence[str] | None = None) -> dict[str, Any]:
-        """Convergence diagnostics: R-hat, and effective sample sizes of bulk and tails.
+    def diagnostics(
+        self, burn_in: int = 0, *, names: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        r"""Tell whether chains agree, and how precise their means are.
+
+        .. math:: \hat R^2 = \frac{n - 1}{n} + \frac{B}{n W}
+
+        with the variances ``B`` between and ``W`` within chains of ranks turned into normal
+        quantiles; the same of distances from the median, if that is larger.
 
         Parameters
         ----------
+        burn_in : int
+            Number of first draws to leave out.
         names : sequence of str, optional
-            Variables of :meth:`to_xarray`; all by default.
+            Quantities; all by default.
 
         Returns
         -------
         dict
-            ``"r_hat"``, ``"ess_bulk"`` and ``"ess_tail"``, each an ``xarray.Dataset`` without
-            the dimensions ``chain`` and ``draw``.  R-hat near 1 means that chains agree.
+            ``"r_hat"``, ``"ess_bulk"``, ``"ess_tail"`` and ``"mcse"`` (of the mean), each an
+            ``xarray.Dataset`` without the dimensions ``chain`` and ``draw``.
 
         Raises
         ------
         ImportError
             If arviz-stats is not installed; it comes with ``dlngeom[xarray]``.
+        ValueError
+            If fewer than four draws are left, or a name is unknown.
 
         Notes
         -----
+        What is observed and points downstairs: the frames of a network have signs and gauges that
+        mean nothing, and would seem to mix well.  Chains are split in halves.
+
         A. Vehtari et al., *Rank-normalization, folding, and localization: an improved R-hat*
         (Bayesian Analysis 16, 2021).
         """
@@ -109,21 +138,62 @@ class Trajectory:
             raise ImportError(
                 "diagnostics needs arviz-stats: pip install 'dlngeom[xarray]'"
             ) from error
-        data = self.to_xarray()
-        chosen = data if names is None else data[list(names)]
-
-        def each(statistic: Callable[..., Any], **options: Any) -> Any:
-            found = {
-                name: (x.dims[2:], statistic(x.values, chain_axis=0, draw_axis=1, **options))
-                for name, x in chosen.data_vars.items()
-            }
-            return type(data)(found)
-
+        draws = len(self.times)
+        if checks.integer("burn_in", burn_in, 0) > draws - _FEWEST:
+            raise ValueError(f"burn_in={burn_in} of {draws} draws: at least {_FEWEST} must be left")
+        arrays = {name: value[:, burn_in:] for name, value in self._quantities().items()}
+        for name in names or ():
+            if name not in arrays:
+                raise ValueError(f"names has {name!r}: known are {sorted(arrays)}")
+        chosen = arrays if names is None else {name: arrays[name] for name in names}
+        each = partial(_statistic, chosen)
         return {
             "r_hat": each(array_stats.rhat),
             "ess_bulk": each(array_stats.ess, method="bulk"),
             "ess_tail": each(array_stats.ess, method="tail", prob=(0.05, 0.95)),
+            "mcse": each(array_stats.mcse, method="mean"),
         }
+
+    def _quantities(self) -> dict[str, np.ndarray]:
+        """Real arrays ``(chain, draw, ...)`` that depend on no choice of gauge."""
+        given = {name: x for name, x in self.observed.items() if name not in self.running}
+        own: dict[str, Any] = {"point": self.points}
+        if self.invariants is not None:
+            chains, draws = first_array(self.points).shape[:2]
+            flat = _reshaped(self.points, 2, (chains * draws,))
+            own = {
+                name: _reshaped(value, 1, (chains, draws))
+                for name, value in self.invariants(flat).items()
+            }
+        found: dict[str, np.ndarray] = {}
+        for name, value in {**own, **given}.items():
+            for label, x in _named(name, value):
+                found |= (
+                    {f"{label}_re": x.real, f"{label}_im": x.imag}
+                    if np.iscomplexobj(x)
+                    else {label: x}
+                )
+        return found
+
+
+def _reshaped(value: Any, axes: int, batch: tuple[int, ...]) -> Any:
+    """Arrays of a nested tuple with other leading axes instead of the first ``axes``."""
+    return rebuild(
+        value, [namespace(x).reshape(x, (*batch, *x.shape[axes:])) for x in parts(value)]
+    )
+
+
+def _statistic(
+    arrays: Mapping[str, np.ndarray], statistic: Callable[..., Any], **options: Any
+) -> Any:
+    """Dataset of a statistic over chains and draws."""
+    import xarray
+
+    found = {}
+    for name, x in arrays.items():
+        axes = [f"{name}_{i}" for i in range(x.ndim - 2)]
+        found[name] = (axes, statistic(x, chain_axis=0, draw_axis=1, **options))
+    return xarray.Dataset(found)
 
 
 def _named(name: str, value: Any) -> list[tuple[str, np.ndarray]]:

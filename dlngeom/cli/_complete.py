@@ -1,11 +1,10 @@
-"""``dlngeom complete``: complete a matrix, compare with fixed ranks, write the result."""
+"""``dlngeom complete``: complete a matrix, compare with other methods, write the result."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,20 +12,15 @@ from tqdm import tqdm
 
 from dlngeom import plotting
 from dlngeom._lib.arrays import NumpyArray
-from dlngeom.cli import _files, _tasks
+from dlngeom.cli import _files, _peers, _tasks
 from dlngeom.cli._tasks import Task
 from dlngeom.completion import Completion
 from dlngeom.completion import _complete as completion
-from dlngeom.completion._complete import Problem
 from dlngeom.completion._descent import rmse
 
 __all__ = ["run"]
 
-BASELINE_RANKS = (5, 10, 20, 50)
-AUTOMATIC_DEPTHS = (2, 3)
-TABLE_DEPTHS = (1, 2, 3)
 MAX_ITERATIONS = 500
-MAX_SECONDS = 60
 
 
 class CompletionRow(NamedTuple):
@@ -37,7 +31,6 @@ class CompletionRow(NamedTuple):
     rank: int | None = None
     iterations: int | None = None
     seconds: float | None = None
-    result: Completion | None = None
 
 
 def run(options: argparse.Namespace) -> None:
@@ -55,25 +48,37 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _complete(task: Task, options: argparse.Namespace) -> None:
-    cap = completion.rank_cap(options.rank, task.values.shape)
+    cap = completion.rank_cap(options.rank, _tasks.by_colour(task)[0].values.shape)
     names = (f"completed{task.suffix}", "completed.npy", "figure.png")
     _files.require_other_file(options.input, options.output, names)
     rng = _tasks.generator(options.seed)
     task = _tasks.hide(task, options.missing, rng)
     with _files.open_folder(options.output):
-        _carry_out(task, cap, rng, options)
+        results = [_carry_out(part, cap, options) for part in _tasks.by_colour(task)]
+        _write(task, _joined(results), options.output)
 
 
-def _carry_out(task: Task, cap: int, rng: np.random.Generator, options: argparse.Namespace) -> None:
-    problem = completion.prepare(task.visible, completion.HOLDOUT, rng)
+def _joined(results: list[Completion]) -> Completion:
+    """Completions of the colours of a picture side by side, with the numbers of the first."""
+    completed, predicted = (
+        np.concatenate([getattr(result, name) for result in results], axis=1)
+        for name in ("completed", "predicted")
+    )
+    return results[0]._replace(completed=completed, predicted=predicted)
+
+
+def _carry_out(task: Task, cap: int, options: argparse.Namespace) -> Completion:
     print(_describe(task, options, cap), flush=True)
-    depths = AUTOMATIC_DEPTHS if options.depth is None else (options.depth,)
-    rows = _compare(task, problem, cap, sorted({*TABLE_DEPTHS, *depths}), options.solver)
-    chosen = _chosen(rows, depths)
-    print(_table(rows, chosen))
-    result = _final(task, chosen, cap, options)
-    print(_verdict(rows, chosen, result))
-    _write(task, result, options.output)
+    peers = list(_peers.peers(options.compare, task.values.shape))
+    with tqdm(total=len(peers) + 1, unit="run", file=sys.stderr) as bar:
+        rows = [_peer_row(task, peer, options.seed, bar) for peer in peers]
+        result, row = _ours(task, cap, options, bar)
+        rows.append(row)
+    print(_table(rows))
+    print(_verdict(rows, result))
+    result = _final(task, result, cap, options)
+    print(_range(result))
+    return result
 
 
 def _describe(task: Task, options: argparse.Namespace, cap: int) -> str:
@@ -88,133 +93,130 @@ def _describe(task: Task, options: argparse.Namespace, cap: int) -> str:
     )
 
 
-def _compare(
-    task: Task, problem: Problem, cap: int, depths: list[int], solver: str
-) -> list[CompletionRow]:
-    """Run every method of the table on the same entries."""
-    truth, test = np.where(task.test, task.truth, 0.0), task.test
-
-    def judge(predicted: NumpyArray) -> float:
-        return rmse(predicted - truth, test)
-
-    rows = [
-        CompletionRow("mean", judge(np.full_like(truth, problem.biases.mean))),
-        CompletionRow("row + column biases", judge(problem.biases.matrix())),
-    ]
-    ranks = sorted({min(rank, *truth.shape) for rank in BASELINE_RANKS})
-    with tqdm(total=len(ranks) + len(depths), unit="run", file=sys.stderr) as bar:
-        for rank in ranks:
-            report = _reporter(bar, f"FixedRankEmbedded, rank {rank}")
-            rows.append(_baseline(problem, judge, rank, report))
-            bar.update()
-        for depth in depths:
-            report = _reporter(bar, f"depth {depth}")
-            start = time.perf_counter()
-            result = completion.at_depth(problem, cap, depth, solver, MAX_ITERATIONS, report)
-            rows.append(_row(f"depth {depth}, rank cap {cap}", judge, None, result, start))
-            bar.update()
-    return rows
+def _error(task: Task, predicted: NumpyArray) -> float:
+    """RMSE on the entries that no method sees."""
+    return rmse(np.where(task.test, predicted - task.truth, 0.0), task.test)
 
 
-def _baseline(
-    problem: Problem, judge: Callable[[NumpyArray], float], rank: int, report: Callable[[int], None]
+def _peer_row(
+    task: Task, peer: tuple[str, int | None, _peers.Peer], seed: int, bar: Any
 ) -> CompletionRow:
-    """Row of ``FixedRankEmbedded``, which gives up on some matrices, constant ones for example."""
-    method, start = f"FixedRankEmbedded, rank {rank}", time.perf_counter()
-    try:
-        result = completion.fixed_rank(problem, rank, MAX_ITERATIONS, MAX_SECONDS, report)
-    except np.linalg.LinAlgError:
-        return CompletionRow(method, np.nan)
-    return _row(method, judge, rank, result, start)
+    """Row of another method; one that gives up has no error."""
+    method, rank, fill = peer
+    bar.set_description(method)
+    start = time.perf_counter()
+    predicted, iterations = fill(task.visible, seed)
+    bar.update()
+    seconds = time.perf_counter() - start
+    return CompletionRow(method, _error(task, predicted), rank, iterations, seconds)
 
 
-def _reporter(bar: Any, label: str) -> Callable[[int], None]:
-    bar.set_description(label)
+def _ours(
+    task: Task, cap: int, options: argparse.Namespace, bar: Any
+) -> tuple[Completion, CompletionRow]:
+    bar.set_description(f"depth {options.depth or 'auto'}")
 
-    def report(iteration: int) -> None:
-        bar.set_postfix(iteration=iteration, refresh=False)
+    def report(step: int) -> None:
+        bar.set_postfix(step=step, refresh=False)
         bar.update(0)
 
-    return report
+    start = time.perf_counter()
+    result = _run(task.visible, cap, options, options.depth or "auto", report=report)
+    bar.set_description(f"depth {result.depth}")
+    bar.update()
+    method = f"depth {result.depth}, rank cap {cap}"
+    found = _tasks.effective_rank(result.point.s) if result.point.s.shape[0] else 0
+    error, seconds = _error(task, result.predicted), time.perf_counter() - start
+    return result, CompletionRow(method, error, found, result.iterations, seconds)
 
 
-def _row(
-    method: str,
-    judge: Callable[[NumpyArray], float],
-    rank: int | None,
-    result: Completion,
-    start: float,
-) -> CompletionRow:
-    seconds = time.perf_counter() - start
-    rank = _tasks.effective_rank(result.point.s) if rank is None else rank
-    return CompletionRow(method, judge(result.predicted), rank, result.iterations, seconds, result)
+def _run(
+    values: NumpyArray, cap: int, options: argparse.Namespace, depth: int | str, **more: Any
+) -> Completion:
+    return completion.complete(
+        values, rank=cap, depth=depth, solver=options.solver, biases=options.biases,
+        scale=False if options.scale == "none" else options.scale, clip=options.clip,
+        max_iterations=MAX_ITERATIONS, rng=options.seed, **more,
+    )  # fmt: skip
 
 
-def _chosen(rows: list[CompletionRow], depths: tuple[int, ...]) -> CompletionRow:
-    """Row with the best error on the entries held out for that choice, never on the test."""
-    candidates = [row for row in rows if row.result is not None and row.result.depth in depths]
-    candidates = [row for row in candidates if row.method.startswith("depth")]
-    return min(candidates, key=lambda row: row.result.held_out if row.result else np.inf)
-
-
-def _table(rows: list[CompletionRow], chosen: CompletionRow) -> str:
+def _table(rows: list[CompletionRow]) -> str:
+    """Table of the methods, of which the last is ours."""
     lines = [f"{'method':28}{'held-out RMSE':>15}{'rank':>7}{'iterations':>12}{'seconds':>9}"]
     lines.append("-" * len(lines[0]))
     for row in rows:
         error = "failed" if np.isnan(row.error) else f"{row.error:.5f}"
+        if 0 < row.error < 0.01 or row.error >= 1e5:
+            error = f"{row.error:.5g}"
         cells = [f"{row.method:28}{error:>15}"]
-        if row.seconds is not None:
-            capped = "*" if row.iterations == MAX_ITERATIONS else " "
-            cells.append(f"{row.rank:7d}{row.iterations:11d}{capped}{row.seconds:9.1f}")
-        lines.append("".join(cells) + ("  <- chosen" if row is chosen else ""))
-    lines.append(
-        "rank: given, or the number of singular values above 1% of the largest\n"
-        f"FixedRankEmbedded runs until it converges, at most {MAX_ITERATIONS} iterations (*) and "
-        f"{MAX_SECONDS} seconds;\nthe others stop early, on entries held out of the observed ones"
-    )
+        cells += ["" if x is None else str(x) for x in (row.rank, row.iterations)]
+        capped = "*" if row.iterations == _peers.MAX_ITERATIONS else " "
+        line = f"{cells[0]}{cells[1]:>7}{cells[2]:>11}{capped}{row.seconds or 0.0:9.1f}"
+        lines.append(line + ("  <- chosen" if row is rows[-1] else ""))
+    lines.append("rank: given, or the number of singular values above 1% of the largest")
+    if any(row.method.startswith("Fixed") for row in rows):
+        lines.append(
+            f"FixedRankEmbedded runs until it converges, at most {_peers.MAX_ITERATIONS} "
+            f"iterations (*) and {_peers.MAX_SECONDS} seconds;\nours stops early, on entries held "
+            "out of the observed ones"
+        )
     return "\n".join(lines)
 
 
-def _final(task: Task, chosen: CompletionRow, cap: int, options: argparse.Namespace) -> Completion:
+def _final(task: Task, result: Completion, cap: int, options: argparse.Namespace) -> Completion:
     """Completion to write: that of the table, or one that also learns from the test entries."""
-    if chosen.result is None:
-        raise ValueError("no method was chosen")
     if np.isnan(task.values[task.test]).all():
-        return chosen.result
-    return completion.complete(
-        task.values, rank=cap, depth=chosen.result.depth, solver=options.solver,
-        max_iterations=MAX_ITERATIONS, rng=options.seed,
-    )  # fmt: skip
+        return result
+    return _run(task.values, cap, options, result.depth)
 
 
-def _verdict(rows: list[CompletionRow], chosen: CompletionRow, result: Completion) -> str:
-    fixed = [row for row in rows if row.method.startswith("Fixed") and row.error > 0]
-    if not fixed:
+def _verdict(rows: list[CompletionRow], result: Completion) -> str:
+    """Say which method has the least error, also where it is another."""
+    ours, others = rows[-1], [row for row in rows[:-1] if not np.isnan(row.error)]
+    best = min(others, key=lambda row: row.error)
+    scale = ", each column on its own scale" if np.any(result.scale != 1) else ""
+    biases = (
+        "no biases" if result.kind == "none" else f"biases of {result.kind.replace('+', ' + ')}"
+    )
+    how = f"depth {result.depth}, {biases}{scale}"
+    if ours.error <= best.error:
+        ratio = ours.error / best.error if best.error else 1.0
         return (
-            f"\nWithout tuning the rank, depth {result.depth} has an error of {chosen.error:.3g}."
+            f"\nThe least error is ours ({how}): {ratio:.3f} times that of {best.method}, the best "
+            f"of {len(others)} others."
         )
-    best, largest = min(fixed, key=lambda row: row.error), fixed[-1]
+    ratio = ours.error / best.error if best.error else np.inf
     return (
-        f"\nWithout tuning the rank, depth {result.depth} has {chosen.error / best.error:.3f} "
-        f"times the error of\n{best.method}, the best of {len(fixed)}, and "
-        f"{chosen.error / largest.error:.3f} times that of {largest.method}."
+        f"\nThe least error is that of {best.method}: {best.error:.5g}. Ours ({how}) is "
+        f"{ratio:.3f} times that."
+    )
+
+
+def _range(result: Completion) -> str:
+    if not result.outside:
+        return "No prediction leaves the range of the observed entries."
+    return (
+        f"{result.outside} predictions leave the range of the observed entries: --clip moves them "
+        "into it"
     )
 
 
 def _write(task: Task, result: Completion, folder: Any) -> None:
     matrix = f"completed{task.suffix}"
+    shaped = task.source.shaped
     figure = plotting.completion_figure(
-        task.values, result.completed, _error(task, result), result.singular_values
-    )
+        shaped(task.values), shaped(result.completed), shaped(_difference(task, result)),
+        result.singular_values,
+    )  # fmt: skip
     writers = {
-        matrix: lambda path: _files.write_matrix(path, result.completed),
-        "completed.npy": lambda path: _files.write_matrix(path, result.completed),
+        matrix: lambda path: task.source.write(path, result.completed),
+        "completed.npy": lambda path: task.source.write(path, result.completed),
         "figure.png": lambda path: figure.savefig(path, dpi=150),
     }
     _files.write_all(folder, writers)
     print("\nWritten: " + ", ".join(str(folder / name) for name in writers))
 
 
-def _error(task: Task, result: Completion) -> NumpyArray:
+def _difference(task: Task, result: Completion) -> NumpyArray:
     """Prediction minus truth, wherever the truth is known."""
     return np.asarray(result.predicted - task.truth)

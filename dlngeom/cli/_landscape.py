@@ -25,6 +25,8 @@ __all__ = ["run"]
 MAX_SIDE, MAX_STARTS, MAX_DEPTH, MAX_RUNS = 6, 1000, 20, 100
 # Rank and temperature have no scale but that of the entries.
 LARGEST = (1e-3, 1e3)
+# Where entries are missing, the entropy makes F fall without bound unless there is one.
+RIDGE = 0.1
 # Standard deviations of the starts, relative to the observed entries.
 SCALES = (0.1, 3.0)
 HEADER = ("depth", "beta", "kind", "F", "energy", "index", "zero", "lowest_rate", "points",
@@ -88,11 +90,13 @@ def run(options: argparse.Namespace) -> None:
     ValueError, OSError
         If the input or an option is not valid; the message is one line, and nothing is written.
     """
-    values, name = _values(options.input)
+    values, name = _values(options)
     _check(values.shape, options)
     _files.require_other_file(options.input, options.output, ("landscape.csv", "figure.png"))
     rng = _tasks.generator(options.seed)
     seen = ~np.isnan(values)
+    if options.ridge is None:
+        options.ridge = 0.0 if seen.all() else RIDGE
     energy = Energy(np.where(seen, values, 0.0), seen.astype(np.float64), options.ridge)
     with _tasks.limited_threads(values.size), _files.open_folder(options.output):
         starts = _starts(energy, options.starts, rng)
@@ -106,10 +110,13 @@ def run(options: argparse.Namespace) -> None:
         _write(rows, energy, options)
 
 
-def _values(path: Path | None) -> tuple[NumpyArray, str]:
+def _values(options: argparse.Namespace) -> tuple[NumpyArray, str]:
+    path: Path | None = options.input
     if path is None:
         return np.where(np.eye(2) > 0, 1.0, np.nan), "unit diagonal"
-    values = _files.read_matrix(path)
+    source = _tasks.read(path, options)
+    _tasks.say(source)
+    values = source.values
     observed = _complete.check_values(values)
     largest = float(np.max(np.abs(values[observed])))
     if not LARGEST[0] <= largest <= LARGEST[1]:

@@ -3,7 +3,7 @@ r"""Posterior of a low-rank matrix given noisy entries, by the Riemannian Langev
 .. math:: y_{ij} = W_{ij} + \mathcal{N}(0, s^2), \qquad
           E(W) = \tfrac12 |P(W - Y)|^2 + \tfrac\tau2 |W|^2, \qquad \beta = \kappa / s^2
 
-Everything is in the units of a completion ``Problem``: without biases, and scaled so that the
+Everything is in the units of a ``Problem``: without biases, and scaled so that the
 largest singular value is near one.
 """
 
@@ -21,8 +21,6 @@ from dlngeom import network
 from dlngeom._lib.arrays import Array, NumpyArray
 from dlngeom._lib.trajectory import Trajectory
 from dlngeom.completion._biases import Biases
-from dlngeom.completion._complete import Problem
-from dlngeom.completion._descent import Split
 from dlngeom.dln import DeepLinearNetwork
 from dlngeom.langevin import LangevinError, riemannian_langevin
 from dlngeom.points import SVD, Frames
@@ -30,15 +28,16 @@ from dlngeom.points import SVD, Frames
 __all__ = [
     "PosteriorModel",
     "PosteriorRun",
+    "Problem",
     "Summary",
     "dense_draws",
     "flat",
+    "problem_of",
     "simulate",
     "start",
     "step_limit",
     "summary",
     "warm_up",
-    "with_biases",
 ]
 
 # Parts of the burn-in; after each the noise level is estimated again.
@@ -49,6 +48,25 @@ SMALLEST_NOISE = 1e-6
 
 # Numbers in a block of rows of all draws.
 _NUMBERS = 2**24
+
+
+class Problem(NamedTuple):
+    """Scaled data: ``values = biases + scale * data`` on the observed entries.
+
+    Attributes
+    ----------
+    values : array (m, n)
+        As given, NaN where an entry is missing.
+    biases : Biases
+    scale : float
+    data : array (m, n)
+        Zero where an entry is missing.
+    """
+
+    values: NumpyArray
+    biases: Biases
+    scale: float
+    data: NumpyArray
 
 
 class PosteriorModel(NamedTuple):
@@ -125,12 +143,11 @@ class Summary(NamedTuple):
     levels: NumpyArray
 
 
-def with_biases(problem: Problem, biases: Biases) -> Problem:
-    """Remove other biases than before; biases left in the data add up to two to its rank."""
-    data = np.where(np.isnan(problem.values), 0.0, problem.values - biases.matrix())
+def problem_of(values: NumpyArray, biases: Biases) -> Problem:
+    """Remove biases and scale; biases left in the data add up to two to its rank."""
+    data = np.where(np.isnan(values), 0.0, values - biases.matrix())
     scale = float(np.linalg.norm(data, 2)) or 1.0
-    split = Split(data / scale, problem.split.training, problem.split.held_out)
-    return problem._replace(biases=biases, scale=scale, split=split)
+    return Problem(values, biases, scale, data / scale)
 
 
 def step_limit(point: Frames) -> float:

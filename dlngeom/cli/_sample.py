@@ -15,19 +15,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from dlngeom import plotting
+from dlngeom import completion, plotting
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import NumpyArray
 from dlngeom._lib.trajectory import Trajectory
 from dlngeom.cli import _files, _posterior, _tasks
-from dlngeom.cli._posterior import PosteriorModel, PosteriorRun, Summary
+from dlngeom.cli._posterior import PosteriorModel, PosteriorRun, Problem, Summary
 from dlngeom.cli._tasks import Task
 from dlngeom.completion import Completion, _complete
-from dlngeom.completion._biases import Biases
-from dlngeom.completion._complete import Problem
-from dlngeom.completion._descent import rmse
+from dlngeom.completion._descent import leading, rmse
 from dlngeom.dln import DeepLinearNetwork
-from dlngeom.points import SVD, Frames
+from dlngeom.points import Frames, dense
 
 __all__ = ["run"]
 
@@ -147,8 +145,8 @@ def _sample(
     rank = _rank(point, task) if options.rank is None else options.rank
     _require_small(chains, rank, options.depth, task.values.shape)
     model = _model(problem, point, rank, options)
-    u, s, vt = point.point
-    at = SVD(u[:, :rank], s[:rank] / problem.scale, vt[:rank])
+    # The completion may have found fewer directions than the networks have.
+    at = leading(dense(point.point) / problem.scale, rank, options.seed)
     frames = _posterior.start(model, at, chains, rng)
     step = options.step_size * _posterior.step_limit(frames)
     print(_describe(task, problem, model, chains, options), flush=True)
@@ -171,25 +169,29 @@ def _point_estimate(
     task: Task, rng: np.random.Generator, options: argparse.Namespace
 ) -> tuple[Problem, Completion]:
     """Complete with and without biases, and keep what predicts the held-out entries better."""
-    removed = _complete.prepare(task.visible, _complete.HOLDOUT, rng)
-    if not removed.split.data.any():
+    cap = min(MAX_RANK, *task.values.shape) if options.rank is None else options.rank
+    seed = int(rng.integers(2**31))
+    _require_rest(task)
+    with tqdm(unit="step", desc="completion") as bar:
+        # One noise level for all entries: columns stay on one scale.
+        results = [
+            completion.complete(
+                task.visible, rank=cap, depth=options.depth, biases=kind, scale=False,
+                max_iterations=MAX_ITERATIONS, rng=seed, report=lambda step: bar.update(),
+            )
+            for kind in ("rows+columns", "none")
+        ]  # fmt: skip
+    point = min(results, key=lambda result: result.held_out)
+    return _posterior.problem_of(task.visible, point.biases), point
+
+
+def _require_rest(task: Task) -> None:
+    seen = ~np.isnan(task.visible)
+    biases = _complete.fit_biases(task.visible, seen).matrix()
+    if rmse(task.visible - biases, seen) <= 1e-12 * rmse(task.visible, seen):
         raise ValueError(
             f"biases of rows and columns explain {task.name} without noise: nothing to sample"
         )
-    cap = min(MAX_RANK, *task.values.shape) if options.rank is None else options.rank
-    # Biases that were fitted to the held-out entries too would always seem better.
-    fair = _complete.fit_biases(removed.values, removed.split.training)
-    none = Biases(0.0, np.zeros_like(fair.rows), np.zeros_like(fair.columns))
-    with tqdm(unit="iteration", desc="completion") as bar:
-        problems = [_posterior.with_biases(removed, biases) for biases in (fair, none)]
-        results = [(x, _completed(x, cap, options.depth, bar)) for x in problems]
-    return min(results, key=lambda result: result[1].held_out)
-
-
-def _completed(problem: Problem, cap: int, depth: int, bar: Any) -> Completion:
-    return _complete.at_depth(
-        problem, cap, depth, "conjugate-gradient", MAX_ITERATIONS, lambda iteration: bar.update()
-    )
 
 
 def _rank(point: Completion, task: Task) -> int:
@@ -210,9 +212,9 @@ def _model(
     if options.beta is not None:
         noise = math.sqrt(options.kappa / options.beta) / problem.scale
     else:
-        size = rmse(problem.split.data, mask > 0)
+        size = rmse(problem.data, mask > 0)
         noise = max(point.held_out / problem.scale, _posterior.SMALLEST_NOISE * size)
-    return PosteriorModel(space, problem.split.data, mask, noise, options.kappa)
+    return PosteriorModel(space, problem.data, mask, noise, options.kappa)
 
 
 def _count(frames: Frames, model: PosteriorModel) -> int:
@@ -301,7 +303,7 @@ def _warning(found: list[float]) -> list[str]:
 
 
 def _write(task: Task, outcome: Outcome, folder: Any) -> None:
-    entries = outcome.entries
+    entries, shaped = outcome.entries, task.source.shaped
     matrices = {
         f"mean{task.suffix}": entries.mean,
         "mean.npy": entries.mean,
@@ -309,12 +311,12 @@ def _write(task: Task, outcome: Outcome, folder: Any) -> None:
         "quantile-95.npy": entries.high,
     }
     figure = plotting.sample_figure(
-        outcome.in_units(entries.mean), outcome.problem.scale * entries.deviation,
+        shaped(outcome.in_units(entries.mean)), shaped(outcome.problem.scale * entries.deviation),
         entries.levels[task.test], outcome.trajectory.times / outcome.step,
         outcome.problem.scale**2 * outcome.trajectory.observed["energy"],
     )  # fmt: skip
     writers: dict[str, Callable[[Path], None]] = {
-        name: partial(_files.write_matrix, values=outcome.in_units(values))
+        name: partial(task.source.write, values=outcome.in_units(values))
         for name, values in matrices.items()
     }
     writers["draws.npz"] = partial(_save, arrays=_filed(outcome))

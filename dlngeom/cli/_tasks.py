@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,17 +12,21 @@ from threadpoolctl import threadpool_limits
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, NumpyArray
-from dlngeom.cli import _files
+from dlngeom.cli import _reading
+from dlngeom.cli._reading import ReadingOptions, Source
 from dlngeom.completion import _complete
 
 __all__ = [
-    "Task", "check_depth", "effective_rank", "empty", "generator", "hide", "limited_threads", "load"
+    "Task", "by_colour", "check_depth", "effective_rank", "empty", "generator", "hide",
+    "limited_threads",
+    "load", "read", "say",
 ]  # fmt: skip
 
 HIDDEN_BY_DEFAULT = 0.5
 TEST_PART = 0.1
 MAX_DEPTH = 100
 MANY_ENTRIES = 4_000_000
+_COLOURS = ("red", "green", "blue")
 
 
 class Task(NamedTuple):
@@ -34,15 +40,22 @@ class Task(NamedTuple):
         The same before entries were hidden.
     test : bool array (m, n)
         Entries of ``truth`` that no method sees and every method is judged on.
-    name, suffix : str
+    name : str
         Of the input file.
+    source : Source
+        How results are written in the form of the input.
     """
 
     values: NumpyArray
     truth: NumpyArray
     test: NumpyArray
     name: str
-    suffix: str
+    source: Source
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of files in the form of the input."""
+        return self.source.suffix
 
     @property
     def visible(self) -> NumpyArray:
@@ -75,31 +88,67 @@ def load(options: argparse.Namespace) -> Task:
     ValueError, OSError
         If it holds no matrix that can be completed.
     """
-    if options.sample:
-        values, name, suffix = _files.sample_picture(), "china.jpg", ".png"
-    else:
-        values, name = _files.read_matrix(options.input), options.input.name
-        suffix = options.input.suffix.lower()
-        suffix = ".png" if suffix in _files.IMAGES else suffix
-    _complete.check_values(values)
-    return Task(values, values, np.zeros(values.shape, dtype=bool), name, suffix)
+    name = "china.jpg" if options.sample else options.input.name
+    source = _reading.sample_picture() if options.sample else read(options.input, options)
+    values = source.values
+    try:
+        _complete.check_values(values)
+    except ValueError as error:
+        raise ValueError(". ".join([str(error), *source.notes])) from None
+    say(source)
+    return Task(values, values, np.zeros(values.shape, dtype=bool), name, source)
+
+
+def read(path: Path, options: argparse.Namespace) -> Source:
+    """Read a matrix with what a command line says about its file."""
+    return _reading.read(
+        path,
+        ReadingOptions(
+            **{name: getattr(options, name) for name in ReadingOptions._fields if name != "is_mask"}
+        ),
+    )
+
+
+def say(source: Source) -> None:
+    """Print what was taken for what; warnings go where errors do."""
+    for note in source.notes:
+        warning = note.startswith("warning")
+        print(note, file=sys.stderr if warning else sys.stdout, flush=True)
 
 
 def hide(task: Task, fraction: float | None, rng: np.random.Generator) -> Task:
     """Hide entries if asked to; else set some observed ones apart to judge methods on."""
     observed = ~np.isnan(task.values)
-    if fraction is None and task.suffix in _files.IMAGES:
+    if fraction is None and task.source.is_picture and observed.all():
         fraction = HIDDEN_BY_DEFAULT
     if fraction is None and observed.all():
-        raise ValueError(f"{task.name} has no missing entry: --missing FRACTION hides some")
+        said = f"{task.name} has no missing entry: --missing FRACTION hides some"
+        raise ValueError(". ".join([said, *task.source.notes]))
     part = TEST_PART if fraction is None else fraction
-    total = int(np.count_nonzero(observed))
+    # All colours of a pixel are hidden together.
+    channels = max(task.source.channels, 1)
+    pixels = observed[:, : observed.shape[1] // channels]
+    total = int(np.count_nonzero(pixels))
     count = min(max(round(part * total), 1), total - 2)
     if count < 1:
         raise ValueError(f"{task.name} has {total} observed entries: too few to learn from")
-    test = _complete.choose_entries(observed, count, rng)
+    test = np.tile(_complete.choose_entries(pixels, count, rng), (1, channels)) & observed
     values = task.values if fraction is None else np.where(test, np.nan, task.values)
     return task._replace(values=values, test=test)
+
+
+def by_colour(task: Task) -> list[Task]:
+    """Split a picture into its colours, which are completed one by one; all else is one task."""
+    count = task.source.channels
+    if count < 2:
+        return [task]
+    parts = zip(
+        *(np.split(x, count, axis=1) for x in (task.values, task.truth, task.test)), strict=True
+    )
+    return [
+        task._replace(values=values, truth=truth, test=test, name=f"{task.name}, {colour}")
+        for colour, (values, truth, test) in zip(_COLOURS, parts, strict=True)
+    ]
 
 
 def empty(values: NumpyArray) -> tuple[int, int]:

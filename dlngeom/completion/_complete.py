@@ -1,52 +1,44 @@
-"""Matrix completion under the depth-N metric: functions behind ``dlngeom complete``.
+"""Matrix completion: the function behind ``dlngeom complete``.
 
-Row and column biases are removed, the rest is scaled to spectral norm one, and a Riemannian
-optimizer starts from a small balanced point along the leading singular vectors.  From a small
-start the depth-N flow fits one singular direction after the other.  So the rank need not be
-tuned: the run stops once the error on held-out entries rises.
+Biases are removed and the rest is fitted by the engine that :class:`DLNCompletion` uses too.
+Directions enter one after the other, as along the depth-N flow from a small start, so the rank
+need not be tuned: the run stops once the error on held-out entries rises.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import NumpyArray, Seed, as_generator
-from dlngeom.completion import _biases, _door, _observed, _options
+from dlngeom.completion import _biases, _choice, _door, _observed, _options
 from dlngeom.completion._biases import Biases
-from dlngeom.completion._descent import (
-    SOLVERS,
-    STARTS,
-    DescentReport,
-    Fit,
-    Split,
-    descend,
-    descend_fixed_rank,
-    leading,
-    small_start,
-)
+from dlngeom.completion._choice import Candidates
+from dlngeom.completion._descent import DescentReport
+from dlngeom.completion._model import RowSpaceModel
 from dlngeom.completion._options import rank_cap
-from dlngeom.points import SVD, dense
+from dlngeom.completion._path import PathStep, Schedule, empty_path, svd_of_product
+from dlngeom.completion._solvers import SOLVERS, FitOptions, Progress
+from dlngeom.points import SVD
 
 __all__ = [
     "Completion",
-    "Problem",
-    "at_depth",
     "check_values",
     "choose_entries",
     "complete",
     "fit_biases",
-    "fixed_rank",
-    "prepare",
     "rank_cap",
 ]
 
-# Fraction of the observed entries held out, to choose start, depth and stopping.
+# Fraction of the observed entries held out, to choose biases, depth and stopping.
 HOLDOUT = 0.1
+
+# Relative training error at which a run ends, and shrinkage of the biases in entries.
+TOLERANCE, RIDGE = 1e-8, 1.0
 
 
 class Completion(NamedTuple):
@@ -63,13 +55,20 @@ class Completion(NamedTuple):
     biases : Biases
     depth : int
     iterations : int
-        Iterations of the final run.
+        Steps of the path, or iterations of the descent that was best.
     held_out : float
-        RMSE on the held-out entries of the run that chose start and stopping, NaN if there is none.
-    singular_values : array (iterations + 1, r)
-        Singular values at the iterations of the final run, in the units of the data.
+        RMSE on the held-out entries.
+    singular_values : array (iterations, r)
+        Singular values of the low-rank part at each step, of scaled columns if they were, zero
+        before a direction enters.
     empty : (int, int)
         Number of rows and of columns without an observed entry, which get the biases alone.
+    kind : str
+        Which biases were removed: ``"none"``, ``"columns"`` or ``"rows+columns"``.
+    scale : array (n,)
+        Deviations of the columns if each is on its own scale, else ones.
+    outside : int
+        Number of missing entries whose prediction leaves the observed range.
 
     See Also
     --------
@@ -85,36 +84,20 @@ class Completion(NamedTuple):
     held_out: float
     singular_values: NumpyArray
     empty: tuple[int, int]
-
-
-class Problem(NamedTuple):
-    """Scaled data: ``values = biases + scale * split.data`` on the observed entries.
-
-    Attributes
-    ----------
-    values : array (m, n)
-        As given, NaN where an entry is missing.
-    biases : Biases
-    scale : float
-    split : Split
-        Which observed entries train and which are held out.
-    seed : int
-        Seed of the randomised singular value decomposition.
-    """
-
-    values: NumpyArray
-    biases: Biases
-    scale: float
-    split: Split
-    seed: int
+    kind: str
+    scale: NumpyArray
+    outside: int
 
 
 def complete(
     values: Any,
     *,
     rank: int | None = None,
-    depth: int | Sequence[int] = (2, 3),
-    solver: str = "conjugate-gradient",
+    depth: int | str | Sequence[int] = "auto",
+    solver: str = "alternating",
+    biases: bool | str = "auto",
+    scale: bool | str = "auto",
+    clip: bool = False,
     holdout: float = HOLDOUT,
     max_iterations: int = 500,
     rng: Seed = 0,
@@ -122,9 +105,10 @@ def complete(
 ) -> Completion:
     r"""Complete a matrix without tuning its rank.
 
-    .. math:: \min_{\mathrm{rank}\,W = r} \tfrac12 \sum_{(i,j) \in S} (W_{ij} - x_{ij})^2
+    .. math:: \min_W \tfrac12 \sum_{(i,j) \in S} (W_{ij} - x_{ij})^2
+              + \tfrac{\lambda}{2} \min_{W_N \cdots W_1 = W} \sum_p \|W_p\|^2
 
-    by Riemannian optimization under ``g^N``, stopped early.
+    after biases are removed, where ``lambda`` falls until the error on held-out entries rises.
 
     Parameters
     ----------
@@ -133,18 +117,31 @@ def complete(
         covers and what a sparse matrix does not store.
     rank : int, optional
         Cap of the rank; 50 by default, or ``min(m, n)`` if that is smaller.
-    depth : int or several
-        Number of layers; of several the one with the least held-out error is taken.
-    solver : {"conjugate-gradient", "trust-regions", "steepest-descent"}
+    depth : int, several or "auto"
+        Number of layers; of several the one with the least held-out error is taken.  ``"auto"``
+        stands for one, two and three.
+    solver : {"alternating", "conjugate-gradient", "trust-regions", "steepest-descent"}
+        Alternating least squares along the path of ``lambda``, or a Riemannian descent of the
+        loss without penalty under ``g^N``, from small starts and stopped early.
+    biases : {"auto", "none", "columns", "rows+columns"} or bool
+        What to remove first: nothing, the means of columns, or biases of rows and columns.
+        ``"auto"`` chooses by the held-out entries; ``True`` and ``False`` stand for the last and
+        the first.
+    scale : {"auto", "columns"} or False
+        Whether each column is divided by its deviation; ``"auto"`` tries it where deviations
+        differ by much.  Results are in the units of the data.
+    clip : bool
+        Whether predictions are moved into the range of the observed entries, that of each column
+        if these are scaled.
     holdout : float
-        Fraction of the observed entries, in (0, 1), held out to choose start, depth and
-        stopping.  The final run learns from them too.
+        Fraction of the observed entries, in (0, 1), held out for all choices and to stop the run.
+        Biases are estimated without them; the final fit learns from them too.
     max_iterations : int
-        Cap of each optimizer run.
+        Cap of the steps of each run.
     rng : numpy.random.Generator or seed
         Chooses the held-out entries.
     report : callable, optional
-        Called with the number of every iteration.
+        Called with the number of every step.
 
     Returns
     -------
@@ -159,26 +156,40 @@ def complete(
     See Also
     --------
     dlngeom.completion.DLNCompletion : The same for large and sparse matrices, with scikit-learn.
-    dlngeom.pymanopt.EndToEnd : The manifold of the optimization.
-    dlngeom.flow.gradient_flow : The flow that the iterations approximate.
+    dlngeom.pymanopt.EndToEnd : The manifold of the Riemannian solvers.
+    dlngeom.flow.gradient_flow : The flow that the paths approximate.
 
     Notes
     -----
     Sparse matrices are read as :class:`DLNCompletion` reads them.  The loss is (3.8), the flow
-    (4.21) of Menon, *The geometry of the deep linear network*.
+    (4.21), the least norm of the layers (5.16) of Menon, *The geometry of the deep linear
+    network*.
     """
     max_iterations = checks.integer("max_iterations", max_iterations, 1)
-    depths, solver = _options.depths(depth), _options.one_of("solver", solver, tuple(SOLVERS))
+    solver = _options.one_of("solver", solver, SOLVERS)
+    candidates = Candidates(
+        _options.depths(depth), _options.bias_kinds(biases), _options.scales(scale)
+    )
+    clip = _options.flag("clip", clip)
     if report is not None and not callable(report):
-        raise ValueError(f"report={report!r}: it must be a function of the number of an iteration")
+        raise ValueError(f"report={report!r}: it must be a function of the number of a step")
     matrix = _door.as_dense(values)
     rng, holdout = as_generator(rng), checks.fraction("holdout", holdout)
     check_values(matrix)
     rank = rank_cap(rank, matrix.shape)
-    _require_few_layers(max(depths), rank)
-    problem = prepare(matrix, holdout, rng)
-    results = [at_depth(problem, rank, N, solver, max_iterations, report) for N in depths]
-    return min(results, key=lambda result: result.held_out)
+    if solver != "alternating":
+        _require_few_layers(max(candidates.depths), rank)
+    schedule = Schedule(candidates.depths[0], rank, max_iterations, TOLERANCE)
+    seed = int(rng.integers(2**31))
+    options = FitOptions(solver, schedule, "none", False, RIDGE, holdout, seed, clip)
+    observed = _observed.observed_entries(matrix)
+    progress = Progress(report=None if report is None else _counter(report))
+    return _completion(matrix, _choice.learn(observed, options, candidates, progress))
+
+
+def _counter(report: DescentReport) -> Callable[[PathStep], None]:
+    numbers = itertools.count()
+    return lambda step: report(next(numbers))
 
 
 def _require_few_layers(depth: int, rank: int) -> None:
@@ -235,29 +246,6 @@ def fit_biases(values: NumpyArray, observed: NumpyArray, *, ridge: float = 1.0) 
     return _biases.fit_biases(_observed.observed_entries(np.where(observed, values, np.nan)), ridge)
 
 
-def prepare(values: NumpyArray, holdout: float, rng: np.random.Generator) -> Problem:
-    """Check the input, remove biases, scale, and hold some observed entries out.
-
-    Raises
-    ------
-    ValueError
-        If ``holdout`` is out of range or there is nothing to learn from.
-    """
-    observed = check_values(values)
-    holdout = checks.fraction("holdout", holdout)
-    count = int(np.count_nonzero(observed))
-    held_out = choose_entries(observed, min(max(1, round(holdout * count)), count - 1), rng)
-    seed = int(rng.integers(2**31))
-    biases = fit_biases(values, observed)
-    data = np.where(observed, values - biases.matrix(), 0.0)
-    scale = float(leading(data, 1, seed).s[0])
-    # If the data are biases alone, the rest is rounding error and needs no model.
-    if scale <= 1e-12 * np.linalg.norm(np.where(observed, values, 0.0)):
-        scale, data = 1.0, np.zeros_like(data)
-    split = Split(data / scale, observed & ~held_out, held_out)
-    return Problem(values, biases, scale, split, seed)
-
-
 def choose_entries(among: NumpyArray, count: int, rng: np.random.Generator) -> NumpyArray:
     """Mask of ``count`` entries drawn from those of another mask, all equally likely."""
     chosen = np.zeros(among.shape, dtype=bool)
@@ -265,79 +253,39 @@ def choose_entries(among: NumpyArray, count: int, rng: np.random.Generator) -> N
     return chosen
 
 
-def at_depth(
-    problem: Problem,
-    rank: int,
-    depth: int,
-    solver: str,
-    max_iterations: int,
-    report: DescentReport | None = None,
-) -> Completion:
-    """Complete at one depth: run from each start, and repeat the best run on all entries."""
-    split = problem.split
-    fits = {
-        start: descend(
-            split, _small(problem, split, rank, start), depth, solver, max_iterations, report
-        )
-        for start in STARTS
-    }
-    start = min(fits, key=lambda start: fits[start].held_out)
-    best = fits[start]
-    everything = _everything(split)
-    final = descend(
-        everything,
-        _small(problem, everything, rank, start),
-        depth,
-        solver,
-        max(2 * best.iterations, 10),
-        report,
-        target=best.training,
-    )
-    return _completion(problem, depth, best.held_out, final)
-
-
-def fixed_rank(
-    problem: Problem,
-    rank: int,
-    max_iterations: int,
-    max_seconds: float,
-    report: DescentReport | None = None,
-) -> Completion:
-    """Complete with pymanopt's ``FixedRankEmbedded``, from the truncated SVD, on all entries."""
-    everything = _everything(problem.split)
-    start = leading(everything.data, rank, problem.seed)
-    start = start._replace(s=start.s / np.mean(everything.training) + 1e-12)
-    final = descend_fixed_rank(everything, start, max_iterations, max_seconds, report)
-    return _completion(problem, 1, math.nan, final)
-
-
-def _everything(split: Split) -> Split:
-    nothing = np.zeros_like(split.held_out)
-    return Split(split.data, split.training | split.held_out, nothing)
-
-
-def _small(problem: Problem, split: Split, rank: int, size: float) -> SVD:
-    """Small balanced start, along the leading singular vectors of the training entries."""
-    return small_start(np.where(split.training, split.data, 0.0), rank, size, problem.seed)
-
-
-def _completion(problem: Problem, depth: int, held_out: float, final: Fit) -> Completion:
-    """Undo the scaling and the biases; rows and columns without entries keep the biases alone."""
-    observed: NumpyArray = ~np.isnan(problem.values)
-    scale = problem.scale
-    u, s, vt = final.point
-    seen_rows: NumpyArray = np.any(observed, axis=1)
-    seen_columns: NumpyArray = np.any(observed, axis=0)
-    point = SVD(np.where(seen_rows[:, None], u, 0.0), scale * s, np.where(seen_columns, vt, 0.0))
-    predicted = problem.biases.matrix() + dense(point)
+def _completion(values: NumpyArray, model: RowSpaceModel) -> Completion:
+    """Dense results of a model; rows and columns without entries keep the biases alone."""
+    observed: NumpyArray = ~np.isnan(values)
+    predicted = model.biases.matrix() + model.left @ model.right.T
+    predicted = model.clipped(predicted, slice(None))
+    steps, course = len(model.path.course), model.path.course
+    singular_values = np.zeros((steps, max((len(s) for s in course), default=1)))
+    for row, s in zip(singular_values, course, strict=True):
+        row[: len(s)] = model.scale * s
     return Completion(
-        completed=np.where(observed, problem.values, predicted),
+        completed=np.where(observed, values, predicted),
         predicted=predicted,
-        point=SVD(u, scale * s, vt),
-        biases=problem.biases,
-        depth=depth,
-        iterations=final.iterations,
-        held_out=scale * held_out,
-        singular_values=scale * final.singular_values,
-        empty=(int(np.sum(~seen_rows)), int(np.sum(~seen_columns))),
+        point=_point(model),
+        biases=model.biases,
+        depth=model.options.schedule.depth,
+        iterations=steps,
+        held_out=model.validation_error,
+        singular_values=singular_values,
+        empty=(int(np.sum(~observed.any(axis=1))), int(np.sum(~observed.any(axis=0)))),
+        kind=model.options.biases,
+        scale=np.ones(values.shape[1]) if model.columns is None else model.columns,
+        outside=_outside(predicted[~observed], model, np.nonzero(~observed)[1]),
     )
+
+
+def _point(model: RowSpaceModel) -> SVD:
+    """Low-rank part in the units of the data."""
+    if not model.s.shape[0]:
+        return empty_path(len(model.left), model.components.shape[1])
+    return svd_of_product(model.left, model.right)
+
+
+def _outside(predicted: NumpyArray, model: RowSpaceModel, columns: NumpyArray) -> int:
+    """Count predictions that leave the observed range."""
+    low, high = (x if x.ndim == 0 else x[columns] for x in model.bounds)
+    return int(np.sum((predicted < low) | (predicted > high)))

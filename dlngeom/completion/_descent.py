@@ -18,17 +18,18 @@ from sklearn.utils.extmath import randomized_svd
 
 from dlngeom._lib.arrays import NumpyArray
 from dlngeom.completion._observed import MapFunction, Observed, entries, left_and_right, rms
+from dlngeom.completion._stopping import Patience
 from dlngeom.points import SVD
 from dlngeom.pymanopt import EndToEnd, Point, ambient_direction
 
 __all__ = [
     "SOLVERS",
     "STARTS",
+    "DenseSplit",
     "DescentReport",
     "Fit",
     "LeastSquares",
     "ObservedSplit",
-    "Split",
     "descend",
     "descend_fixed_rank",
     "leading",
@@ -68,7 +69,7 @@ class LeastSquares(Protocol):
 
 
 @dataclass(frozen=True)
-class Split:
+class DenseSplit:
     """Dense matrix, with masks of its training and of its held-out entries.
 
     Attributes
@@ -81,6 +82,18 @@ class Split:
     data: NumpyArray
     training: NumpyArray
     held_out: NumpyArray
+
+    @classmethod
+    def of(cls, training: Observed, held_out: Observed | None) -> DenseSplit:
+        """Dense form of sparse entries."""
+        data = np.zeros(training.shape)
+        masks = []
+        for part in (training, held_out):
+            masks.append(np.zeros(training.shape, dtype=bool))
+            if part is not None:
+                data[part.rows, part.columns] = part.values
+                masks[-1][part.rows, part.columns] = True
+        return cls(data, *masks)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -180,11 +193,7 @@ RUN_OPTIONS = {"trust-regions": {"maxinner": 20, "Delta_bar": 4.0, "Delta0": 0.1
 
 # Iterations without a better held-out error before a run ends: few once the error rises, many
 # while it is level, since the flow passes saddles on its way from rank to rank.
-PATIENCE = 40
-
-PATIENCE_ON_A_PLATEAU = 150
-
-RISING = 1.02
+PATIENCE = Patience(rising=1.02, when_rising=40, when_level=150, share=0.5)
 
 # Directions whose squares underflow.
 NO_DIRECTION = 1e-150
@@ -370,8 +379,8 @@ class _Objective:
         elif held_out < self.best[0] * (1 - 1e-4):
             self.best = (held_out, training, iteration, point)
         else:
-            patience = PATIENCE if held_out > RISING * self.best[0] else PATIENCE_ON_A_PLATEAU
-            if iteration - self.best[2] >= max(patience, self.best[2] // 2):
+            best = self.best[2]
+            if PATIENCE.is_over(held_out, self.best[0], iteration - best, best):
                 raise _Stop
 
     def fit(self) -> Fit:

@@ -83,8 +83,13 @@ def _as_array(values: Any) -> NumpyArray:
     if isinstance(values, np.ma.MaskedArray):
         return values
     try:
-        # Rows of a list may be masked arrays, whose masks numpy's own function drops.
-        return _masked.array(values) if isinstance(values, (list, tuple)) else to_numpy(values)
+        if not isinstance(values, (list, tuple)):
+            return to_numpy(values)
+        with warnings.catch_warnings():
+            # A masked entry of a list becomes NaN, as it should here.
+            warnings.filterwarnings("ignore", ".*converting a masked element to nan", UserWarning)
+            # Rows of a list may be masked arrays, whose masks numpy's own function drops.
+            return np.asanyarray(_masked.array(values))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{_short(values)} is no matrix ({error}): give rows of one length") from (
             None

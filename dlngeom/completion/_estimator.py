@@ -17,10 +17,11 @@ from tqdm import tqdm
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import NumpyArray
-from dlngeom.completion import _biases, _door, _model, _observed, _options
-from dlngeom.completion._descent import SOLVERS
+from dlngeom.completion import _biases, _choice, _door, _model, _observed, _options
+from dlngeom.completion._choice import Candidates
 from dlngeom.completion._observed import MapFunction, Observed, rms
 from dlngeom.completion._path import PathStep, PenaltyPath, Schedule
+from dlngeom.completion._solvers import SOLVERS, FitOptions, Progress
 
 __all__ = ["DLNCompletion"]
 
@@ -33,22 +34,33 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     .. math:: \min_W \tfrac12 \sum_{(i,j) \in S} (W_{ij} - x_{ij})^2
               + \tfrac{\lambda}{2} \min_{W_N \cdots W_1 = W} \sum_p \|W_p\|^2
 
-    after row and column biases are removed.  ``lambda`` falls until the error on entries held
-    out of the observed ones rises, so the rank need not be known.
+    after biases are removed, and columns in different units are brought to one scale.  ``lambda``
+    falls until the error on entries held out of the observed ones rises, so the rank need not be
+    known.
 
     Parameters
     ----------
-    depth : int
+    depth : int or "auto"
         Number of layers; deeper networks prefer low rank more strongly.  Depth two
-        penalises the nuclear norm, depth one the Frobenius norm.
+        penalises the nuclear norm, depth one the Frobenius norm.  ``"auto"`` chooses among one,
+        two and three by the held-out entries.
     rank : int, optional
         Cap of the rank; by default 50, or ``min(m, n)`` if that is smaller.
     solver : {"alternating", "conjugate-gradient", "trust-regions", "steepest-descent"}
         Alternating least squares along the path of penalties, which is the fastest; or a
         Riemannian descent of the loss without penalty, under ``g^N`` from small starts, where
         early stopping takes the place of the penalty.
-    biases : bool
-        Whether to remove the mean and row and column biases first.
+    biases : {"auto", "none", "columns", "rows+columns"} or bool
+        What to remove first: nothing, the means of columns, as of tables with features in their
+        columns, or a mean and biases of rows and columns, as of ratings.  ``"auto"`` chooses by
+        the held-out entries; ``True`` and ``False`` stand for the last and the first.
+    scale : {"auto", "columns"} or False
+        Whether each column is divided by its deviation, so that the errors of columns in
+        different units weigh the same.  ``"auto"`` tries it where deviations differ by much, and
+        decides by the held-out entries.  Results are in the units of the data.
+    clip : bool
+        Whether predictions are moved into the range of the observed entries, that of each column
+        if these are scaled.
     ridge : float
         Shrinkage of the biases, in entries.
     early_stopping : bool
@@ -82,7 +94,14 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
     penalty_ : array (r,)
         Ridge penalty of the coefficients of a row.
     biases_ : Biases
-        Mean, row and column biases.
+        Mean, row and column biases, in the units of the data.
+    biases_kind_ : str
+        Which were removed: ``"none"``, ``"columns"`` or ``"rows+columns"``.
+    scale_ : array (n,)
+        Deviations of the columns if each is on its own scale, else ones: an entry is predicted by
+        ``biases + scale_ * (row_factors_ @ components_)``.
+    depth_ : int
+        Number of layers.
     rank_ : int
         ``r``.
     n_iter_ : int
@@ -130,11 +149,13 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
 
     def __init__(
         self,
-        depth: int = 3,
+        depth: int | str = 3,
         rank: int | None = None,
         *,
         solver: str = "alternating",
-        biases: bool = True,
+        biases: bool | str = "auto",
+        scale: bool | str = "auto",
+        clip: bool = False,
         ridge: float = 1.0,
         early_stopping: bool = True,
         validation_fraction: float = 0.1,
@@ -150,6 +171,8 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         self.rank = rank
         self.solver = solver
         self.biases = biases
+        self.scale = scale
+        self.clip = clip
         self.ridge = ridge
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
@@ -181,10 +204,12 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         """
         observed, _ = self._observed(X, None)
         old, options = self._kept_path(observed.shape), self._options(observed)
+        candidates = self._candidates(old is not None)
         if old is None:
             options = options._replace(seed=_options.random_seed(self.random_state))
         with self._threads() as apply, self._progress() as report:
-            fitted = _model.learn(observed, options, old=old, apply=apply, report=report)
+            progress = Progress(apply, report)
+            fitted = _choice.learn(observed, options, candidates, progress, old)
         # All at once and last, so that a fit that fails leaves what the one before it found.
         validate_data(self, X, reset=True, skip_check_array=True)
         self._seed, self._model = options.seed, fitted
@@ -194,6 +219,8 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         self.row_factors_, self.singular_values_ = fitted.left, fitted.s
         self.path_, self.n_iter_ = fitted.path.steps, len(fitted.path.steps)
         self.rank_, self.validation_error_ = len(fitted.s), fitted.validation_error
+        self.depth_, self.biases_kind_ = fitted.options.schedule.depth, fitted.options.biases
+        self.scale_ = np.ones(observed.shape[1]) if fitted.columns is None else fitted.columns
         return self
 
     def transform(self, X: Any) -> NumpyArray:
@@ -219,10 +246,12 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         _observed.require_dense_memory(observed.shape, dtype.itemsize, limit)
         biases, left = self._rows(observed)
         out = np.empty(observed.shape, dtype)
+        right = self._model.right.T
         for start in range(0, len(out), ROWS_AT_ONCE):
             part = slice(start, start + ROWS_AT_ONCE)
-            out[part] = left[part] @ self.components_
+            out[part] = left[part] @ right
             out[part] += biases.rows[part, None] + (biases.mean + biases.columns)
+            self._model.clipped(out[part], slice(None))
         out[observed.rows, observed.columns] = observed.values
         return out
 
@@ -302,30 +331,46 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
             _observed.require_scale(observed.values)
         return observed, matrix.dtype
 
-    def _options(self, observed: Observed) -> _model.FitOptions:
+    def _options(self, observed: Observed) -> FitOptions:
         """Check all parameters; the seed is that of the last fit, if there was one."""
-        depth = int(checks.depth(self.depth, infinite=False))
+        depths = _options.depths(self.depth)
+        if not isinstance(self.depth, str):
+            checks.depth(self.depth, infinite=False)  # Several are not taken here.
         rank = _options.rank_cap(self.rank, observed.shape)
-        solver = _options.one_of("solver", self.solver, ("alternating", *SOLVERS))
+        solver = _options.one_of("solver", self.solver, SOLVERS)
         fraction = checks.fraction("validation_fraction", self.validation_fraction)
         max_iter = checks.integer("max_iter", self.max_iter, 1)
         ridge = checks.nonnegative("ridge", self.ridge)
-        schedule = Schedule(depth, rank, max_iter, checks.nonnegative("tol", self.tol))
-        biases, stops_early, *_ = (
+        schedule = Schedule(depths[0], rank, max_iter, checks.nonnegative("tol", self.tol))
+        clip, stops_early, *_ = (
             _options.flag(name, getattr(self, name))
-            for name in ("biases", "early_stopping", "warm_start", "verbose")
+            for name in ("clip", "early_stopping", "warm_start", "verbose")
         )
         limit = _options.memory_limit(self.memory_limit)
-        _observed.require_memory(observed, rank, limit, solver, depth)
+        _observed.require_memory(observed, rank, limit, solver, max(depths))
+        fraction = fraction if stops_early else 0.0
         seed = getattr(self, "_seed", 0)
-        return _model.FitOptions(
-            solver, schedule, biases, ridge, fraction if stops_early else 0.0, seed
+        return FitOptions(solver, schedule, "none", False, ridge, fraction, seed, clip)
+
+    def _candidates(self, is_warm: bool) -> Candidates:
+        """Collect what held-out entries choose; a fit that goes on keeps what they chose."""
+        found = Candidates(
+            _options.depths(self.depth), _options.bias_kinds(self.biases),
+            _options.scales(self.scale),
+        )  # fmt: skip
+        if not is_warm:
+            return found
+        last = self._model.options
+        return Candidates(
+            [last.schedule.depth] if len(found.depths) > 1 else found.depths,
+            [last.biases] if len(found.biases) > 1 else found.biases,
+            [last.scaled] if len(found.scaled) > 1 else found.scaled,
         )
 
     def _rows(self, observed: Observed) -> tuple[_biases.Biases, NumpyArray]:
         with self._threads() as apply:
             ridge = checks.nonnegative("ridge", self.ridge)
-            return _model.fit_rows(self._model, observed, bool(self.biases), ridge, apply)
+            return _model.fit_rows(self._model, observed, ridge, apply)
 
     def _kept_path(self, shape: tuple[int, int]) -> PenaltyPath | None:
         """Path of the last fit, if the next one goes on from there."""

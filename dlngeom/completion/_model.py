@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dlngeom._lib.arrays import NumpyArray
-from dlngeom.completion import _biases, _observed
+from dlngeom.completion import _biases, _observed, _solvers
 from dlngeom.completion._biases import Biases
-from dlngeom.completion._descent import STARTS, Fit, ObservedSplit, descend, leading, small_start
 from dlngeom.completion._observed import (
     MapFunction,
     Observed,
@@ -20,55 +19,56 @@ from dlngeom.completion._observed import (
     ridge_rows,
     rms,
 )
-from dlngeom.completion._path import (
-    PathStep,
-    PenaltyPath,
-    Schedule,
-    empty_path,
-    follow_path,
-    penalty,
-    pruned,
-    refit,
-    svd_of_product,
-)
+from dlngeom.completion._path import PathStep, PenaltyPath, penalty
+from dlngeom.completion._solvers import FitOptions, Progress, Refit
 from dlngeom.points import SVD
 
-# Singular values above this fraction of the largest count in the rank of a step of a descent.
-COUNTED = 1e-3
-
-__all__ = ["FitOptions", "RowSpaceModel", "fit_rows", "learn", "values"]
+__all__ = ["RowSpaceModel", "Trial", "attempt", "finish", "fit_rows", "held_out_parts", "values"]
 
 
-class FitOptions(NamedTuple):
-    """Options of a fit.
-
-    Attributes
-    ----------
-    solver : str
-        ``"alternating"``, or one of the Riemannian descents.
-    schedule : Schedule
-    with_biases : bool
-    ridge : float
-    fraction : float
-        Fraction of the entries held out; zero for none.
-    seed : int
-        Seed of their choice.
-    """
-
-    solver: str
-    schedule: Schedule
-    with_biases: bool
-    ridge: float
-    fraction: float
-    seed: int
-
-
-class RowSpaceModel(NamedTuple):
-    """Biases and a low-rank matrix ``left @ components``.
+class Units(NamedTuple):
+    """``x_ij = biases_ij + scale * columns_j * W_ij``, with the same weight for all of ``W``.
 
     Attributes
     ----------
     biases : Biases
+    columns : array (n,) or None
+        Deviations of the columns, if each is on its own scale.
+    scale : float
+        Zero if the biases explain everything but rounding.
+    """
+
+    biases: Biases
+    columns: NumpyArray | None
+    scale: float
+
+    def of(self, observed: Observed) -> Observed:
+        """Entries in these units; those of a column without deviation are zero."""
+        rest = observed.values - _biases.bias_values(self.biases, observed.rows, observed.columns)
+        if self.columns is not None:
+            rest *= _inverse(self.columns)[observed.columns]
+        rest *= 1 / self.scale if self.scale else 0.0
+        return Observed(observed.with_values(rest))
+
+    def errors(self, point: SVD, observed: Observed, apply: MapFunction) -> NumpyArray:
+        """Prediction by a point in these units minus entry, in the units of the data."""
+        error = self.scale * observed.entries_of(*left_and_right(point), apply)
+        if self.columns is not None:
+            error *= self.columns[observed.columns]
+        error += _biases.bias_values(self.biases, observed.rows, observed.columns)
+        return np.asarray(error - observed.values)
+
+
+class RowSpaceModel(NamedTuple):
+    """Biases and a low-rank matrix ``left @ components``, whose columns may be scaled.
+
+    Attributes
+    ----------
+    options : FitOptions
+        Of the fit, after what was to be chosen was chosen.
+    biases : Biases
+    columns : array (n,) or None
+        Deviations of the columns, if each is on its own scale.
     left : array (m, r)
     components : array (r, n)
         Orthonormal rows.
@@ -79,195 +79,176 @@ class RowSpaceModel(NamedTuple):
     path : PenaltyPath
         Path of the fit, in units of ``scale``.
     scale : float
+    validation_error : float
+        RMSE on the held-out entries in the units of the data, NaN if there are none.
+    bounds : (float or array (n,), float or array (n,))
+        Observed range, of each column where these are scaled.
     """
 
+    options: FitOptions
     biases: Biases
+    columns: NumpyArray | None
     left: NumpyArray
     components: NumpyArray
     s: NumpyArray
     penalty: NumpyArray
     path: PenaltyPath
     scale: float
+    validation_error: float
+    bounds: tuple[NumpyArray, NumpyArray]
 
     @property
-    def validation_error(self) -> float:
-        """Least RMSE on the held-out entries along the path, NaN if there are none."""
-        errors = [step.held_out for step in self.path.steps]
-        return self.scale * min(errors) if errors else math.nan
+    def right(self) -> NumpyArray:
+        """Right factor in the units of the data, ``(n, r)``."""
+        right = self.components.T
+        if self.columns is not None:
+            right = right * self.columns[:, None]
+        return np.ascontiguousarray(right)
+
+    def clipped(self, predicted: NumpyArray, columns: NumpyArray | slice) -> NumpyArray:
+        """Predictions moved into the observed range, if the options ask for it."""
+        if not self.options.clip:
+            return predicted
+        low, high = (x if x.ndim == 0 else x[columns] for x in self.bounds)
+        return np.clip(predicted, low, high, out=predicted)
 
 
-def learn(
-    observed: Observed,
+class Trial(NamedTuple):
+    """A fit to the training entries, and how to refit it to all.
+
+    Attributes
+    ----------
+    options : FitOptions
+    units : Units
+    path : PenaltyPath
+    refit : callable
+    errors : array (e,)
+        Errors on the held-out entries, in the units of the data.
+    """
+
+    options: FitOptions
+    units: Units
+    path: PenaltyPath
+    refit: Refit
+    errors: NumpyArray
+
+
+def held_out_parts(
+    observed: Observed, fraction: float, seed: int
+) -> tuple[Observed, Observed | None]:
+    """Training and held-out entries; all train if the fraction is zero."""
+    if not fraction:
+        return observed, None
+    mask = _observed.held_out_mask(observed, fraction, seed)
+    return observed.select(~mask), observed.select(mask)
+
+
+def attempt(
+    parts: tuple[Observed, Observed | None],
     options: FitOptions,
+    progress: Progress,
     *,
+    units: Units | None = None,
     old: PenaltyPath | None = None,
-    apply: MapFunction = map,
-    report: Callable[[PathStep], None] | None = None,
-) -> RowSpaceModel:
-    """Fit biases, follow the path on part of the entries, and refit its best point on all.
+    is_behind: Callable[[PathStep, float], bool] | None = None,
+) -> Trial:
+    """Fit biases and follow the path on the training entries alone.
 
     Parameters
     ----------
-    observed : Observed (m, n)
+    parts : (Observed, Observed or None)
+        Training and held-out entries.
     options : FitOptions
+    progress : Progress
+    units : Units, optional
+        Those of another trial with the same biases on the same entries.
     old : PenaltyPath, optional
         Path of a matrix of the same shape, from whose best point to go on.
-    apply : callable
-        Maps a function over blocks.
-    report : callable, optional
-        Called after every step of the path.
+    is_behind : callable, optional
+        Called with every step and the unit of its errors; ends the path by returning true.
 
     Returns
     -------
-    RowSpaceModel
+    Trial
     """
-    biases = _fit_biases(observed, options)
-    rest, scale = _scaled(_without_biases(observed, biases), rms(observed.values))
-    training, held_out = rest, None
-    if options.fraction > 0:
-        mask = _observed.held_out_mask(rest, options.fraction, options.seed)
-        training, held_out = rest.select(~mask), rest.select(mask)
-    if old is not None:
-        # Singular values descend, and the cap may have fallen since.
-        (u, s, vt), cap = old.point, options.schedule.rank
-        old = old._replace(point=SVD(u[:, :cap], s[:cap], vt[:cap]))
-    solve = _follow if options.solver == "alternating" else _descend
-    path, point, threshold = solve(rest, training, held_out, options, old, apply, report)
-    return _model(rest, point, biases, threshold, path, options.schedule.depth, scale, apply)
+    training, held_out = parts
+    units = _units(training, options) if units is None else units
+    aside = None if held_out is None else units.of(held_out)
+    end = None if is_behind is None else lambda step: is_behind(step, units.scale)
+    solve = _solvers.follow if options.solver == "alternating" else _solvers.descend_path
+    path, refit = solve(units.of(training), aside, options, _within(old, options), progress, end)
+    errors = np.zeros(0) if held_out is None else units.errors(path.point, held_out, progress.apply)
+    return Trial(options, units, path, refit, errors)
 
 
-FitSolution = tuple[PenaltyPath, SVD, float]
-PathReport = Callable[[PathStep], None]
+def _within(old: PenaltyPath | None, options: FitOptions) -> PenaltyPath | None:
+    """Old path whose point keeps to the cap of the rank, which may have fallen since."""
+    if old is None:
+        return None
+    (u, s, vt), cap = old.point, options.schedule.rank
+    return old._replace(point=old.point._replace(u=u[:, :cap], s=s[:cap], vt=vt[:cap]))
 
 
-def _follow(
-    rest: Observed,
-    training: Observed,
-    held_out: Observed | None,
-    options: FitOptions,
-    old: PenaltyPath | None,
-    apply: MapFunction,
-    report: PathReport | None,
-) -> FitSolution:
-    """Follow the path of penalised minimisers, and refit its best point on all entries."""
-    start = None if old is None or not old.threshold else (old.point, old.threshold)
-    rng, schedule = np.random.default_rng(options.seed), options.schedule
-    path = follow_path(training, held_out, schedule, rng, start=start, apply=apply, report=report)
-    # For the same least singular value, the threshold must grow with the number of entries.
-    threshold = path.threshold * len(rest.values) / len(training.values)
-    return path, refit(rest, path.point, schedule.depth, threshold, apply), threshold
+def _units(observed: Observed, options: FitOptions) -> Units:
+    """Biases and scales of some entries; if biases explain them all, rounding becomes zero."""
+    ridge, columns = options.ridge, None
+    if options.scaled:
+        kind = "none" if options.biases == "none" else "columns"
+        centre = _biases.biases_of_kind(observed, kind, ridge)
+        columns = _biases.column_deviations(observed, centre)
+    biases = _biases.biases_of_kind(observed, options.biases, ridge, columns)
+    units = Units(biases, columns, 1.0)
+    scale = rms(units.of(observed).values)
+    size = rms(observed.values) if columns is None else 1.0
+    return units._replace(scale=scale if scale > 1e-12 * size else 0.0)
 
 
-def _descend(
-    rest: Observed,
-    training: Observed,
-    held_out: Observed | None,
-    options: FitOptions,
-    old: PenaltyPath | None,
-    apply: MapFunction,
-    report: PathReport | None,
-) -> FitSolution:
-    """Descend from several small starts, or the old point, and repeat the best on all entries."""
-    (depth, rank, steps, tol), seed = options.schedule, options.seed
-    size = float(leading(training.matrix, 1, seed).s[0])
-    if size == 0:
-        return PenaltyPath(empty_path(*rest.shape), 0.0, []), empty_path(*rest.shape), 0.0
-    aside = None if held_out is None else _divided(held_out, size)
-    split = ObservedSplit(_divided(training, size), aside, apply)
-    everything = ObservedSplit(_divided(rest, size), None, apply)
-    if old is not None and old.point.s.shape[0]:
-        starts = [_padded(old.point._replace(s=old.point.s / size), rank, seed)]
-    else:
-        small = small_start(training.matrix, rank, 1.0, seed)
-        starts = [small._replace(s=x * small.s) for x in STARTS]
-    tick = None if report is None else lambda _: report(PathStep(math.nan, rank, *[math.nan] * 2))
-    target = tol * rms(training.values) / size
-    fits = [descend(split, x, depth, options.solver, steps, tick, target) for x in starts]
-    errors = [fit.training if held_out is None else fit.held_out for fit in fits]
-    best = int(np.argmin(errors))
-    fit = final = fits[best]
-    if held_out is not None:
-        cap = max(2 * fit.iterations, 10)
-        final = descend(
-            everything, starts[best], depth, options.solver, cap, tick, target=fit.training
-        )
-    return _judged(rest, fit, final, depth, size, apply)
+def _inverse(columns: NumpyArray) -> NumpyArray:
+    return np.asarray(1 / np.where(columns > 0, columns, np.inf))
 
 
-def _judged(
-    rest: Observed, fit: Fit, final: Fit, depth: int, size: float, apply: MapFunction
-) -> FitSolution:
-    """Turn a descent into a path, with the least threshold at which no direction would emerge."""
-    point = final.point._replace(s=size * final.point.s)
-    residual = rest.residual(*left_and_right(point), apply)
-    threshold = max(float(leading(residual, 1, 0).s[0]), 1e-300)
-    point = pruned(point, depth, threshold, len(rest.values) / math.prod(rest.shape))
-    steps = [
-        PathStep(math.nan, int(np.sum(s > COUNTED * s.max())), *(size * errors))
-        for s, errors in zip(fit.singular_values, fit.errors, strict=True)
-    ]
-    return PenaltyPath(point, threshold, steps), point, threshold
+def finish(observed: Observed, trial: Trial, progress: Progress) -> RowSpaceModel:
+    """Refit biases and the low-rank part of a trial to all entries.
+
+    Row coefficients come from the same regression that serves new rows.
+    """
+    options, (depth, *_) = trial.options, trial.options.schedule
+    scale = trial.units.scale
+    units = _units(observed, options)._replace(scale=scale)
+    rest = units.of(observed)
+    point, threshold = trial.refit(rest)
+    vt = _unseen_to_zero(observed, np.asarray(point.vt))
+    weights = penalty(point.s, depth, threshold, len(rest.values) / math.prod(rest.shape))
+    scale = scale or 1.0
+    left = scale * ridge_rows(rest, np.ascontiguousarray(vt.T), weights, progress.apply)
+    error = rms(trial.errors) if len(trial.errors) else math.nan
+    return RowSpaceModel(
+        options, units.biases, units.columns, left, vt, np.asarray(scale * point.s), weights,
+        trial.path, scale, error, _bounds(observed, options.scaled),
+    )  # fmt: skip
 
 
-def _divided(part: Observed, size: float) -> Observed:
-    return Observed(part.with_values(part.values / size))
+def _unseen_to_zero(observed: Observed, vt: NumpyArray) -> NumpyArray:
+    """Right vectors that predict nothing where no entry of a column is observed."""
+    seen = np.bincount(observed.columns, minlength=observed.shape[1]) > 0
+    return vt if seen.all() else np.asarray(np.where(seen, vt, 0.0))
 
 
-def _padded(point: SVD, rank: int, seed: int) -> SVD:
-    """Add small random directions to a point, up to a rank."""
-    rng, (u, s, vt) = np.random.default_rng(seed), point
-    m, n, more = u.shape[0], vt.shape[1], rank - s.shape[0]
-    left = STARTS[0] * rng.standard_normal((m, more)) / math.sqrt(m)
-    right = rng.standard_normal((n, more)) / math.sqrt(n)
-    return svd_of_product(
-        np.concatenate([u * s, left], axis=1), np.concatenate([vt.T, right], axis=1)
-    )
-
-
-def _fit_biases(observed: Observed, options: FitOptions) -> Biases:
-    if options.with_biases:
-        return _biases.fit_biases(observed, options.ridge)
-    m, n = observed.shape
-    return Biases(0.0, np.zeros(m), np.zeros(n))
-
-
-def _without_biases(observed: Observed, biases: Biases) -> Observed:
-    rest = observed.values - _biases.bias_values(biases, observed.rows, observed.columns)
-    return Observed(observed.with_values(rest))
-
-
-def _scaled(rest: Observed, size: float) -> tuple[Observed, float]:
-    """Scale entries to root mean square one; if biases explain them all, rounding becomes zero."""
-    scale = rms(rest.values)
-    if scale <= 1e-12 * size:
-        return Observed(rest.with_values(np.zeros_like(rest.values))), 1.0
-    return Observed(rest.with_values(rest.values / scale)), scale
-
-
-def _model(
-    rest: Observed,
-    point: SVD,
-    biases: Biases,
-    threshold: float,
-    path: PenaltyPath,
-    depth: int,
-    scale: float,
-    apply: MapFunction,
-) -> RowSpaceModel:
-    """Row coefficients by the same regression that serves new rows."""
-    density = len(rest.values) / math.prod(rest.shape)
-    weights = penalty(point.s, depth, threshold, density)
-    left = scale * ridge_rows(rest, np.ascontiguousarray(point.vt.T), weights, apply)
-    vt, s = np.asarray(point.vt), np.asarray(scale * point.s)
-    return RowSpaceModel(biases, left, vt, s, weights, path, scale)
+def _bounds(observed: Observed, by_column: bool) -> tuple[NumpyArray, NumpyArray]:
+    """Least and largest entry, of each column or of all."""
+    low, high = np.min(observed.values), np.max(observed.values)
+    if not by_column:
+        return np.asarray(low), np.asarray(high)
+    n, columns = observed.shape[1], observed.columns
+    seen = np.bincount(columns, minlength=n) > 0
+    least, largest = np.full(n, np.inf), np.full(n, -np.inf)
+    np.minimum.at(least, columns, observed.values)
+    np.maximum.at(largest, columns, observed.values)
+    return np.where(seen, least, low), np.where(seen, largest, high)
 
 
 def fit_rows(
-    model: RowSpaceModel,
-    observed: Observed,
-    with_biases: bool,
-    ridge: float,
-    apply: MapFunction = map,
+    model: RowSpaceModel, observed: Observed, ridge: float, apply: MapFunction = map
 ) -> tuple[Biases, NumpyArray]:
     """Biases and coefficients of rows, new or old, from their observed entries.
 
@@ -279,9 +260,10 @@ def fit_rows(
     """
     k = observed.shape[0]
     biases = model.biases._replace(rows=np.zeros(k))
-    if with_biases:
-        biases = biases._replace(rows=_biases.row_biases(observed, biases, ridge))
-    rest = _without_biases(observed, biases)
+    if model.options.biases == "rows+columns":
+        rows = _biases.row_biases(observed, biases, ridge, model.columns)
+        biases = biases._replace(rows=rows)
+    rest = Units(biases, model.columns, 1.0).of(observed)
     return biases, ridge_rows(rest, np.ascontiguousarray(model.components.T), model.penalty, apply)
 
 
@@ -294,6 +276,6 @@ def values(
     apply: MapFunction = map,
 ) -> NumpyArray:
     """Predictions at single entries."""
-    right = np.ascontiguousarray(model.components.T)
-    low_rank = entries(left, right, rows, columns, apply)
-    return np.asarray(_biases.bias_values(biases, rows, columns) + low_rank)
+    low_rank = entries(left, model.right, rows, columns, apply)
+    predicted = np.asarray(_biases.bias_values(biases, rows, columns) + low_rank)
+    return model.clipped(predicted, columns)

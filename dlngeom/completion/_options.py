@@ -11,18 +11,24 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from dlngeom._lib import checks
+from dlngeom.completion._biases import KINDS
 
 __all__ = [
+    "bias_kinds",
     "depths",
     "flag",
     "memory_limit",
     "one_of",
     "random_seed",
     "rank_cap",
+    "scales",
     "thread_count",
 ]
 
 DEFAULT_RANK = 50
+
+# The depth that is best most often comes first: others are given up once they fall behind.
+AUTOMATIC_DEPTHS = (3, 2, 1)
 
 LARGEST_THREAD_COUNT = 1024
 
@@ -33,12 +39,36 @@ def rank_cap(rank: Any, shape: tuple[int, ...]) -> int:
 
 
 def depths(value: Any) -> list[int]:
-    """Return one or several depths as a list."""
+    """Return one or several depths as a list; "auto" stands for one to three."""
+    if isinstance(value, str) and value == "auto":
+        return list(AUTOMATIC_DEPTHS)
     is_text = isinstance(value, (str, bytes, bytearray))
     several = list(value) if isinstance(value, Sequence) and not is_text else [value]
     if not several:
         raise ValueError(f"depth={value!r}: give at least one")
     return [int(checks.depth(N, infinite=False)) for N in several]
+
+
+def bias_kinds(value: Any) -> tuple[str, ...]:
+    """Kinds of biases to choose from."""
+    if isinstance(value, str):
+        one_of("biases", value, ("auto", *KINDS))
+        return KINDS if value == "auto" else (value,)
+    try:
+        return ("rows+columns",) if flag("biases", value) else ("none",)
+    except ValueError:
+        raise ValueError(
+            f"biases={value!r}: it must be True, False or one of auto, {', '.join(KINDS)}"
+        ) from None
+
+
+def scales(value: Any) -> tuple[bool, ...]:
+    """Whether columns are brought to their own scale, or both to choose from."""
+    if isinstance(value, str) and value in ("auto", "columns"):
+        return (False, True) if value == "auto" else (True,)
+    if isinstance(value, (bool, np.bool_)) and not value:
+        return (False,)
+    raise ValueError(f"scale={value!r}: it must be 'auto', 'columns' or False")
 
 
 def one_of(name: str, value: Any, known: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from dlngeom.completion._observed import (
     ridge_rows,
     rms,
 )
+from dlngeom.completion._stopping import Patience
 from dlngeom.points import SVD
 
 __all__ = [
@@ -44,15 +45,17 @@ FIRST = 0.7
 # Sweeps at one threshold: until one of them lowers the training error by less than SETTLED.
 SETTLED = 0.02
 SWEEPS = 12
-REFIT_SWEEPS = 5
+REFIT_SWEEPS = (8, 30)
 
 # Directions looked for at once; more follow in the next sweep.
 BLOCK = 10
 POWER_STEPS = 4
 
-# The path ends once the held-out error is this much above its least, or no better for a while.
-RISING = 1.05
-PATIENCE = 4
+# The path ends once the error is this far above its least, or no better for a while; many held-out
+# entries tell sooner that it rises.
+PATIENCE = Patience(rising=1.05, when_rising=1, when_level=4)
+SURE = PATIENCE._replace(rising=1.02)
+MANY = 5000
 
 # Relative to normal equations of norm at most one: keeps those of short rows regular.
 LEAST_PENALTY = 1e-13
@@ -88,11 +91,12 @@ class PathStep(NamedTuple):
 
 
 class PenaltyPath(NamedTuple):
-    """Best point of a path, the threshold it belongs to, and the steps."""
+    """Best point of a path, the threshold it belongs to, the steps and their singular values."""
 
     point: SVD
     threshold: float
     steps: list[PathStep]
+    course: list[NumpyArray]
 
 
 class _PathState(NamedTuple):
@@ -146,6 +150,7 @@ def follow_path(
     start: tuple[SVD, float] | None = None,
     apply: MapFunction = map,
     report: Callable[[PathStep], None] | None = None,
+    is_behind: Callable[[PathStep], bool] | None = None,
 ) -> PenaltyPath:
     r"""Follow the minimisers while the threshold falls, and stop early.
 
@@ -166,6 +171,8 @@ def follow_path(
         Maps a function over blocks.
     report : callable, optional
         Called after every step.
+    is_behind : callable, optional
+        Called with every step, and ends the path by returning true.
 
     Returns
     -------
@@ -173,32 +180,43 @@ def follow_path(
     """
     state, largest = _begin(training, schedule.rank, rng)
     steps: list[PathStep] = []
-    best = PenaltyPath(state.point, 0.0, steps)
+    course: list[NumpyArray] = []
+    best = PenaltyPath(state.point, 0.0, steps, course)
     data = rms(training.values)
     if largest <= 1e-15 * math.sqrt(len(training.values)) * data or data == 0:
         return best
     threshold = FIRST * largest
     if start is not None:
         state, threshold = state._replace(point=start[0]), start[1]
+    fast = start is not None
+    patience = PATIENCE if held_out is None or len(held_out.values) < MANY else SURE
     while len(steps) < schedule.max_steps:
-        state = _settle(training, state, threshold, schedule, apply)
+        # While the error falls fast, the residual is what the directions have not fitted yet, and
+        # new ones would fit the gaps between few entries.
+        state = _settle(training, state, threshold, schedule, apply, grows=not fast)
         step = _judge(training, held_out, state.point, threshold, apply)
         steps.append(step)
+        course.append(np.asarray(state.point.s))
         if report is not None:
             report(step)
         error = [s.training if held_out is None else s.held_out for s in steps]
         if error[-1] <= min(error):
-            best = PenaltyPath(state.point, threshold, steps)
-        if _ended(error) or step.training <= schedule.tol * data:
+            best = PenaltyPath(state.point, threshold, steps, course)
+        hopeless = is_behind is not None and is_behind(step)
+        if hopeless or _ended(error, patience) or step.training <= schedule.tol * data:
             break
-        fast = len(error) > 1 and error[-1] < FAST * error[-2]
+        was_fast, fast = fast, len(error) > 1 and error[-1] < FAST * error[-2]
         threshold *= FACTOR**3 if fast else FACTOR
+        if was_fast and not fast:
+            # It fell far, perhaps beyond where the next direction enters.
+            state, sizes, _ = _directions(training, state, apply)
+            threshold = max(threshold, FIRST * float(sizes[0]))
     return best
 
 
-def _ended(error: list[float]) -> bool:
+def _ended(error: list[float], patience: Patience) -> bool:
     at = int(np.argmin(error))
-    return len(error) - 1 - at >= PATIENCE or error[-1] > RISING * error[at]
+    return patience.is_over(error[-1], error[at], len(error) - 1 - at, at)
 
 
 def _begin(training: Observed, rank: int, rng: np.random.Generator) -> tuple[_PathState, float]:
@@ -231,11 +249,19 @@ def _error(observed: Observed, point: SVD, apply: MapFunction) -> float:
 
 
 def _settle(
-    training: Observed, state: _PathState, threshold: float, schedule: Schedule, apply: MapFunction
+    training: Observed,
+    state: _PathState,
+    threshold: float,
+    schedule: Schedule,
+    apply: MapFunction,
+    *,
+    grows: bool,
 ) -> _PathState:
     """Sweep until the training error is level."""
     error = math.inf
     for _ in range(SWEEPS):
+        if grows:
+            state = _emerge(training, state, threshold, schedule, apply)
         state = _sweep(training, state, threshold, schedule, apply)
         last, error = error, _error(training, state.point, apply)
         if error > (1 - SETTLED) * last:
@@ -246,9 +272,8 @@ def _settle(
 def _sweep(
     training: Observed, state: _PathState, threshold: float, schedule: Schedule, apply: MapFunction
 ) -> _PathState:
-    """Let new directions in, fit columns and rows in turn, and drop what the penalty shrank."""
+    """Fit columns and rows in turn, and drop what the penalty shrank."""
     density = len(training.values) / math.prod(training.shape)
-    state = _emerge(training, state, threshold, schedule, apply)
     if not state.point.s.shape[0]:
         return state
     point = _columns_then_rows(training, state.point, schedule.depth, threshold, apply)
@@ -272,17 +297,25 @@ def _emerge(
 ) -> _PathState:
     """Add the singular directions of the residual beyond the threshold, the largest first."""
     (u, s, vt), density = state.point, len(training.values) / math.prod(training.shape)
-    G = training.residual(*left_and_right(state.point), apply)
-    probe = np.linalg.qr(G.T @ (G @ state.probe))[0]
-    a, size, b = np.linalg.svd(G @ probe, full_matrices=False)
+    state, size, (a, right) = _directions(training, state, apply)
     beyond = size > (threshold if schedule.depth > 1 else 0.0)
     k = min(int(np.sum(beyond)), schedule.rank - s.shape[0])
     if not k:
-        return state._replace(probe=probe)
+        return state
     excess = size[:k] - (0.999 * threshold if schedule.depth == 2 else 0.0)
     left = np.concatenate([u * s, -a[:, :k] * (excess / density)], axis=1)
-    right = np.concatenate([vt.T, probe @ b[:k].T], axis=1)
-    return _PathState(svd_of_product(left, right), probe)
+    both = svd_of_product(left, np.concatenate([vt.T, right[:, :k]], axis=1))
+    return state._replace(point=both)
+
+
+def _directions(
+    training: Observed, state: _PathState, apply: MapFunction
+) -> tuple[_PathState, NumpyArray, tuple[NumpyArray, NumpyArray]]:
+    """Better probe, and leading singular values, left and right vectors of the residual."""
+    G = training.residual(*left_and_right(state.point), apply)
+    probe = np.linalg.qr(G.T @ (G @ state.probe))[0]
+    a, size, b = np.linalg.svd(G @ probe, full_matrices=False)
+    return state._replace(probe=probe), size, (a, probe @ b.T)
 
 
 def _columns_then_rows(
@@ -315,7 +348,12 @@ def refit(
     observed: Observed, point: SVD, depth: int, threshold: float, apply: MapFunction = map
 ) -> SVD:
     """Improve the best point of a path on all observed entries, at a given threshold."""
-    if point.s.shape[0]:
-        for _ in range(REFIT_SWEEPS):
-            point = _columns_then_rows(observed, point, depth, threshold, apply)
+    if not point.s.shape[0]:
+        return point
+    error, (least, most) = math.inf, REFIT_SWEEPS
+    for k in range(most):
+        point = _columns_then_rows(observed, point, depth, threshold, apply)
+        last, error = error, _error(observed, point, apply)
+        if k + 1 >= least and error > (1 - SETTLED) * last:
+            break
     return point

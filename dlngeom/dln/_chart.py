@@ -55,17 +55,21 @@ def end_to_end_chart(
     def matrices(x: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return _joined(*blocks(x), *blocks(v))
 
-    def acceleration(x: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        second, span = _second_derivative(*matrices(x, v), rank, depth)
-        return coordinates(second), span
+    def acceleration(x: np.ndarray, v: np.ndarray, _: np.ndarray) -> np.ndarray:
+        return coordinates(_second_derivative(*matrices(x, v), rank, depth)[0])
+
+    def span(x: np.ndarray, v: np.ndarray) -> np.ndarray:
+        return _second_derivative(*matrices(x, v), rank, depth)[1]
 
     first, last = (coordinates(left.mT @ dense(x) @ right) for x in (point, target))
+    bend = coordinates(left.mT @ (2 * dL @ dR.mT) @ right)
     return Chart(
         (first, last),
         _regular(point.s, depth) & _regular(target.s, depth),
-        coordinates(left.mT @ (2 * dL @ dR.mT) @ right),
+        np.stack([first, (first + last) / 2 - bend / 8, last], axis=1),
         acceleration,
         lambda v: coefficients(left @ matrices(first, v)[1] @ right.mT),
+        span,
     )
 
 

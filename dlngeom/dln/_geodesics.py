@@ -7,6 +7,7 @@ acceleration is normal to the manifold and so projects to zero.  The second deri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -28,6 +29,7 @@ from dlngeom.balanced._curvature import integrability, normal_acceleration, seco
 from dlngeom.balanced._geometry import tangent_part
 from dlngeom.balanced._in_frames import assemble, resolve
 from dlngeom.dln._closed_forms import first_singular
+from dlngeom.dln._rank_one import rank_one_geodesic
 from dlngeom.endtoend._curvature import christoffel_table, contract
 from dlngeom.endtoend._lifts import push_down, smallest_lift, smallest_network
 from dlngeom.points import SVD, Frames, Tangent, dense
@@ -48,6 +50,9 @@ def end_to_end_geodesic(point: SVD, Z: Tangent, depth: float) -> Geodesic:
     """Geodesic of ``g^N``: by the smallest network upstairs, or in frames if that is too deep."""
     if depth == 1 and point.s.shape[-1] == min(point.u.shape[-2], point.vt.shape[-1]):
         return _straight_line(point, Z)
+    if point.s.shape[-1] == 1 and depth < math.inf:
+        curve = rank_one_geodesic(point, Z, int(depth))
+        return curve._replace(transport=_transport(curve.point, curve.velocity, depth))
     line = _symmetric_line(point, Z) if depth == 2 and _is_square(point) else None
     if line is not None:
         return line

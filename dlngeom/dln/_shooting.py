@@ -8,6 +8,7 @@ axes in front of it hold several tries for each pair.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -18,10 +19,11 @@ from dlngeom._lib.arrays import Array, norm
 from dlngeom.balanced import orthonormal_frame
 from dlngeom.dln._chart import end_to_end_chart
 from dlngeom.dln._geodesics import _LAYERS, end_to_end_geodesic, network_geodesic
+from dlngeom.dln._layer_chart import layer_chart
 from dlngeom.endtoend import _kernels
 from dlngeom.points import SVD, Frames, Tangent, dense
 from dlngeom.points._nearest import closest_frames
-from dlngeom.submersion._equations import Geodesic, Shooting
+from dlngeom.submersion._equations import Chart, Geodesic, Shooting
 
 __all__ = ["end_to_end_shooting", "network_shooting"]
 
@@ -30,6 +32,8 @@ __all__ = ["end_to_end_shooting", "network_shooting"]
 _HIDDEN = 1e-6
 # Guesses for deeper networks are those of a network with this many layers.
 _FINITE_DEPTH = 8
+# Beyond this depth the layers of a chart cost more than entries.
+_CHARTED = 16
 
 
 class _Basis(NamedTuple):
@@ -111,8 +115,17 @@ def end_to_end_shooting(point: SVD, other: SVD, depth: float) -> Shooting:
         lambda: here.coefficients(goal - dense(small)),
     )
     hidden = _hidden(point.s ** (1 / depth), target.s ** (1 / depth), depth)
-    chart = end_to_end_chart(small, target, depth, here.coefficients)
+    chart = _chart(small, target, depth, here.coefficients)
     return Shooting(guesses, apart, geodesic, residual, miss, vector, hidden, chart)
+
+
+def _chart(
+    point: SVD, target: SVD, depth: float, coefficients: Callable[[np.ndarray], np.ndarray]
+) -> Chart:
+    """Chart of layers, but of entries for invertible matrices, which bend less, and deep ones."""
+    if depth <= _CHARTED and not point.u.shape[-2] == point.vt.shape[-1] == point.s.shape[-1]:
+        return layer_chart(point, target, int(depth), coefficients)
+    return end_to_end_chart(point, target, depth, coefficients)
 
 
 def _spread(x: Array, coefficients: np.ndarray) -> np.ndarray:

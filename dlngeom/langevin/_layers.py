@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed
@@ -28,7 +28,8 @@ def network_langevin(
     beta: float,
     kappa: float = 1.0,
     duration: float,
-    n_steps: int,
+    n_steps: int | Literal["auto"],
+    warmup: int = 0,
     rng: Seed,
     n_chains: int | None = None,
     save_every: int = 1,
@@ -53,7 +54,7 @@ def network_langevin(
         Layers, input layer first, with one leading axis for many chains.
     energy_gradient, beta, kappa
         As for :func:`riemannian_langevin`.
-    duration, n_steps, rng, n_chains, save_every, observe, pool, progress, checkpoint
+    duration, n_steps, warmup, rng, n_chains, save_every, observe, pool, progress, checkpoint
         As for :func:`brownian_motion`; by default the ``end_to_end`` matrix and the
         ``invariants`` are observed.
 
@@ -71,7 +72,7 @@ def network_langevin(
 
     See Also
     --------
-    dlngeom.langevin.riemannian_langevin : The equation on balanced networks.
+    dlngeom.langevin.riemannian_langevin : The equation on balanced networks; it warns alike.
     dlngeom.flow.network_flow : The flow without noise.
     dlngeom.network.invariants : The invariants ``G_p``.
 
@@ -89,7 +90,7 @@ def network_langevin(
         raise ValueError(f"factors is of type {type(factors).__name__}: it must be layers")
     require_functions(energy_gradient=energy_gradient)
     options = RunOptions(
-        duration, n_steps, save_every, n_chains, observe, pool, progress, checkpoint, rng
+        duration, n_steps, warmup, save_every, n_chains, observe, pool, progress, checkpoint, rng
     )
     options.check()
     start = with_chains(check_factors(factors), factors[0].ndim - 2, n_chains)

@@ -113,6 +113,14 @@ class AdjustedWalk:
         """Share of the steps that were accepted."""
         return {"acceptance": state.accepted / namespace(state.tried).maximum(state.tried, 1.0)}
 
+    def accepted(self, state: AdjustedState) -> Array:
+        """Count the accepted steps."""
+        return state.accepted
+
+    def warmed(self, state: AdjustedState) -> AdjustedState:
+        """Count the steps from here."""
+        return state._replace(tried=0 * state.tried, accepted=0 * state.accepted)
+
     def noise(self, state: AdjustedState, draw: Draw) -> tuple[Layers, Array]:
         """Gaussian layers, and a Gaussian number that decides on acceptance."""
         layers = tuple(draw(tuple(x.shape)) for x in state.layers)

@@ -20,6 +20,8 @@ protocol                     used by    what an engine does without it
 :class:`HasGeodesics`        geodesics  refuses
 :class:`HasClosedLog`        geodesics  solves the boundary value problem
 :class:`HasWalk`             langevin   walks in the ambient space
+:class:`HasUncheckedMoves`   langevin   moves by the methods of the space
+:class:`HasAcceptance`       langevin   adapts no step in the warm-up
 :class:`HasAdjustedRank`     langevin   refuses ``adjust=True``
 :class:`HasExtras`           langevin   records nothing more
 :class:`HasObservables`      langevin   observes nothing by default
@@ -33,6 +35,7 @@ from dlngeom.submersion._checks import check_submersion
 from dlngeom.submersion._equations import Chart, ClosedLog, Equation, Geodesic, Shooting
 from dlngeom.submersion._from_map import from_map
 from dlngeom.submersion._offers import (
+    HasAcceptance,
     HasAdjustedRank,
     HasBasePoint,
     HasBatchAxes,
@@ -48,7 +51,9 @@ from dlngeom.submersion._offers import (
     HasPointCheck,
     HasStartCheck,
     HasSubmersion,
+    HasUncheckedMoves,
     HasWalk,
+    Moves,
     Walk,
 )
 from dlngeom.submersion._spaces import (
@@ -72,6 +77,7 @@ __all__ = [
     "ClosedLog",
     "Equation",
     "Geodesic",
+    "HasAcceptance",
     "HasAdjustedRank",
     "HasBasePoint",
     "HasBatchAxes",
@@ -87,8 +93,10 @@ __all__ = [
     "HasPointCheck",
     "HasStartCheck",
     "HasSubmersion",
+    "HasUncheckedMoves",
     "HasWalk",
     "LiftedBase",
+    "Moves",
     "RiemannianSubmersion",
     "Shooting",
     "Walk",

@@ -101,21 +101,29 @@ class Chart(NamedTuple):
         Coordinates of the points.
     usable : array (pair,)
         For which pairs the chart is well conditioned.
-    rates : array (pair, dim)
-        Second derivatives of parabolas between the points, near the geodesics.
+    path : array (pair, time, dim)
+        Coordinates on curves between the points, near the geodesics, at even times.
     acceleration : callable
-        From coordinates and velocities ``(pair, time, dim)`` to second derivatives, and to times
-        ``(pair, time)`` within which the geodesic surely does not meet the boundary.
+        From coordinates and velocities ``(pair, time, dim)``, and the indices of the pairs, to
+        second derivatives.
     coefficients : callable
         From velocities ``(pair, dim)`` at the first points to coefficients in the basis of the
         problem.
+    span : callable
+        From coordinates and velocities ``(pair, time, dim)`` to times ``(pair, time)`` within which
+        the geodesic surely does not meet the boundary.
+    speed : callable, optional
+        From the same to lengths of the velocities, where the equation is that of geodesics at a
+        pace that is not constant.
     """
 
     ends: tuple[np.ndarray, np.ndarray]
     usable: np.ndarray
-    rates: np.ndarray
-    acceleration: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    path: np.ndarray
+    acceleration: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
     coefficients: Callable[[np.ndarray], np.ndarray]
+    span: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    speed: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
 class ClosedLog(NamedTuple):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Draw",
+    "HasAcceptance",
     "HasAdjustedRank",
     "HasBasePoint",
     "HasBatchAxes",
@@ -32,7 +33,9 @@ __all__ = [
     "HasPointCheck",
     "HasStartCheck",
     "HasSubmersion",
+    "HasUncheckedMoves",
     "HasWalk",
+    "Moves",
     "Walk",
     "WalkState",
 ]
@@ -185,6 +188,27 @@ class Walk(Protocol):
         """Largest admissible size ``(chain,)`` of the noise of one step, None without a limit."""
 
 
+class Moves(Protocol):
+    """What a motion upstairs needs of a space; a space has it itself."""
+
+    def tangent_projection(self, point: Point, vector: Vector) -> Vector:
+        """Orthogonal projection of an ambient vector on the tangent space."""
+
+    def retraction(self, point: Point, vector: Vector, *, order: int = 2) -> Point:
+        """Retraction, of second order by default."""
+
+    def codifferential(self, point: Point, covector: Any) -> Vector:
+        """Gradient upstairs of a covector downstairs."""
+
+
+@runtime_checkable
+class HasUncheckedMoves(Protocol):
+    """A submersion whose methods check their arguments, and that has them without checks too."""
+
+    def unchecked(self) -> Moves:
+        """Return the methods that a motion needs, with an ``embedding`` where the space has one."""
+
+
 @runtime_checkable
 class HasWalk(Protocol):
     """A geometry that provides a random walk in coordinates of its own."""
@@ -207,6 +231,17 @@ class HasExtras(Protocol):
 
     def extras(self, state: WalkState) -> dict[str, Array]:
         """Quantities ``(chain, ...)`` to observe."""
+
+
+@runtime_checkable
+class HasAcceptance(Protocol):
+    """A walk that accepts or rejects its steps, and counts them."""
+
+    def accepted(self, state: WalkState) -> Array:
+        """Count ``(chain,)`` of the steps accepted so far."""
+
+    def warmed(self, state: WalkState) -> WalkState:
+        """State from which steps are counted anew, after the warm-up."""
 
 
 @runtime_checkable

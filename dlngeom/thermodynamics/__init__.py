@@ -24,6 +24,7 @@ from dlngeom.thermodynamics._free_energy import (
     free_energy_gradient,
     free_energy_hessian,
 )
+from dlngeom.thermodynamics._root_chart import from_root, log_gibbs_density, to_root
 from dlngeom.thermodynamics._volume_forms import (
     log_network_density,
     log_singular_value_density,
@@ -44,10 +45,13 @@ __all__ = [
     "free_energy",
     "free_energy_gradient",
     "free_energy_hessian",
+    "from_root",
     "landscape",
+    "log_gibbs_density",
     "log_network_density",
     "log_singular_value_density",
     "log_svd_density",
+    "to_root",
 ]
 
 if not TYPE_CHECKING:

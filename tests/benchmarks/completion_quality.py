@@ -35,6 +35,7 @@ from sklearn.datasets import load_digits, load_sample_image
 from sklearn.impute import KNNImputer
 
 from dlngeom import completion
+from dlngeom.cli import _peers
 from dlngeom.completion import _complete
 
 RANKS = (5, 10, 20, 50)
@@ -80,11 +81,7 @@ def rmse(predicted, truth, where) -> float:
 
 def fixed_rank(visible, rank, seed, seconds):
     """``FixedRankEmbedded`` on all visible entries; NaN where it breaks down."""
-    problem = _complete.prepare(visible, 0.1, np.random.default_rng(seed))
-    try:
-        return _complete.fixed_rank(problem, rank, 500, seconds).predicted
-    except np.linalg.LinAlgError:
-        return np.full_like(visible, np.nan)
+    return _peers.fixed_rank(visible, rank, seed, seconds)[0]
 
 
 def collective(visible, choice):

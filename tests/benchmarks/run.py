@@ -19,11 +19,14 @@ HERE = Path(__file__).parent
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SCRIPTS = (
     "floors", "scaling", "iteration_cost", "completion_quality", "completion_ill_conditioned",
-    "completion_scale", "everyday", "jax_everyday", "flow", "langevin", "geomstats_metrics",
-    "geodesics_everyday",
+    "completion_scale", "tables", "everyday", "jax_everyday", "flow", "langevin",
+    "geomstats_metrics", "geodesics_everyday", "samplers",
     "accelerator",
 )  # fmt: skip
-PACKAGES = ("numpy", "scipy", "pymanopt", "geomstats", "torch", "jax", "cmfrec", "scikit-surprise")
+PACKAGES = (
+    "numpy", "scipy", "pymanopt", "geomstats", "torch", "jax", "mici", "blackjax", "emcee",
+    "cmfrec", "scikit-surprise",
+)  # fmt: skip
 
 
 def processor() -> str:

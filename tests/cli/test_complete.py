@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from dlngeom.cli import main
+from dlngeom.cli._reading import Source
 
 
 @pytest.fixture
@@ -69,6 +70,23 @@ def test_npy_and_picture(quick, ratings, tmp_path):
 
 
 @pytest.mark.usefixtures("blank_figures")
+@pytest.mark.parametrize("compare", ["none", "fast"])
+def test_the_verdict_names_the_best_method_also_when_it_is_another(tmp_path, capsys, compare):
+    # Rows repeat, so that neighbours tell all and no direction does.
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(6, 8))[rng.integers(6, size=60)]
+    np.save(tmp_path / "a.npy", np.where(rng.random(matrix.shape) < 0.2, np.nan, matrix))
+    arguments = (tmp_path / "a.npy", "--output", tmp_path / "out", "--compare", compare)
+    assert run(*arguments, "--rank", 2) == 0
+    text = capsys.readouterr().out
+    assert "FixedRankEmbedded" not in text
+    assert ("KNNImputer" in text) == (compare == "fast")
+    best = "KNNImputer" if compare == "fast" else "ours (depth"
+    assert re.search(rf"The least error is (that of )?{re.escape(best)}", text)
+    assert "range of the observed entries" in text
+
+
+@pytest.mark.usefixtures("blank_figures")
 def test_same_seed_same_output(quick, ratings, tmp_path):
     path, _ = ratings
     for name in ("one", "two"):
@@ -85,7 +103,7 @@ def write(path, text):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.csv", "1,2\nnan,3\n", "row 2, column 1 is 'nan'"),
+        ("a.csv", "1,2\nn.a.,3\n", "row 2, column 1 is 'n.a.'"),
         ("a.csv", "1,2\nx,3\n", "row 2, column 1 is 'x'"),
         ("a.csv", "1,2\ninf,3\n", "row 2, column 1 is 'inf'"),
         ("a.csv", "1,2\n3\n", "row 2 has 1 cells, row 1 has 2"),
@@ -94,7 +112,7 @@ def write(path, text):
         ("a.csv", ",\n,\n", "fewer than two"),
         ("a.npy", "not an array", "no numpy array"),
         ("a.png", "not a picture", "no picture"),
-        ("a.txt", "1 2", "unknown kind '.txt'"),
+        ("a.numbers", "1 2", "unknown kind '.numbers'"),
         ("a.csv", "1e300,2\n,4\n5,6\n", "rescale"),
         ("a.csv", "1e-200,1e-200\n,1e-200\n", "rescale"),
     ],
@@ -190,13 +208,11 @@ def test_folder_without_permission_to_write(ratings, tmp_path, monkeypatch, caps
 
 @pytest.mark.usefixtures("blank_figures")
 def test_failure_while_writing_leaves_nothing_behind(quick, ratings, tmp_path, monkeypatch, capsys):
-    from dlngeom.cli import _files as files
-
-    def fail(path, values):
+    def fail(source, path, values):
         path.write_text("half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(files, "write_matrix", fail)
+    monkeypatch.setattr(Source, "write", fail)
     assert run(ratings[0], "--output", tmp_path / "out", "--rank", 3) == 2
     assert "disk full" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -204,12 +220,10 @@ def test_failure_while_writing_leaves_nothing_behind(quick, ratings, tmp_path, m
 
 @pytest.mark.usefixtures("blank_figures")
 def test_failure_keeps_a_folder_that_was_there(quick, ratings, tmp_path, monkeypatch, capsys):
-    from dlngeom.cli import _files as files
-
-    def fail(path, values):
+    def fail(source, path, values):
         raise OSError("disk full")
 
-    monkeypatch.setattr(files, "write_matrix", fail)
+    monkeypatch.setattr(Source, "write", fail)
     (tmp_path / "out").mkdir()
     write(tmp_path / "out" / "old", "x")
     assert run(ratings[0], "--output", tmp_path / "out", "--rank", 3) == 2
@@ -225,16 +239,6 @@ def test_constant_matrix_is_completed_although_fixed_ranks_fail(tmp_path, monkey
     assert "chosen" in capsys.readouterr().out
     completed = np.loadtxt(tmp_path / "out" / "completed.csv", delimiter=",")
     np.testing.assert_allclose(completed, 7, atol=1e-6)
-
-
-def test_deep_greys_are_scaled_not_clipped(tmp_path):
-    from dlngeom.cli._files import read_matrix
-
-    grey = np.arange(256, dtype=np.uint16).reshape(16, 16)
-    Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "8.png")
-    Image.fromarray(grey * 257).save(tmp_path / "16.png")
-    shallow, deep = (read_matrix(tmp_path / f"{bits}.png") for bits in (8, 16))
-    np.testing.assert_allclose(deep, shallow, rtol=1e-15)
 
 
 def test_damaged_picture_is_named(tmp_path, capsys):

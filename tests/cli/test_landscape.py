@@ -2,6 +2,7 @@ import csv
 import re
 import subprocess
 import sys
+from itertools import product
 
 import numpy as np
 import pytest
@@ -21,9 +22,26 @@ def rows(folder):
         return list(csv.DictReader(stream))
 
 
-def test_default_has_no_minimiser_but_saddles(tmp_path, capsys):
+def test_default_has_minimisers_at_every_depth_and_temperature(tmp_path, capsys):
+    assert run("--output", tmp_path, *FEW) == 0
+    text = capsys.readouterr().out
+    assert "unit diagonal: 2 x 2, 2 of 4 entries missing, ridge 0.1, 12 starts, seed 0" in text
+    assert "no minimiser" not in text
+    found = {(row["depth"], row["beta"]) for row in rows(tmp_path) if row["kind"] == "minimum"}
+    assert found == set(product(("1", "2", "3", "inf"), ("1", "10", "100")))
+
+
+def test_the_default_ridge_is_for_missing_entries(tmp_path, capsys):
+    for text, ridge in (("1,2\n3,\n", "0.1"), ("1,2\n3,4\n", "0")):
+        (tmp_path / "a.csv").write_text(text)
+        arguments = ("--depths", 1, "--betas", 1, *FEW, "--output", tmp_path / "out")
+        assert run(tmp_path / "a.csv", *arguments) == 0
+        assert f"ridge {ridge}, 12 starts" in capsys.readouterr().out
+
+
+def test_without_a_ridge_there_is_no_minimiser_but_saddles(tmp_path, capsys):
     out = tmp_path / "out"
-    arguments = ("--depths", 1, 2, "inf", "--betas", 2, "--saddles", *FEW)
+    arguments = ("--depths", 1, 2, "inf", "--betas", 2, "--ridge", 0, "--saddles", *FEW)
     assert run(*arguments, "--output", out) == 0
     text = capsys.readouterr().out
     assert "unit diagonal: 2 x 2, 2 of 4 entries missing, ridge 0, 12 starts, seed 0" in text

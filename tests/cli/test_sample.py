@@ -211,12 +211,13 @@ def test_matrices_without_noise_or_missing_entries_are_refused(tmp_path, capsys)
 
 @pytest.mark.usefixtures("blank_figures")
 def test_interruption_and_failure_leave_nothing_behind(data, tmp_path, monkeypatch, capsys):
-    from dlngeom.cli import _files, _posterior
+    from dlngeom.cli import _posterior
+    from dlngeom.cli._reading import Source
 
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    def fail(path, values):
+    def fail(source, path, values):
         path.write_text("half")
         raise OSError("disk full")
 
@@ -225,7 +226,7 @@ def test_interruption_and_failure_leave_nothing_behind(data, tmp_path, monkeypat
         assert run(data, *QUICK, "--output", tmp_path / "out") == 130
     assert "dlngeom sample: interrupted" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-    monkeypatch.setattr(_files, "write_matrix", fail)
+    monkeypatch.setattr(Source, "write", fail)
     assert run(data, *QUICK, "--output", tmp_path / "out") == 2
     assert "disk full" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -1,14 +1,17 @@
 """Sizes that are absurd are refused with what they need, before anything is allocated."""
 
+import gzip
 import struct
 import tracemalloc
+import zipfile
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dlngeom.cli import _files, _sample, main
+from dlngeom.cli import _reading, _sample, main
+from dlngeom.cli._reading import _text
 
 SIDE = 10**6
 
@@ -34,7 +37,14 @@ def array(path, dtype, shape, version=(1, 0)):
     header(path, text, version)
 
 
+def archived(path):
+    array(path.with_suffix(".npy"), "<f8", (SIDE, SIDE))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(path.with_suffix(".npy"), "a.npy")
+
+
 FILES = {
+    "large.npz": (archived, "needs 7.45e+03 GiB: at most 1 GiB"),
     "large.npy": (lambda p: array(p, "<f8", (SIDE, SIDE)), "needs 7.45e+03 GiB: at most 1 GiB"),
     "bytes.npy": (lambda p: array(p, "|u1", (SIDE, SIDE)), "needs 7.45e+03 GiB"),
     "second.npy": (lambda p: array(p, "<f8", (10**20, 10), (2, 0)), "needs 7.45e+12 GiB"),
@@ -75,12 +85,27 @@ def test_a_text_of_absurd_size_is_not_read(tmp_path, capsys):
         assert "is a file of 1.02e+03 GiB: at most 2 GiB" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le"])
+def test_a_text_that_unpacks_without_end_is_not_read(encoding, tmp_path, monkeypatch):
+    monkeypatch.setattr(_text, "LARGEST_TEXT", 2**20)
+    with gzip.open(tmp_path / "a.csv.gz", "wb") as stream:
+        for _ in range(40):
+            stream.write(("0," * 2**19).encode(encoding))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="GiB of text"):
+            _reading.read(tmp_path / "a.csv.gz")
+        assert tracemalloc.get_traced_memory()[1] < 2**25
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, ">f8", np.longdouble, np.uint8, ">i4"])
 def test_numbers_of_every_size_are_read(dtype, tmp_path):
     values = np.arange(12).reshape(3, 4).astype(dtype)
     for order in ("C", "F"):
         np.save(tmp_path / "a.npy", np.asarray(values, order=order))
-        got = _files.read_matrix(tmp_path / "a.npy")
+        got = _reading.read(tmp_path / "a.npy").values
         assert got.dtype == np.float64
         assert got.dtype.isnative
         np.testing.assert_array_equal(got, np.arange(12.0).reshape(3, 4))
@@ -121,14 +146,15 @@ def test_a_rank_that_was_found_is_refused_too():
 def test_a_picture_beyond_the_warning_of_pillow_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
     Image.fromarray(np.full((30, 20), 51, dtype=np.uint8)).save(tmp_path / "a.png")
-    np.testing.assert_allclose(_files.read_matrix(tmp_path / "a.png"), np.full((30, 20), 0.2))
+    got = _reading.read(tmp_path / "a.png").values
+    np.testing.assert_allclose(got, np.full((30, 20), 0.2))
 
 
 def test_memory_that_does_not_suffice_is_one_line(tmp_path, monkeypatch, capsys):
-    def fail(path):
+    def fail(path, options):
         raise MemoryError("Unable to allocate 9.31 GiB")
 
-    monkeypatch.setattr(_files, "read_matrix", fail)
+    monkeypatch.setattr(_reading, "read", fail)
     assert main(["complete", str(tmp_path / "a.npy"), "--output", str(tmp_path / "out")]) == 2
     expected = "dlngeom complete: error: the memory does not suffice: Unable to allocate 9.31 GiB"
     assert capsys.readouterr().err.strip() == expected

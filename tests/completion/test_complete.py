@@ -3,7 +3,8 @@ import pytest
 
 from dlngeom import completion
 from dlngeom.completion import _complete
-from dlngeom.completion._descent import SOLVERS, rmse
+from dlngeom.completion._descent import rmse
+from dlngeom.completion._solvers import SOLVERS
 from tests.helpers.completion_cases import hide, low_rank
 from tests.helpers.parameters import slow
 
@@ -24,7 +25,7 @@ def test_every_solver_predicts_far_better_than_the_biases(solver, max_iterations
 def test_depth_three_finds_the_rank_and_reaches_the_noise(noise):
     matrix = low_rank(noise=noise)
     values, hidden = hide(matrix, 0.4)
-    result = completion.complete(values, rank=20, depth=3, rng=1)
+    result = completion.complete(values, rank=20, depth=3, biases=True, rng=1)
     assert rmse(result.predicted - matrix, hidden) < 1.6 * noise
     # Removing additive biases adds two to the rank of the matrix.
     assert np.sum(result.point.s > 0.05 * result.point.s[0]) == 5

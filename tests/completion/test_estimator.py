@@ -199,7 +199,7 @@ def test_descents_on_dense_and_sparse_splits_are_the_same():
     seen = ~np.isnan(values)
     held_out = np.zeros_like(seen)
     held_out[given.rows[::7], given.columns[::7]] = True
-    dense_split = _descent.Split(np.where(seen, values, 0.0), seen & ~held_out, held_out)
+    dense_split = _descent.DenseSplit(np.where(seen, values, 0.0), seen & ~held_out, held_out)
     part = held_out[given.rows, given.columns]
     sparse_split = _descent.ObservedSplit(given.select(~part), given.select(part))
     rng = np.random.default_rng(1)
@@ -219,7 +219,7 @@ def test_descents_on_dense_and_sparse_splits_are_the_same():
 def test_noise_stops_the_path_at_the_rank_of_the_signal():
     matrix = low_rank((200, 150))
     noisy, hidden = hide(matrix + 0.1 * np.random.default_rng(3).normal(size=matrix.shape), 0.5)
-    model = DLNCompletion(random_state=0).fit(noisy)
+    model = DLNCompletion(random_state=0, biases=True).fit(noisy)
     # Removing biases adds two to the rank.
     assert np.sum(model.singular_values_ > 0.1 * model.singular_values_[0]) == 5
     assert model.rank_ <= 8
@@ -234,6 +234,23 @@ def test_ill_conditioned_matrix():
     values, _ = hide(matrix, 0.7)
     completed = DLNCompletion(random_state=0).fit_transform(values)
     assert np.linalg.norm(completed - matrix) < 1e-6 * np.linalg.norm(matrix)
+
+
+@pytest.mark.parametrize("count", [2000, 1800])
+def test_twice_as_many_entries_as_unknowns_are_enough(count):
+    # 975 unknowns; new directions that enter too early fit the gaps between the entries.
+    failed = 0
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        matrix = rng.normal(size=(100, 5)) @ rng.normal(size=(5, 100))
+        matrix *= 100 / np.linalg.norm(matrix)
+        values = np.full(matrix.size, np.nan)
+        given = rng.choice(matrix.size, count, replace=False)
+        values[given] = matrix.ravel()[given]
+        model = DLNCompletion(biases=False, random_state=seed)
+        completed = model.fit_transform(values.reshape(matrix.shape))
+        failed += np.linalg.norm(completed - matrix) > 1e-6 * np.linalg.norm(matrix)
+    assert failed <= 1
 
 
 def test_dense_sparse_and_pandas_input_give_the_same():

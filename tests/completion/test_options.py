@@ -26,6 +26,8 @@ OF_THE_ESTIMATOR = {
     "rank": RANKS,
     "solver": SOLVERS,
     "biases": NO_FLAGS,
+    "scale": [*NO_FLAGS, True, 1],
+    "clip": NO_FLAGS,
     "early_stopping": NO_FLAGS,
     "warm_start": NO_FLAGS,
     "verbose": NO_FLAGS,
@@ -41,6 +43,9 @@ OF_THE_FUNCTION = {
     "depth": [*NO_INTEGERS, None, -1, 10**400, [], [2, "3"], [[2]], b"3"],
     "rank": RANKS,
     "solver": SOLVERS,
+    "biases": NO_FLAGS,
+    "scale": [*NO_FLAGS, True, 1],
+    "clip": NO_FLAGS,
     "holdout": FRACTIONS,
     "max_iterations": OF_THE_ESTIMATOR["max_iter"],
     "rng": ["3", 1j, math.nan, {}, -1, 2.5, np.random.RandomState(0), np.random],
@@ -91,9 +96,10 @@ def test_numbers_of_numpy_and_generators_are_taken():
 def test_layers_beyond_the_memory_are_refused_and_the_alternating_solver_needs_none():
     expected = r"depth=10000000 .*needs 168 GiB"
     with pytest.raises(ValueError, match=expected):
-        complete(VALUES, depth=(2, 10**7))
+        complete(VALUES, depth=(2, 10**7), solver="trust-regions")
     with pytest.raises(ValueError, match=expected):
         DLNCompletion(10**7, solver="trust-regions").fit(VALUES)
+    assert np.isfinite(complete(VALUES, depth=10**7, max_iterations=5).completed).all()
     assert np.isfinite(DLNCompletion(10**7, max_iter=5).fit_transform(VALUES)).all()
 
 
@@ -172,7 +178,7 @@ def test_a_fit_that_fails_changes_nothing(warm_start, monkeypatch):
         assert vars(model).keys() == before.keys()
         assert all(vars(model)[name] is value for name, value in before.items())
     with monkeypatch.context() as patch:
-        patch.setattr("dlngeom.completion._model.learn", interrupted)
+        patch.setattr("dlngeom.completion._choice.learn", interrupted)
         with pytest.raises(KeyboardInterrupt):
             model.fit(other)
     assert model.n_features_in_ == 15

@@ -154,3 +154,27 @@ def test_vectors_at_nearly_opposite_points_of_rank_one():
     A, B = np.outer([1.0, 0], [1.0, 0]), np.outer([c, s], [c, s])
     theta = (np.pi - 3.0) * np.sqrt(2) / np.sqrt(2)
     assert dist(space, A, B) == pytest.approx(2 * np.sqrt(2) * np.sin(theta / 2), rel=1e-12)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_geodesics_of_rank_one_against_the_integrator(depth, monkeypatch, rng):
+    W = ref.random_svd(4, 3, 1, rng, batch=(3,))
+    space, times = EndToEndGeometry(4, 3, 1, depth), np.array([0.4, -1.0, 0.0, 1.0])
+    Z = Tangent(*(0.1 * x for x in ref.random_tangent(W, rng)))
+    Z = Tangent(*(np.concatenate([x[:2], 0 * x[2:]]) for x in Z[:1]), Z.M, 0 * Z.Vp)
+    X, V = geodesic(space, W, Z, times, velocity=True)
+    followed = dlngeom.dln._geodesics._framed_geodesic
+    monkeypatch.setattr("dlngeom.dln._geodesics.rank_one_geodesic", followed)
+    Y, U = geodesic(space, W, Z, times, velocity=True)
+    ref.close(dlngeom.dense(X), dlngeom.dense(Y), 1e-11)
+    ref.close(dlngeom.dense((X, V)), dlngeom.dense((Y, U)), 1e-10)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_lines_of_rank_one_end_at_zero(depth, rng):
+    W = ref.random_svd(4, 3, 1, rng)
+    shrink = Tangent(0 * W.u, -depth * W.s[None], 0 * W.vt.mT)
+    space = EndToEndGeometry(4, 3, 1, depth)
+    ref.close(exp(space, W, Tangent(*(0.5 * x for x in shrink))).s, W.s / 2**depth, 1e-13)
+    with pytest.raises(GeodesicError, match=r"stopped at t=0\.999.*lower rank"):
+        exp(space, W, shrink)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 import dlngeom
+from dlngeom.dln import _layer_chart
 from dlngeom.dln._chart import _second_derivative
-from dlngeom.geodesics import _collocation, dist, exp, geodesic, log
+from dlngeom.geodesics import _iterations, dist, exp, geodesic, log
 from dlngeom.geodesics import _shooting as shooting
-from dlngeom.geodesics._collocation import _inside
+from dlngeom.geodesics._polynomials import is_inside
 from tests.helpers import reference as ref
 from tests.helpers.geodesic_cases import space_of, vector
 
@@ -97,8 +98,8 @@ def test_polynomials_that_pass_through_lower_rank_are_no_geodesics():
     chart = space.shooting(np.eye(2)[None], -np.eye(2)[None]).chart
     assert not shooting.collocate(chart)[1][0]
     nodes = np.array([0.2, 0.5, 0.8])
-    assert _inside(nodes, np.array([[0.25, 0.1, 0.25]]))
-    assert not _inside(nodes, np.array([[0.25, 0.04, 0.25]]))
+    assert is_inside(nodes, np.array([[0.25, 0.1, 0.25]]))
+    assert not is_inside(nodes, np.array([[0.25, 0.04, 0.25]]))
 
 
 def test_one_distant_pair_leaves_the_others_alone(rng):
@@ -126,10 +127,10 @@ def test_newton_finds_what_fixed_points_find(case, tried, monkeypatch, rng):
     space, W, Z = batch_of(case, rng, 3)
     X = exp(space, W, Z)
     found = dist(space, W, X)
-    monkeypatch.setattr(_collocation, "_ITERATIONS", 0)
+    monkeypatch.setattr(_iterations, "_ITERATIONS", 0)
     np.testing.assert_allclose(dist(space, W, X), found, rtol=1e-12)
     assert np.all(tried[-1])
-    monkeypatch.setattr(_collocation, "_NEWTON", 0)
+    monkeypatch.setattr(_iterations, "_NEWTON", 0)
     with pytest.raises(AssertionError, match="a shot was fired"):
         dist(space, W, X)
 
@@ -153,3 +154,62 @@ def test_random_matrices_below_full_rank(tried):
     Z = log(space, W, X)
     assert np.all(tried[0])
     ref.close(dlngeom.dense(exp(space, W, Z)), dlngeom.dense(X), 1e-10)
+
+
+# Shape, rank, depth below full rank.
+LOW = [((4, 3), 2, 2), ((5, 4), 3, 3), ((5, 6), 4, 2), ((3, 5), 2, 5)]
+
+
+@pytest.mark.parametrize("case", [*LOW, ((4, 3), 2, 1)])
+def test_second_derivatives_of_outer_layers(case, rng):
+    """Against differences of the layers of a geodesic, each turned to those in the middle."""
+    dims, rank, depth = case
+    W = ref.random_svd(*dims, rank, rng, batch=(1,))
+    W = W._replace(s=np.linspace(1.5, 0.7, rank)[None] ** depth)
+    one = dlngeom.SVD(*(x[0] for x in W))
+    space, Z, h = space_of(one, depth), vector(one, depth, rng, 0.2), 2e-2
+    X = geodesic(space, one, Z, h * np.arange(-3, 4))
+    root = (X.s ** (1 / depth))[..., None, :]
+    x = np.concatenate([X.u * root, X.vt.mT * root], axis=-2)
+    u, _, vt = np.linalg.svd(x.mT @ x[3])
+    x = (x @ (u @ vt)).reshape(7, -1)
+    second = np.array([2, -27, 270, -490, 270, -27, 2]) @ x / (180 * h**2)
+    first = np.array([-1, 9, -45, 0, 45, -9, 1]) @ x / (60 * h)
+    motion = _layer_chart._motion(*(y.reshape(-1, rank) for y in (x[3], first)), dims[0], depth)
+    found = _layer_chart._second_derivative(motion, x[3].reshape(-1, rank), depth)
+    assert _layer_chart._speed(motion) == pytest.approx(float(space.norm(one, Z)), rel=1e-9)
+    # The pace of the chart adds a multiple of the velocity.
+    across = np.stack([found.ravel() - second, first])
+    assert np.linalg.svd(across)[1][1] < 1e-8
+    with_pace = (found.ravel() - second) @ first / (first @ first)
+    slope = np.log(np.sum(root[4, 0] ** -2.0) / np.sum(root[2, 0] ** -2.0)) / (2 * h)
+    assert with_pace == pytest.approx(-slope * _layer_chart._PACE / 2, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("case", LOW)
+def test_random_points_below_full_rank(case, tried):
+    dims, rank, depth = case
+    space = dlngeom.EndToEndGeometry(*dims, rank, depth)
+    W, X = (
+        x._replace(s=(0.2 + 0.8 * x.s ** (1 / depth)) ** depth)
+        for x in (space.random_point(5, (4,)), space.random_point(6, (4,)))
+    )
+    Z, there = log(space, W, X), dist(space, W, X)
+    assert np.all(tried[0])
+    np.testing.assert_allclose(space.norm(W, Z), there, rtol=1e-12)
+    np.testing.assert_allclose(dist(space, X, W), there, rtol=1e-10)
+    ref.close(dlngeom.dense(exp(space, W, Z)), dlngeom.dense(X), 1e-9)
+    assert np.all(there <= np.sqrt(depth) * np.sqrt(sum_of_roots(W, X, depth)))
+
+
+def sum_of_roots(W, X, depth):
+    """Squared length, over the depth, of the way to zero and on, which is never shorter."""
+    return sum(np.linalg.norm(x.s ** (1 / depth), axis=-1) for x in (W, X)) ** 2
+
+
+def test_equal_points_below_full_rank_have_no_distance():
+    space = dlngeom.EndToEndGeometry(5, 4, 2, 3)
+    W = space.random_point(0, (3,))
+    turned = dlngeom.SVD(-W.u, W.s, -W.vt)
+    np.testing.assert_array_equal(dist(space, W, W), 0)
+    np.testing.assert_allclose(dist(space, W, turned), 0, atol=1e-13)

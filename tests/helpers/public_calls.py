@@ -96,6 +96,10 @@ def _force(W: Any) -> Any:
     return W - np.eye(*W.shape[-2:])
 
 
+def _half_square(W: Any) -> Any:
+    return (W * W).sum(axis=(-2, -1)) / 2
+
+
 def _points() -> dict[str, Call]:
     chart = points.polar_coordinates(_layers())
     left = points.left_polar_coordinates(_layers())
@@ -218,6 +222,12 @@ def _thermodynamics() -> dict[str, Call]:
             thermodynamics.free_energy_hessian,
             at | {"egrad": Z, "ehess": Z, "Z": Z, "beta": 2.0},
         ),
+        "log_gibbs_density": (
+            thermodynamics.log_gibbs_density,
+            {"X": W, "energy": _half_square, "widths": (3, 3, 3), "beta": 2.0, "kappa": 0.5},
+        ),
+        "from_root": (thermodynamics.from_root, {"X": W, "depth": 2}),
+        "to_root": (thermodynamics.to_root, {"W": W, "depth": 2}),
         "log_network_density": (thermodynamics.log_network_density, {"s": s, "widths": (3, 3, 3)}),
         "log_singular_value_density": (
             thermodynamics.log_singular_value_density,

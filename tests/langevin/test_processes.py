@@ -89,8 +89,8 @@ def test_convergence_of_chains(rng):
         SPACE, SPACE.random_point(rng), energy_gradient=cases.quadratic, beta=5.0, n_chains=4,
         duration=20.0, n_steps=400, rng=4, observe={"R2": cases.layer_norms},
     )  # fmt: skip
-    table = run.diagnostics(["R2"])
-    assert set(table) == {"r_hat", "ess_bulk", "ess_tail"}
+    table = run.diagnostics(names=["R2"])
+    assert set(table) == {"r_hat", "ess_bulk", "ess_tail", "mcse"}
     assert 0.99 < table["r_hat"]["R2"] < 1.2
     assert 20 < table["ess_bulk"]["R2"] < 1600
 

@@ -108,7 +108,15 @@ def test_clusters(capsys):
 
 
 @pytest.mark.parametrize(
-    "page", ["optimise", slow("complete"), "flow", slow("sample"), slow("thermodynamics")]
+    "page",
+    [
+        "optimise",
+        slow("complete"),
+        "flow",
+        slow("sample"),
+        slow("samplers"),
+        slow("thermodynamics"),
+    ],
 )
 def test_guide(page, capsys):
     blocks, scope, printed = run(f"guide/{page}.md", capsys)

@@ -181,10 +181,11 @@ class DiskSink:
         return self.folder / f"chains-{self.first:08d}.state"
 
     def begin(self, snapshot: Snapshot, draw: Callable[[], list[Array]]) -> Snapshot:
-        """Resume, or take the first draw."""
+        """Resume, or take the first draw, if the start is one."""
         if self.path.is_file():
             return self._load(snapshot)
-        self._buffer = [draw()]
+        first = draw()
+        self._buffer = [first] if first else []
         self._full()
         self._store(snapshot)
         return snapshot

@@ -147,14 +147,16 @@ def _call(program: Program) -> Callable[..., Any]:
 
 def legs(plan: Plan, done: int) -> Iterator[int]:
     """Last steps of the calls that a run makes, among them all that are saved."""
-    while done < plan.n_steps:
-        saved = (done // plan.save_every + 1) * plan.save_every
-        done = min(saved, plan.n_steps, done + _STEPS)
+    while done < plan.last:
+        saved = plan.warmup
+        if done >= saved:
+            saved += ((done - saved) // plan.save_every + 1) * plan.save_every
+        done = min(saved, plan.last, done + _STEPS)
         yield done
 
 
 def _sizes(plan: Plan) -> tuple[float, float, float, float]:
-    whole = plan.duration / plan.n_steps
+    whole = plan.time
     vertical, horizontal = (math.sqrt(x * whole) for x in (plan.vertical, plan.horizontal))
     return whole, vertical, horizontal, max(vertical, horizontal) / SHARE
 

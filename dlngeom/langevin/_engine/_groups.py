@@ -15,7 +15,7 @@ from dlngeom._lib.arrays import Array, namespace, to_numpy
 from dlngeom._lib.vectors import parts, read_only, rebuild, stack
 from dlngeom.langevin._engine._steps import DivergenceError, Plan, advance
 from dlngeom.langevin._engine._streams import BLOCK, Streams
-from dlngeom.submersion._offers import HasExtras, Walk, WalkState
+from dlngeom.submersion._offers import HasAcceptance, HasExtras, Walk, WalkState
 
 __all__ = [
     "Group",
@@ -56,7 +56,10 @@ class Sink(Protocol):
     """Storage for the draws of a group."""
 
     def begin(self, snapshot: Snapshot, draw: Callable[[], list[Array]]) -> Snapshot:
-        """Take the first draw, or return a snapshot from which to go on."""
+        """Take the first draw, or return a snapshot from which to go on.
+
+        What ``draw`` returns is empty if the start is no draw.
+        """
 
     def save(self, snapshot: Snapshot, draw: list[Array]) -> None:
         """Take the state after a step, and a draw if that step is to be saved."""
@@ -78,8 +81,9 @@ class MemorySink:
         self._draws: list[tuple[Array, ...]] = []
 
     def begin(self, snapshot: Snapshot, draw: Callable[[], list[Array]]) -> Snapshot:
-        """Take the first draw."""
-        self._draws = [tuple(draw())]
+        """Take the first draw, if the start is one."""
+        first = draw()
+        self._draws = [tuple(first)] if first else []
         return snapshot
 
     def save(self, snapshot: Snapshot, draw: list[Array]) -> None:
@@ -92,7 +96,7 @@ class MemorySink:
 
     def draws(self) -> list[Array]:
         """Arrays ``(chain, draw, ...)``."""
-        return list(_stacked(self._draws))
+        return list(_stacked(self._draws)) if self._draws else []
 
     def last(self, snapshot: Snapshot) -> Snapshot:
         """Return the first state: nothing else is known."""
@@ -181,7 +185,7 @@ def run(group: Group, report: Callable[[int], None] | None = None) -> Result:
     start, failure = group.start._replace(streams=deepcopy(group.streams)), None
     with np.errstate(all="ignore"):
         draw = _recorder(plan, group.state)
-        now = sink.begin(start, lambda: draw(group.state))
+        now = sink.begin(start, lambda: [] if plan.warmup else draw(group.state))
         try:
             for now in _steps(plan, now, report):  # noqa: B020
                 sink.save(now, draw(now.state) if now.step in plan.saved else [])
@@ -224,23 +228,31 @@ def _steps(
         compiled = compiled_run(plan, state, streams, done)
         if compiled is not None:
             for last in legs(plan, done):
-                state = compiled(done, state, last)
+                state = _warmed(plan, compiled(done, state, last), last)
                 yield Snapshot(last, state, streams)
                 if report:
                     report((last - done) * chains)
                 done = last
             return
-    for step in range(done + 1, plan.n_steps + 1):
-        state = advance(plan, state, streams, step)
+    for step in range(done + 1, plan.last + 1):
+        state = _warmed(plan, advance(plan, state, streams, step), step)
         yield Snapshot(step, state, streams)
         if report:
             report(chains)
 
 
+def _warmed(plan: Plan, state: WalkState, step: int) -> WalkState:
+    """State after a step, from which walks count anew at the end of the warm-up."""
+    if step == plan.warmup and isinstance(plan.walk, HasAcceptance):
+        return plan.walk.warmed(state)
+    return state
+
+
 def record(plan: Plan, state: WalkState) -> list[Array]:
     """Arrays ``(chain, ...)`` of the point and of what is observed there."""
     point = plan.walk.point(state)
-    values = [*parts(point), *parts(observed(plan, point)), *extras(plan.walk, state).values()]
+    values = [*parts(point), *parts(observed(plan, point))]
+    values += parts(tuple(extras(plan.walk, state).values()))
     # Some arrays, like what LAPACK returns, are views that would keep larger ones alive.
     return [namespace(x).asarray(x, copy=True) for x in values]
 

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from dlngeom._lib import checks, memory
 from dlngeom._lib.arrays import Array, Seed, as_generator, namespace, to_numpy
 from dlngeom._lib.trajectory import Observe, Trajectory, observe_along
 from dlngeom._lib.vectors import Point, batch_axes, parts, rebuild, with_chain
+from dlngeom.langevin._engine._adaptation import adapted_time
 from dlngeom.langevin._engine._groups import (
     Group,
     MemorySink,
@@ -34,11 +35,14 @@ from dlngeom.langevin._engine._groups import (
 )
 from dlngeom.langevin._engine._pickles import is_of_pickle, unsendable
 from dlngeom.langevin._engine._pools import DEAD, mapped
+from dlngeom.langevin._engine._step_checks import StepWatch
 from dlngeom.langevin._engine._steps import DivergenceError, Plan, advance
 from dlngeom.langevin._engine._streams import BLOCK, Streams
+from dlngeom.langevin._step_size import Scene, piloted_step
 from dlngeom.submersion import Base, RiemannianSubmersion
 from dlngeom.submersion._given import named
 from dlngeom.submersion._offers import (
+    HasAcceptance,
     HasBatchAxes,
     HasObservables,
     HasPointCheck,
@@ -51,6 +55,7 @@ from dlngeom.submersion._walks import walk_of
 __all__ = [
     "LangevinError",
     "RunOptions",
+    "batched_start",
     "require_functions",
     "sample",
     "walk_on",
@@ -59,6 +64,8 @@ __all__ = [
 
 # Draws are kept one by one, and then joined.
 _COPIES = 2
+# Last draws of a chain among which its divergence is explained.
+_SHOWN = 64
 # Bytes of a saved time, and of the random stream of a chain.
 _TIME = _STREAM = 24
 
@@ -68,7 +75,8 @@ class RunOptions:
     """Options of a run, documented in :func:`dlngeom.langevin.brownian_motion`."""
 
     duration: float
-    n_steps: int
+    n_steps: int | str
+    warmup: int
     save_every: int
     n_chains: int | None
     observe: Observe | None
@@ -88,7 +96,11 @@ class RunOptions:
             If ``observe``, ``pool`` or ``checkpoint`` is of the wrong type.
         """
         checks.positive("duration", self.duration)
-        counts: dict[str, Any] = {"n_steps": self.n_steps, "save_every": self.save_every}
+        if isinstance(self.n_steps, str) and self.n_steps != "auto":
+            raise ValueError(f"n_steps={self.n_steps!r}: it must be an integer, or 'auto'")
+        checks.integer("warmup", self.warmup, 0)
+        counts: dict[str, Any] = {"save_every": self.save_every}
+        counts |= {} if self.n_steps == "auto" else {"n_steps": self.n_steps}
         counts |= {} if self.n_chains is None else {"n_chains": self.n_chains}
         for name, value in counts.items():
             checks.integer(name, value, 1)
@@ -109,13 +121,13 @@ class LangevinError(RuntimeError):
     Attributes
     ----------
     chain, step : int
-        The chain that failed, and the step.
+        The chain that failed, and the step; it is zero or less in the warm-up.
     time : float
-        Time of the last finite state.
+        Time of the last finite state, negative in the warm-up.
     point : Point
         Last finite state of the chain, without a chain axis.
     trajectory : Trajectory or None
-        Draws of the group of chains that it belongs to, up to then.
+        Draws of the group of chains that it belongs to, up to then, if there were any.
 
     See Also
     --------
@@ -165,7 +177,7 @@ def sample(
 ) -> Trajectory:
     """Check a point and simulate a walk from it, by default that of the space."""
     options.check()
-    start = _start(space, point, options.n_chains)
+    start = batched_start(space, point, options.n_chains)
     walk = walk_of(space, start) if walk is None else walk
     return walk_on(walk, start, space, options, vertical, horizontal, call, energy_gradient)
 
@@ -188,16 +200,46 @@ def walk_on(
     for name in extras(walk, state).keys() & functions.keys():
         raise ValueError(f"observe has the name {name!r}, which this run observes by itself")
     found = observe_along([first], functions, parts(first)[0].shape[0])
+    scene = Scene.of(space, walk, first, vertical, horizontal, energy_gradient)
+    steps = _first_steps(options, scene, first)
     plan = Plan(
-        walk, options.duration, options.n_steps, options.save_every, vertical, horizontal,
-        energy_gradient, functions,
+        walk, options.duration, steps, options.save_every, vertical, horizontal,
+        energy_gradient, functions, options.warmup,
     )  # fmt: skip
+    blocks = -(-parts(state)[0].shape[0] // BLOCK)
+    adapting = isinstance(walk, HasAcceptance) and plan.warmup > 0
+    streams = as_generator(options.rng).spawn(blocks + adapting)
+    if adapting:
+        plan = _with_steps(plan, adapted_time(plan, state, streams.pop()), options)
     _require_memory(plan, (first, *found.values(), *extras(walk, state).values()))
-    streams = as_generator(options.rng).spawn(-(-parts(state)[0].shape[0] // BLOCK))
+    watch = StepWatch(scene, plan.time, first)
     with ExitStack() as held:
         sink = _sinks(plan, space, state, streams, options, call, held)
-        results = _run_all(groups(plan, state, streams, sink), options)
-    return _trajectory(plan, state, [result.draws for result in results], plan.times)
+        results = _run_all(groups(plan, state, streams, sink), options, watch)
+    run = _trajectory(plan, state, [result.draws for result in results], plan.times)
+    if not isinstance(walk, HasAcceptance):
+        watch.end(run.points, parts(state)[0].shape[0] * plan.last)
+    return run
+
+
+def _first_steps(options: RunOptions, scene: Scene, start: Point) -> int:
+    """Count the steps of a run: as given, or by a pilot run."""
+    if options.n_steps != "auto":
+        return int(options.n_steps)
+    few = rebuild(start, [to_numpy(x[:BLOCK, ...]) for x in parts(start)])
+    return _count(options.duration, piloted_step(scene, few, options.duration))
+
+
+def _count(duration: float, time: float) -> int:
+    """Least number of equal steps that are not longer than ``time``, but for rounding."""
+    return max(1, math.ceil(duration / time * (1 - 1e-9)))
+
+
+def _with_steps(plan: Plan, time: float, options: RunOptions) -> Plan:
+    """Plan with adapted steps: for as long as was asked for, or as many as were asked for."""
+    if options.n_steps != "auto":
+        return replace(plan, duration=plan.n_steps * time)
+    return replace(plan, n_steps=_count(options.duration, time))
 
 
 def _require_memory(plan: Plan, draw: Any) -> None:
@@ -238,7 +280,8 @@ def _sinks(
         "space": re.sub(r" at 0x[0-9a-f]+", "", repr(space)),
         **call,
         "duration": float(options.duration),
-        "n_steps": int(options.n_steps),
+        "n_steps": options.n_steps if options.n_steps == "auto" else int(options.n_steps),
+        **({"warmup": int(options.warmup)} if options.warmup else {}),
         "save_every": int(options.save_every),
         "observe": sorted(plan.observe),
         "point": [f"{x.dtype}{tuple(x.shape)}" for x in draw[:size]],
@@ -263,7 +306,7 @@ def _trial(plan: Plan, state: WalkState) -> tuple[Array, ...]:
     return parts(moved)
 
 
-def _start(space: Any, point: Point, n_chains: int | None) -> Point:
+def batched_start(space: Any, point: Point, n_chains: int | None) -> Point:
     """Check a point and give it a chain axis."""
     if isinstance(space, HasStartCheck):
         point = space.check_start(point)
@@ -327,30 +370,36 @@ def _default(walk: Walk) -> Observe:
     return walk.observables() if isinstance(walk, HasObservables) else {}
 
 
-def _run_all(tasks: list[Group], options: RunOptions) -> list[Result]:
+def _run_all(tasks: list[Group], options: RunOptions, watch: StepWatch) -> list[Result]:
     """Run all groups, here or in a pool; the first failure ends the run."""
-    total = sum(task.chains for task in tasks) * options.n_steps
+    total = sum(task.chains for task in tasks) * tasks[0].plan.last
     results: list[Result] = []
     with tqdm(
         total=total, unit="step", unit_scale=True, disable=not options.progress, desc="chains"
     ) as bar:
+
+        def report(steps: int) -> None:
+            bar.update(steps)
+            if not isinstance(tasks[0].plan.walk, HasAcceptance) and options.pool is None:
+                watch.passed(steps / tasks[0].chains)
+
         try:
-            for task, result in zip(tasks, _outcomes(tasks, options.pool, bar), strict=True):
+            for task, result in zip(tasks, _outcomes(tasks, options.pool, report), strict=True):
                 if result.failure is not None:
-                    raise _failed(task, result)
+                    raise _failed(task, result, watch)
                 results.append(result)
         except DEAD as error:
             raise _dead(tasks[len(results)], error) from error
     return results
 
 
-def _outcomes(tasks: list[Group], pool: Any, bar: Any) -> Iterator[Result]:
+def _outcomes(tasks: list[Group], pool: Any, report: Callable[[int], None]) -> Iterator[Result]:
     if pool is None:
-        yield from map(partial(run, report=bar.update), tasks)
+        yield from map(partial(run, report=report), tasks)
         return
     try:
         for task, result in zip(tasks, mapped(pool, run, tasks), strict=True):
-            bar.update(task.chains * task.plan.n_steps)
+            report(task.chains * task.plan.last)
             yield result
     except Exception as error:
         reason = unsendable(tasks[0]) if is_of_pickle(error) else None
@@ -359,19 +408,43 @@ def _outcomes(tasks: list[Group], pool: Any, bar: Any) -> Iterator[Result]:
         raise
 
 
-def _failed(task: Group, result: Result) -> LangevinError:
+def _failed(task: Group, result: Result, watch: StepWatch) -> LangevinError:
     failure, plan = result.failure, task.plan
     assert failure is not None
-    chain, done = task.first + failure.chain, failure.step - 1
-    time = plan.duration * done / plan.n_steps
-    message = (
-        f"chain {chain} failed at step {failure.step} of {plan.n_steps}, t={time:.6g}: "
-        f"{failure.reason}; this error carries its last finite state"
-    )
-    message += _kept(task)
-    times = plan.times[: result.draws[0].shape[1]]
-    trajectory = _trajectory(plan, task.state, [result.draws], times)
-    return LangevinError(message, chain, failure.step, time, failure.point, trajectory)
+    chain, step = task.first + failure.chain, failure.step - plan.warmup
+    time = plan.duration * (step - 1) / plan.n_steps
+    where = f"step {step} of {plan.n_steps}"
+    if step <= 0:
+        where = f"step {failure.step} of the {plan.warmup} of the warm-up"
+    trajectory = _trajectory_so_far(task, result)
+    message = f"chain {chain} failed at {where}, t={time:.6g}: {failure.reason}"
+    message += _too_long(task, failure, trajectory, watch)
+    message += f"; this error carries its last finite state{_kept(task)}"
+    return LangevinError(message, chain, step, time, failure.point, trajectory)
+
+
+def _trajectory_so_far(task: Group, result: Result) -> Trajectory | None:
+    """Draws of a group that failed, if there are any."""
+    if not result.draws:
+        return None
+    times = task.plan.times[: result.draws[0].shape[1]]
+    return _trajectory(task.plan, task.state, [result.draws], times)
+
+
+def _too_long(
+    task: Group, failure: DivergenceError, trajectory: Trajectory | None, watch: StepWatch
+) -> str:
+    """Say by which curvature the steps were too long, where that is why a chain diverged."""
+    if isinstance(task.plan.walk, HasAcceptance):
+        return ""
+    start = task.plan.walk.point(task.state)
+    points = rebuild(start, [to_numpy(x[failure.chain][None]) for x in parts(start)])
+    if trajectory is not None:
+        points = trajectory.points
+        arrays = [to_numpy(x[failure.chain])[-_SHOWN:] for x in parts(points)]
+        points = rebuild(points, arrays)
+    last = rebuild(failure.point, [to_numpy(x)[None] for x in parts(failure.point)])
+    return watch.explain(points, last)
 
 
 def _dead(task: Group, error: BaseException) -> LangevinError:
@@ -383,11 +456,12 @@ def _dead(task: Group, error: BaseException) -> LangevinError:
     known = task.sink.last(task.start)
     point = task.plan.walk.point(known.state)
     first = rebuild(point, [x[0, ...] for x in parts(point)])
-    time = task.plan.duration * known.step / task.plan.n_steps
+    time = task.plan.time * (known.step - task.plan.warmup)
     kept = _kept(task)
-    message += f"; chain {task.first} was last seen at step {known.step}"
+    step = known.step - task.plan.warmup
+    message += f"; chain {task.first} was last seen at step {step}"
     message += kept or "; with a checkpoint the same call would resume, in a new pool"
-    return LangevinError(message, task.first, known.step, time, first, None)
+    return LangevinError(message, task.first, step, time, first, None)
 
 
 def _kept(task: Group) -> str:
@@ -407,4 +481,15 @@ def _trajectory(
     first = plan.walk.point(state)
     template = (first, (*observed(plan, first), *extras(plan.walk, state).values()))
     points, found = rebuild(template, columns)
-    return Trajectory(times, points, dict(zip(names, found, strict=True)))
+    return Trajectory(
+        times, points, dict(zip(names, found, strict=True)),
+        step_size=plan.time, invariants=partial(_invariants, plan.walk),
+        running=tuple(extras(plan.walk, state)),
+    )  # fmt: skip
+
+
+def _invariants(walk: Walk, points: Point) -> dict[str, Any]:
+    """Quantities that depend on no gauge: what a walk observes by default, or points downstairs."""
+    if isinstance(walk, HasObservables):
+        return {name: function(points) for name, function in walk.observables().items()}
+    return {"downstairs": walk.below(walk.start(points))}
