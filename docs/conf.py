@@ -56,6 +56,7 @@ GALLERY = (
     "low_rank_limits",
     "free_energy_landscape",
     "selection",
+    "diagnostics",
     "equilibrium_law",
     "spacings",
     "cluster_means",

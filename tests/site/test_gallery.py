@@ -15,6 +15,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 GALLERY = DOCS / "gallery"
 SMALL = {
     "cluster_means": ["--images", "5"],
+    "diagnostics": ["--draws", "60", "--burn-in", "20"],
     "equilibrium_law": ["--widths", "5", "10", "--draws", "20"],
     "foliation": ["--lines", "6"],
     "free_energy_landscape": ["--starts", "12", "--betas", "2"],
@@ -31,6 +32,7 @@ SMALL = {
 }
 LINES = {
     "cluster_means": 6,
+    "diagnostics": 3,
     "equilibrium_law": 13,
     "foliation": 6,
     "free_energy_landscape": 7,
