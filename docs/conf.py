@@ -71,6 +71,8 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "min_reported_time": 1e9,
+    # Its pages load scripts of another server.
+    "write_computation_times": False,
 }
 
 
