@@ -32,7 +32,8 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinxcontrib.bibtex",
 ]
-exclude_patterns = ["gallery/*"]
+# The latter is left by builds of before, and loads scripts of another server.
+exclude_patterns = ["gallery/*", "sg_execution_times.rst"]
 templates_path = ["_templates"]
 
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "dollarmath"]
