@@ -40,6 +40,7 @@ myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "dollarmath"
 myst_heading_anchors = 3
 bibtex_bibfiles = ["references.bib"]
 autodoc_typehints = "none"
+autodoc_preserve_defaults = True
 viewcode_follow_imported_members = False
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
@@ -60,6 +61,9 @@ GALLERY = (
     "equilibrium_law",
     "spacings",
     "cluster_means",
+    "torch_training",
+    "null_directions",
+    "fourier_scales",
 )
 
 
@@ -71,6 +75,9 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "download_all_examples": False,
     "show_memory": False,
+    # Sharp on fine screens, and thumbnails that can be read.
+    "image_srcset": ["2x"],
+    "thumbnail_size": (520, 390),
     "min_reported_time": 1e9,
     # Its pages load scripts of another server.
     "write_computation_times": False,
