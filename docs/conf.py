@@ -32,13 +32,15 @@ extensions = [
     "sphinx_gallery.gen_gallery",
     "sphinxcontrib.bibtex",
 ]
-exclude_patterns = ["gallery/*"]
+# The latter is left by builds of before, and loads scripts of another server.
+exclude_patterns = ["gallery/*", "sg_execution_times.rst"]
 templates_path = ["_templates"]
 
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 bibtex_bibfiles = ["references.bib"]
 autodoc_typehints = "none"
+autodoc_preserve_defaults = True
 viewcode_follow_imported_members = False
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
@@ -78,6 +80,8 @@ sphinx_gallery_conf = {
     "image_srcset": ["2x"],
     "thumbnail_size": (520, 390),
     "min_reported_time": 1e9,
+    # Its pages load scripts of another server.
+    "write_computation_times": False,
 }
 
 
