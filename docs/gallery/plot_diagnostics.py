@@ -4,14 +4,14 @@ Have the chains converged?
 
 Four chains of the Riemannian Langevin equation in the energy :math:`|W|^2 / 2`, at
 :math:`\kappa = 1`, from starts of very different sizes: their traces, the ranks of the draws of
-each chain among those of all, and the draws against the law that is known exactly.  The lifted energy is
-homogeneous of degree :math:`2 N` in the layers, so with the dimension of the balanced networks
+each chain among those of all, and the draws against the law that is known exactly.  The lifted energy
+is homogeneous of degree :math:`2 N` in the layers, so with the dimension of the balanced networks
 
 .. math:: \tfrac{1}{2} \beta\, |W|^2 \sim \Gamma\Big( \frac{\dim}{2 N} \Big) .
 
 **What it shows.** A run of 20 draws has an R-hat of 1.75, one of 3000 of 1.002: its ranks are
-uniform, and the draws after the burn-in have the exact law.  **What it does not show.** That chains have
-found every well: R-hat is near one, too, where all of them have missed the same one.
+uniform, and the draws after the burn-in have the exact law.  **What it does not show.** That chains
+have found every well: R-hat is near one, too, where all of them have missed the same one.
 
 ``Trajectory.to_xarray`` is a dataset over ``chain`` and ``draw``, which is what arviz plots.
 """
