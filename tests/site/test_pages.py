@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 from dlngeom import network
@@ -95,6 +96,24 @@ def test_quick_start_prints_what_the_page_shows(capsys):
     shown = re.search(r"```text\n(.*?)```", (DOCS / "quickstart.md").read_text(), re.DOTALL)
     assert printed == shown[1]
     assert Path("first.png").is_file()
+
+
+@pytest.mark.usefixtures("_folder")
+def test_ratings(capsys):
+    _, scope, printed = run("guide/ratings.md", capsys)
+    given, written = scope["given"], pd.read_csv("best.csv")
+    assert float(re.search(r"RMSE (\S+)", printed)[1]) < 0.75
+    assert list(written) == ["user", "film", "stars"]
+    assert (written.groupby("user").size() == 5).all()
+    assert written["stars"].between(1, 5).all()
+    i, j = (written[name].str.split().str[1].astype(int) for name in ("user", "film"))
+    # None of them was given, and they are liked as much as the five that are liked most.
+    seen = set(zip(scope["who"], scope["what"], strict=True))
+    assert seen.isdisjoint(zip(i, j, strict=True))
+    assert given.nnz == len(seen)
+    taste = scope["users"] @ scope["films"].T
+    taste[scope["who"], scope["what"]] = -np.inf
+    assert taste[i, j].mean() > 0.9 * np.sort(taste, axis=1)[:, -5:].mean()
 
 
 @pytest.mark.slow
