@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 try:
+    from mici.matrices import IdentityMatrix
+    from mici.states import ChainState
     from mici.systems import (
         DenseConstrainedEuclideanMetricSystem,
         EuclideanMetricSystem,
@@ -11,4 +13,10 @@ try:
 except ImportError as error:
     raise ImportError("dlngeom.mici needs mici: pip install 'dlngeom[mici]'") from error
 
-__all__ = ["DenseConstrainedEuclideanMetricSystem", "EuclideanMetricSystem", "System"]
+__all__ = [
+    "ChainState",
+    "DenseConstrainedEuclideanMetricSystem",
+    "EuclideanMetricSystem",
+    "IdentityMatrix",
+    "System",
+]

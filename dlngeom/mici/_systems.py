@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,10 @@ from dlngeom._lib.door import real_numbers
 from dlngeom.dln import DeepLinearNetwork
 from dlngeom.mici._balance import BalanceEquations, balance_equations
 from dlngeom.mici._library import (
+    ChainState,
     DenseConstrainedEuclideanMetricSystem,
     EuclideanMetricSystem,
+    IdentityMatrix,
     System,
 )
 from dlngeom.mici._positions import shapes, split
@@ -114,7 +116,11 @@ def system(
 
 
 class _BalancedSystem(DenseConstrainedEuclideanMetricSystem):  # type: ignore[misc]
-    """System on the zeros of the balance equations, with the volume of the zeros."""
+    """System on the zeros of the balance equations, with the volume of the zeros.
+
+    With the identity as metric, the few small products of a step are taken by plain arrays: mici's
+    matrices would cost several times the arithmetic.  Any other metric is left to mici.
+    """
 
     def __init__(self, potential: _Potential, equations: BalanceEquations) -> None:
         super().__init__(
@@ -125,6 +131,53 @@ class _BalancedSystem(DenseConstrainedEuclideanMetricSystem):  # type: ignore[mi
         )
         # mici takes it only for densities of another kind, but its method serves everybody.
         self._mhp_constr = equations.hessian_product
+
+    def dh2_flow_dmom(self, state: ChainState, dt: float) -> tuple[Any, Any]:
+        """Return what a step of length ``dt`` does to a change of the momentum."""
+        if type(self.metric) is not IdentityMatrix:
+            return super().dh2_flow_dmom(state, dt)  # type: ignore[no-any-return]
+        return _Multiple(dt), self.metric
+
+    def jacob_constr_inner_product(
+        self, jacob_constr_1: NumpyArray, inner_product_matrix: Any, jacob_constr_2: Any = None
+    ) -> Any:
+        """Products of the rows of two Jacobians."""
+        if type(inner_product_matrix) is not _Multiple:
+            return super().jacob_constr_inner_product(
+                jacob_constr_1, inner_product_matrix, jacob_constr_2
+            )
+        other = jacob_constr_1 if jacob_constr_2 is None else jacob_constr_2
+        return _Equations(inner_product_matrix.factor * (jacob_constr_1 @ other.T))
+
+    def project_onto_cotangent_space(self, mom: NumpyArray, state: ChainState) -> NumpyArray:
+        """Project a momentum, in place."""
+        if type(self.metric) is not IdentityMatrix:
+            return super().project_onto_cotangent_space(mom, state)  # type: ignore[no-any-return]
+        rows = self.jacob_constr(state)
+        mom -= np.linalg.solve(rows @ rows.T, rows @ mom) @ rows
+        return mom
+
+
+class _Multiple(NamedTuple):
+    """Multiple of the identity, for mici's solver."""
+
+    factor: float
+
+    def __matmul__(self, vector: NumpyArray) -> NumpyArray:
+        return self.factor * vector
+
+
+class _Equations(NamedTuple):
+    """Square matrix that is used once, and its inverse, for mici's solver."""
+
+    matrix: NumpyArray
+
+    @property
+    def inv(self) -> _Equations:
+        return self
+
+    def __matmul__(self, vector: NumpyArray) -> NumpyArray:
+        return np.linalg.solve(self.matrix, vector)
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ OURS = ("RLE", "RLE adjusted", "mici NUTS")
 # The energy, the samplers that draw from it, and draws for mici and for the others.
 RUNS = {
     "quadratic 2 x 2, depth 3": (QUADRATIC, tuple(SAMPLERS), 1000, 64000),
-    "completion 5 x 5, depth 3": (COMPLETION, (*OURS, "blackjax NUTS"), 300, 64000),
-    "10 x 10 of rank 2, depth 2": (LOW_RANK, OURS, 300, 64000),
+    "completion 5 x 5, depth 3": (COMPLETION, (*OURS, "blackjax NUTS"), 1000, 64000),
+    "10 x 10 of rank 2, depth 2": (LOW_RANK, OURS, 1000, 64000),
 }
 
 
@@ -41,11 +41,14 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--share", type=float, default=1.0, help="share of the draws to take")
-    share = parser.parse_args().share
+    parser.add_argument("--energy", default="", help="part of the name of the energies to take")
+    options = parser.parse_args()
     print(f"{'energy':28} {'sampler':14} {'sigma_min/s':>11} {'trace/s':>9} {'means':>15}")
     for name, (problem, samplers, few, many) in RUNS.items():
+        if options.energy not in name:
+            continue
         for sampler in samplers:
-            draws = round(share * (few if sampler == "mici NUTS" else many))
+            draws = round(options.share * (few if sampler == "mici NUTS" else many))
             found = SAMPLERS[sampler](problem, draws, 1)
             values = observed(found.W)
             rates = [effective(x) / found.seconds for x in values.values()]

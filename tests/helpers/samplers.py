@@ -92,7 +92,7 @@ def langevin(problem: Problem, draws: int, seed: int, *, adjust: bool = False) -
     """Our equation, with or without the Metropolis step, 64 chains."""
     chains, dt = 64, problem.adjusted_step if adjust else problem.step
     every = max(1, round(0.1 / dt))
-    warm = round(40 / dt)  # Crossing from one sign of the determinant to the other takes a while.
+    warm = round(20 / dt)  # Crossing from one sign of the determinant to the other takes a while.
     count = -(-draws // chains)
     options = {"energy": problem.energy, "adjust": True} if adjust else {}
 
@@ -119,7 +119,7 @@ def adjusted(problem: Problem, draws: int, seed: int) -> Draws:
     return langevin(problem, draws, seed, adjust=True)
 
 
-def mici_nuts(problem: Problem, draws: int, seed: int, warm: int = 100) -> Draws:
+def mici_nuts(problem: Problem, draws: int, seed: int, warm: int = 60) -> Draws:
     """NUTS of mici upstairs, with its adaptation of the step size, two chains."""
     import mici
 
@@ -178,12 +178,14 @@ def blackjax_nuts(
     return Draws(thermodynamics.from_root(roots, depth)[None], seconds, note)
 
 
-def emcee_walk(problem: Problem, draws: int, seed: int) -> Draws:
+def emcee_walk(
+    problem: Problem, draws: int, seed: int, density: Callable[[Any], Any] | None = None
+) -> Draws:
     """Stretch moves of emcee in the root chart, 32 walkers."""
     import emcee
 
     walkers, m, n = 32, problem.widths[-1], problem.widths[0]
-    density, depth = root_density(problem), len(problem.widths) - 1
+    density, depth = density or root_density(problem), len(problem.widths) - 1
     X = thermodynamics.to_root(dlngeom.dense(start(problem, walkers)), depth)
     sampler = emcee.EnsembleSampler(
         walkers, m * n, lambda x: density(x.reshape(-1, m, n)), vectorize=True

@@ -19,8 +19,8 @@ pytestmark = [
 ALPHA = 1e-5
 # Draws of each sampler; those of mici take milliseconds each.
 COUNT = {
-    "RLE": 6_400, "RLE adjusted": 6_400, "mici NUTS": 300, "blackjax NUTS": 4_000,
-    "emcee": 32_000,
+    "RLE": 3_200, "RLE adjusted": 3_200, "mici NUTS": 200, "blackjax NUTS": 2_000,
+    "emcee": 16_000,
 }  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def without_entropy(problem):
 def test_all_agree_at_odd_depth_and_the_mutant_does_not():
     found = {name: thinned(W) for name, W in draws(QUADRATIC, SAMPLERS).items()}
     assert smallest(found.values()) > ALPHA
-    mutant = samplers.blackjax_nuts(QUADRATIC, 4_000, 3, without_entropy(QUADRATIC)).W
+    mutant = samplers.emcee_walk(QUADRATIC, 16_000, 3, without_entropy(QUADRATIC)).W
     assert smallest([thinned(mutant), found["blackjax NUTS"]]) < ALPHA
 
 

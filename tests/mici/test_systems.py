@@ -130,6 +130,39 @@ def test_leapfrog_steps_stay_balanced_and_are_of_second_order(kappa):
     assert ref.slope(1 / np.array(steps), errors) == pytest.approx(2, abs=0.1)
 
 
+@pytest.mark.parametrize("space", CASES.values(), ids=CASES)
+def test_steps_by_plain_arrays_are_those_of_the_matrices_of_mici(space):
+    """A metric that is the identity, but not of that type, takes all of mici's own steps."""
+    lean, full = made(space), made(space)
+    start = state_at(space, 3)
+    size = len(start.pos)
+    full.metric = mici.matrices.PositiveDiagonalMatrix(np.ones(size))
+    mom = np.random.default_rng(0).standard_normal(size)
+    ends = []
+    for built in (lean, full):
+        integrator = mici.integrators.ConstrainedLeapfrogIntegrator(built, step_size=0.05)
+        state = start.copy()
+        state.mom = built.project_onto_cotangent_space(mom.copy(), state)
+        for direction in (1, 1, -1):
+            state.dir = direction
+            state = integrator.step(state)
+        ends.append(state)
+    ref.close(ends[0].pos, ends[1].pos, 1e-9)
+    ref.close(ends[0].mom, ends[1].mom, 1e-8)
+
+
+def test_other_metrics_are_left_to_mici():
+    space = CASES["low rank"]
+    built, start = made(space), state_at(space, 3)
+    built.metric = mici.matrices.PositiveDiagonalMatrix(np.linspace(1, 2, len(start.pos)))
+    start.mom = built.sample_momentum(start, np.random.default_rng(0))
+    integrator = mici.integrators.ConstrainedLeapfrogIntegrator(built, step_size=0.02)
+    state = integrator.step(start)
+    assert np.max(np.abs(built.constr(state))) < 1e-8
+    velocity = built.dh2_dmom(state)
+    assert np.max(np.abs(built.jacob_constr(state) @ velocity)) < 1e-12
+
+
 def run(space, kappa=1.0, warm=20, draws=20, **options):
     built = made(space, kappa)
     simple = space.depth == 1

@@ -135,6 +135,7 @@ def test_clusters(capsys):
         "flow",
         slow("sample"),
         slow("samplers"),
+        slow("how_long"),
         slow("thermodynamics"),
     ],
 )
@@ -145,6 +146,9 @@ def test_guide(page, capsys):
     if page == "optimise":
         assert scope["error"] < 5e-4
         assert np.linalg.norm((scope["u"] * scope["s"]) @ scope["vt"] - scope["A"]) < 1e-4
+    if page == "how_long":
+        assert 0.45 < scope["accepted"] < 0.7
+        assert scope["coarse"].observed["trace"].mean() < scope["fine"].observed["trace"].mean()
     if page == "complete":
         assert scope["error"] < 0.01
     if page == "thermodynamics":
