@@ -58,9 +58,11 @@ clean:
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[$(EXTRA)]'
 	touch $@ .venv/installed
 
-# The peers that are compared with; two of them are compiled by pip.
+# The peers that are compared with; two of them are compiled by pip.  Of recbole, which would bring
+# ray and more, only the ratings inside it are read.
 .venv/installed-bench: pyproject.toml .venv/installed-test
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --editable '.[bench]'
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps recbole==1.2.1
 	touch $@
 
 .venv/installed-docs: pyproject.toml | .venv/bin/python

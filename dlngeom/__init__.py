@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dlngeom._lib.lazy import lazy_face as _lazy_face
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # For type checkers alone, which do not see what loads on first use.
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -25,6 +24,8 @@ from dlngeom.balanced._balance import (
     correct,
     multipliers,
     rotations,
+    squares,
+    tangent_rotations,
 )
 from dlngeom.balanced._in_frames import AmbientInFrames, StepInFrames, TangentInFrames
 from dlngeom.points import Frames
@@ -40,7 +41,6 @@ __all__ = [
     "polar_move",
     "retract",
     "signed_svd",
-    "squares",
     "turned",
 ]
 
@@ -137,7 +137,7 @@ def turned(
     ``Lam + h`` may be indefinite.  With ``ends_only`` the inner frames stay fixed, which is enough
     for the end-to-end matrix.
     """
-    omega, h, _ = motion
+    omega, h = motion
     lam = frames.lam[..., None, :]
     values, left, right = signed_svd(lam * identity(lam.shape[-1], lam) + h)
     q, last = [], len(frames.q) - 1
@@ -184,7 +184,7 @@ def acceleration(frames: Frames, V: TangentInFrames) -> AmbientInFrames:
     Parts that map across the frames on both sides are left out.
     """
     motion = rotations(frames.lam, V.core)
-    omega, h, _ = motion
+    omega, h = motion
     lower_lam = frames.lam[..., :, None]
     K = [part / frames.lam[..., None, :] for part in V.perp]
     core = _core_acceleration(frames, V.core, motion, K)
@@ -214,17 +214,19 @@ def _core_acceleration(
 
 def bent_cores(core: Array, motion: Rotations) -> Array:
     """Second derivative of the cores of square frames."""
-    omega, h, _ = motion
+    omega, h = motion
     shifted = core + h[..., None, :, :]
     return omega[..., 1:, :, :] @ shifted - shifted @ omega[..., :-1, :, :]
 
 
 def corrected_core(lam: Array, core: Array, at: Balance) -> Rotations:
     """:func:`corrected` for square frames, damped."""
-    bent = bent_cores(core, rotations(lam, core))
-    bent = bent - correct(at, multipliers(at, symmetric(balance_defect(at, bent))))
-    length, excess = (squares(x) for x in (core, bent))
-    return rotations(lam, core - damped_share(length, excess)[..., None] * bent)
+    motion = rotations(lam, core)
+    bent = bent_cores(core, motion)
+    correction, excess = tangent_rotations(at, lam, bent)
+    share = damped_share(squares(core), excess)
+    omega = motion.omega - share[..., None] * correction.omega
+    return Rotations(omega, motion.h - share * correction.h)
 
 
 def corrected(
@@ -267,13 +269,6 @@ def _damping(V: TangentInFrames | StepInFrames, correction: StepInFrames) -> Arr
     return damped_share(squared(V), squared(correction))
 
 
-def squares(core: Array) -> Array:
-    """Sum of the squares of all cores."""
-    xp = namespace(core)
-    flat = xp.reshape(core, (*core.shape[:-3], math.prod(core.shape[-3:])))
-    return xp.vecdot(flat, flat)
-
-
 def damped_share(step: Array, correction: Array) -> Array:
     """Share of a correction from its squared length and that of the step."""
     excess = correction / namespace(step).where(step == 0, 1 + step, step)
@@ -284,7 +279,7 @@ def _perpendicular_acceleration(
     frames: Frames, motion: Rotations, K: Sequence[Array | float]
 ) -> list[Array | float]:
     """Tangential acceleration out of the frames, a mean over the layers next to each frame."""
-    omega, h, _ = motion
+    omega, h = motion
     lower_lam, last = frames.lam[..., :, None], len(frames.q) - 1
     bent: list[Array | float] = []
     for p, (frame, k) in enumerate(zip(frames.q, K, strict=True)):

@@ -16,6 +16,7 @@ from dlngeom._lib.stiefel import random_frame, random_spectrum
 from dlngeom.dln import _flows
 from dlngeom.dln._downstairs import EndToEndGeometry
 from dlngeom.dln._geodesics import network_geodesic
+from dlngeom.dln._moving import MovingNetwork
 from dlngeom.dln._shooting import network_shooting
 from dlngeom.dln._square_walk import SquareNetworkWalk
 from dlngeom.dln._walks import NetworkWalk
@@ -187,6 +188,10 @@ class DeepLinearNetwork(RiemannianSubmersion):
         """Walk of the frames."""
         square = set(self.widths) == {self.rank}
         return SquareNetworkWalk() if square else NetworkWalk()
+
+    def unchecked(self) -> MovingNetwork:
+        """Return the projections and the retraction without checks."""
+        return MovingNetwork()
 
     def gradient_flow(
         self, point: Frames | Sequence[Array], energy_gradient: Callable[[Any], Covector]

@@ -28,8 +28,8 @@ from dlngeom._lib.arrays import (
     polars_of_expansions,
     symmetric,
 )
-from dlngeom.balanced._balance import Rotations, rotations
-from dlngeom.balanced._curves import bent_cores, damped_share, signed_svd, squares
+from dlngeom.balanced._balance import Rotations, rotations, squares
+from dlngeom.balanced._curves import bent_cores, damped_share, signed_svd
 from dlngeom.balanced._in_frames import TangentInFrames
 from dlngeom.endtoend._kernels import pair
 from dlngeom.points import SVD, Frames, Tangent
@@ -206,7 +206,7 @@ def _core_acceleration(lift: _Lift, motion: _Motion, grams: _Ends) -> Array:
 
 def _tilts(lift: _Lift, motion: _Motion, grams: _Ends) -> _Ends:
     """Factors of ``2 K`` in the acceleration of the end layers out of the frames."""
-    omega, h, _ = motion.turns
+    omega, h = motion.turns
     lam = lift.lam[..., :, None]
     return _Ends(
         None if grams.last is None else h - lam * omega[..., -2, :, :],
@@ -296,12 +296,13 @@ def _continuum_motion(s: Array, M: Array, core: Array) -> _Motion:
     last = antisymmetric((unit * total)[..., 0, :, :]) - mean
     shift = (xp.log(column) - xp.log(row)) * omega
     h = xp.sum(weight * (symmetric(core) - shift), axis=-3)
-    return _Motion(core, Rotations(omega, h, antisymmetric(core)), -mean, last)
+    return _Motion(core, Rotations(omega, h), -mean, last)
 
 
 def _continuum_bend(lift: _Lift, motion: _Motion) -> Array:
     """Second derivative of the cores in a continuum of layers."""
-    omega, h, rate = motion.turns
+    omega, h = motion.turns
+    rate = antisymmetric(motion.core)
     row, column = (x[..., None, :, :] for x in pair(lift.lam))
     h, squared = h[..., None, :, :], omega @ omega
     bend = squared * column + row * squared + 2 * (omega @ h - h @ omega)

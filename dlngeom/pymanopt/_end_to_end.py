@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pymanopt.manifolds.manifold import Manifold
 from pymanopt.tools import ndarraySequenceMixin
+from scipy.sparse.linalg import svds
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed, as_generator, project_out
@@ -19,6 +20,7 @@ from dlngeom.points import SVD, LowRank, Tangent, _covectors
 from dlngeom.points._checks import check_svd, require_weights
 from dlngeom.points._covectors import Covector
 from dlngeom.pymanopt import _factor_derivatives
+from dlngeom.pymanopt._collapse import Descent
 from dlngeom.pymanopt._factor_derivatives import FactorTriple
 
 __all__ = ["EndToEnd", "Point", "TangentVector", "ambient_direction", "unusable"]
@@ -56,8 +58,16 @@ class Point(_Scalable, SVD):  # type: ignore[misc]
     """
 
     _weights: tuple[float, bytes, Metric | None] | None = None
+    # The run that the point belongs to.
+    _descent: Descent | None = None
     # Shapes of the manifold that has made or checked the point.
     _checked: tuple[tuple[int, ...], ...] | None = None
+
+    def descent(self) -> Descent:
+        """Return the run that the point belongs to, or begin one."""
+        if self._descent is None:
+            self._descent = Descent(float(self.s[-1]))
+        return self._descent
 
     def metric(self, depth: float) -> Metric | None:
         """Weights of the metric of a given depth here, computed when first asked for."""
@@ -181,6 +191,11 @@ class EndToEnd(Manifold):  # type: ignore[misc]
     differentiation, dense ``(m, n)`` arrays, scipy sparse arrays, a ``LinearOperator``, or
     low-rank tuples ``(U, S, V)`` with a two-dimensional ``S``.  No ``m x n`` matrix is formed.
 
+    **Rank collapse.**  At depth two and more the metric has a boundary where a singular value
+    vanishes, and descent can end there although the Euclidean gradient does not vanish, as it does
+    on square matrices of full rank where the determinants of start and minimum differ in sign.  A
+    run that ends so warns once, by a RuntimeWarning; :meth:`aligned_point` is a better start.
+
     The one difference from ``FixedRankEmbedded`` is :meth:`embedding`: a Euclidean Hessian
     receives ``(u, s, vt, u', s', vt')``, see :func:`ambient_direction`.
     """
@@ -291,7 +306,10 @@ class EndToEnd(Manifold):  # type: ignore[misc]
         else:
             flat = _covectors.components(x, derivative)
         _require_finite("gradient", flat)
-        return TangentVector(*_kernels.scaled(flat, self._metric(point), 1.0))
+        gradient = TangentVector(*_kernels.scaled(flat, x.metric(self._depth), 1.0))
+        if self._depth > 1:
+            x.descent().watch(x, flat, gradient, self._depth)
+        return gradient
 
     def euclidean_to_riemannian_hessian(
         self,
@@ -328,7 +346,9 @@ class EndToEnd(Manifold):  # type: ignore[misc]
             raise ValueError(unusable(Z)) from error
         if not math.isfinite(s[0]):
             raise ValueError(unusable(Z))
-        return self._ours(_keep_rank(u, s, vt, float(x.s[-1])))
+        moved = self._ours(_keep_rank(u, s, vt, float(x.s[-1])))
+        moved._descent = x.descent()
+        return moved
 
     def transport(
         self, point_a: Sequence[Array], point_b: Sequence[Array], tangent_vector_a: Any
@@ -362,6 +382,37 @@ class EndToEnd(Manifold):  # type: ignore[misc]
         """Uniform singular vectors, singular values uniform in (0, 1) and sorted."""
         u, v = (random_frame(self._rng, size, self._rank) for size in (self._m, self._n))
         return self._ours(Point(u, random_spectrum(self._rng, self._rank), v.T))
+
+    def aligned_point(self, euclidean_gradient: Any, *, scale: float = 1.0) -> Point:
+        r"""Return a point where descent goes down at once: frames of the gradient at zero.
+
+        .. math:: W = c\, U V^T, \qquad -E'(0) = U \Sigma V^T \text{ (the largest } r)
+
+        A start whose singular vectors fit those of the minimum does not lose rank on the way.
+
+        Parameters
+        ----------
+        euclidean_gradient : array (m, n), sparse, LinearOperator or LowRank
+            ``E'(0)``, at the matrix zero.
+        scale : float
+            All singular values ``c``; best no larger than those that are looked for.
+
+        Returns
+        -------
+        Point
+        """
+        c = checks.positive("scale", scale)
+        G, r, smaller = (
+            self._covector("gradient", euclidean_gradient),
+            self._rank,
+            min(self._m, self._n),
+        )
+        if _covectors.is_operator(G) and r < smaller:
+            u, s, vt = svds(G, k=r, v0=self._rng.standard_normal(smaller))
+            u, s, vt = u[:, ::-1], s[::-1], vt[::-1]
+        else:
+            u, s, vt = np.linalg.svd(_covectors.to_dense(G), full_matrices=False)
+        return self._ours(Point(-u[:, :r], np.full(r, c, dtype=s.dtype), vt[:r].copy()))
 
     def random_tangent_vector(self, point: Sequence[Array]) -> TangentVector:
         """Tangent vector of length one, uniform on the unit sphere of ``g^N``."""

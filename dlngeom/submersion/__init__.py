@@ -20,6 +20,7 @@ protocol                     used by    what an engine does without it
 :class:`HasGeodesics`        geodesics  refuses
 :class:`HasClosedLog`        geodesics  solves the boundary value problem
 :class:`HasWalk`             langevin   walks in the ambient space
+:class:`HasUncheckedMoves`   langevin   moves by the methods of the space
 :class:`HasAcceptance`       langevin   adapts no step in the warm-up
 :class:`HasAdjustedRank`     langevin   refuses ``adjust=True``
 :class:`HasExtras`           langevin   records nothing more
@@ -50,7 +51,9 @@ from dlngeom.submersion._offers import (
     HasPointCheck,
     HasStartCheck,
     HasSubmersion,
+    HasUncheckedMoves,
     HasWalk,
+    Moves,
     Walk,
 )
 from dlngeom.submersion._spaces import (
@@ -90,8 +93,10 @@ __all__ = [
     "HasPointCheck",
     "HasStartCheck",
     "HasSubmersion",
+    "HasUncheckedMoves",
     "HasWalk",
     "LiftedBase",
+    "Moves",
     "RiemannianSubmersion",
     "Shooting",
     "Walk",

@@ -33,7 +33,9 @@ __all__ = [
     "HasPointCheck",
     "HasStartCheck",
     "HasSubmersion",
+    "HasUncheckedMoves",
     "HasWalk",
+    "Moves",
     "Walk",
     "WalkState",
 ]
@@ -184,6 +186,27 @@ class Walk(Protocol):
 
     def reach(self, state: WalkState) -> Array | None:
         """Largest admissible size ``(chain,)`` of the noise of one step, None without a limit."""
+
+
+class Moves(Protocol):
+    """What a motion upstairs needs of a space; a space has it itself."""
+
+    def tangent_projection(self, point: Point, vector: Vector) -> Vector:
+        """Orthogonal projection of an ambient vector on the tangent space."""
+
+    def retraction(self, point: Point, vector: Vector, *, order: int = 2) -> Point:
+        """Retraction, of second order by default."""
+
+    def codifferential(self, point: Point, covector: Any) -> Vector:
+        """Gradient upstairs of a covector downstairs."""
+
+
+@runtime_checkable
+class HasUncheckedMoves(Protocol):
+    """A submersion whose methods check their arguments, and that has them without checks too."""
+
+    def unchecked(self) -> Moves:
+        """Return the methods that a motion needs, with an ``embedding`` where the space has one."""
 
 
 @runtime_checkable

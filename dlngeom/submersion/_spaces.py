@@ -33,6 +33,7 @@ from dlngeom.submersion._offers import (
     HasInverseCometric,
     HasMeanCurvature,
     HasPointCheck,
+    Moves,
 )
 
 __all__ = [
@@ -282,7 +283,7 @@ def above(space: RiemannianSubmersion, point: Any) -> Point:
     return space.above(point) if isinstance(space, HasBasePoint) else space.orbit_point(point, 0)
 
 
-def embedding(space: RiemannianSubmersion, point: Point) -> Vector:
+def embedding(space: RiemannianSubmersion | Moves, point: Point) -> Vector:
     """Ambient position of a point: the point itself, unless the space has an embedding."""
     return space.embedding(point) if isinstance(space, HasEmbedding) else point
 

@@ -2,12 +2,21 @@ r"""
 Networks between quadrics
 =========================
 
-The gradient flow of layers keeps ``G_p = W_p W_p^T - W_{p+1}^T W_{p+1}``, so the varieties of given
-invariants, cut out by quadratic equations, fill the space of networks.  Layers of width one show
-them without caricature (Menon, *The geometry of the deep linear network*, figure 9.1 and (5.10)).
+The gradient flow of layers keeps the matrices
+
+.. math:: G_p = W_p W_p^T - W_{p+1}^T W_{p+1}, \qquad p = 1, \dots, N - 1 ,
+
+so the space of networks is filled by the varieties on which they are given, which quadratic
+equations cut out.  Layers of width one show them without caricature
+(:cite:t:`menon2024geometry`, figure 9.1 and (5.10)): in the plane of two such layers they are
+hyperbolas, and the balanced networks, :math:`G = 0`, are the two diagonals.
+
+**What it shows.** Flow lines (green) stay on their variety and end where :math:`W = 1` (orange);
+balanced ones may run to the saddle :math:`W = 0`.  **What it does not show.** The varieties of
+wider layers, of which the last picture is a shadow: networks in eight dimensions over three
+quadrics.
 """
 
-import argparse
 from itertools import product
 
 import matplotlib.pyplot as plt
@@ -16,16 +25,12 @@ import numpy as np
 from dlngeom.flow import network_flow
 from dlngeom.points import polar_chart
 
-parser = argparse.ArgumentParser(description="Gradient flow lines on quadrics")
-parser.add_argument("--lines", type=int, default=30, help="flow lines in each picture")
-parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--output", help="file for the figure")
-arguments = parser.parse_args()
-rng, count = np.random.default_rng(arguments.seed), arguments.lines
+LINES, SEED = 30, 0  # flow lines in each picture
+rng, count = np.random.default_rng(SEED), LINES
 
 
 def leaf(first, g, depth):
-    """Networks of width one with equal invariants of sum ``g``, a curve for each signs (5.10)."""
+    """Networks of width one with equal invariants of sum ``g``, a curve for all signs (5.10)."""
     W_1, G = (
         np.broadcast_to(x, np.shape(first))[..., None, None] for x in (first, g / (depth - 1))
     )
@@ -44,12 +49,13 @@ def flow(layers):
 
 
 # %%
-# Blue leaves have ``G < 0``, red ones ``G > 0``; balanced ones are lines (black).  Flow lines are
-# green and end on the zero-energy set (orange), but balanced ones may run to the saddle ``W = 0``.
-# The third picture shows networks in eight dimensions over three quadrics ``G_11 = -1, 0, 1``.
+# Blue leaves have :math:`G < 0`, red ones :math:`G > 0`, balanced ones are black.  The quadrics of
+# the third picture are :math:`G_{11} = -1, 0, 1`.
 print("layers width lines  largest change of G   share at W = 1")
-figure, shapes = plt.figure(figsize=(12, 4.2)), ((0.06, None), (0.35, "3d"), (0.67, "3d"))
-axes = [figure.add_axes((x, 0.11, 0.28, 0.8), projection=p, fc="none") for x, p in shapes]
+axes = [
+    plt.figure(figsize=(4.6, 4), layout="constrained").add_subplot(projection=p)
+    for p in (None, "3d", "3d")
+]
 w, angle = np.linspace(0, 2, 100), np.linspace(0, 2 * np.pi, 61)
 for axis, depth in zip(axes, (2, 3), strict=False):
     pool, order = [], [0, -1, 1][:depth]
@@ -75,5 +81,4 @@ axes[1].set(title="three of width 1, $G_1=G_2$", xlabel="$w_1$", ylabel="$w_3$",
 axes[2].set(title="two of width 2", xlabel="$W_{1,11}$", ylabel="$W_{1,12}$", zlabel="$|W_2e_1|$")
 for side in (x for axis in axes[1:] for x in (axis.xaxis, axis.yaxis, axis.zaxis)):
     side.set_pane_color((0.97, 0.97, 0.97, 1))
-if arguments.output:
-    figure.savefig(arguments.output, dpi=120)
+plt.show()

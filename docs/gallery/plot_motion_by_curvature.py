@@ -2,14 +2,19 @@ r"""
 Tangential noise pushes outwards
 ================================
 
-A step tangent to a sphere leaves it, always outwards.  In the limit of the Ito equation ``dx = P
-dB`` the direction is random, the radius is not: ``r^2 = r_0^2 + (d - 1) t``, motion of the sphere
-by minus half its mean curvature (Menon, *The geometry of the deep linear network*, figure 9.3,
-(11.10), (11.11)).  Radial noise of variance ``kappa`` makes the radius a Bessel process.  Steps of
-``dlngeom.quotients.Sphere`` are straight: Euler's for ``kappa = 0``, nothing pulls them back.
+A step tangent to a sphere leaves it, always outwards.  With the projection :math:`P` onto the
+tangent space, the limit of small steps is the equation of Ito
+
+.. math:: \mathrm{d}x = P(x)\, \mathrm{d}B , \qquad r^2(t) = r_0^2 + (d - 1)\, t :
+
+the direction is random, the radius is not, and the sphere moves by minus half its mean curvature
+(:cite:t:`menon2024geometry`, figure 9.3, (11.10), (11.11)).  Radial noise of variance
+:math:`\kappa` makes the radius a Bessel process, whose law is known too.
+
+**What it shows.** The radius becomes sharp as steps become small, at the rate that is expected, and
+the laws for :math:`\kappa > 0` hold.  **What it does not show.** Fibres other than spheres.
 """
 
-import argparse
 from itertools import product
 
 import matplotlib.pyplot as plt
@@ -20,29 +25,28 @@ from dlngeom.langevin import riemannian_langevin
 from dlngeom.laws import sphere_law
 from dlngeom.quotients import Sphere
 
-parser = argparse.ArgumentParser(description="Vectors under noise along spheres")
-parser.add_argument("--chains", type=int, default=4000)
-parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--output", help="file for the figure")
-arguments = parser.parse_args()
-rng, TIME = np.random.default_rng(arguments.seed), 4.0
+CHAINS, SEED = 4000, 0
+rng, TIME = np.random.default_rng(SEED), 4.0
 
 
 def walk(size, kappa, steps):
     """Follow paths from the unit sphere at ``beta = 2``: times, paths and squared radii."""
     run = riemannian_langevin(
         Sphere(size), np.eye(size)[0], beta=2.0, kappa=kappa, duration=TIME,
-        n_steps=steps, n_chains=arguments.chains, save_every=max(1, steps // 500), rng=rng,
+        n_steps=steps, n_chains=CHAINS, save_every=max(1, steps // 500), rng=rng,
     )  # fmt: skip
     return run.times, run.points, np.sum(run.points**2, axis=-1)
 
 
 # %%
-# A step of duration ``h`` adds ``h`` times a chi-squared number to ``r^2``, so at time ``t`` the
-# error has the exact size ``sqrt(2 (d - 1) t h)``; the table compares.
+# Steps are straight.  One of duration :math:`h` adds :math:`h` times a chi-squared number to
+# :math:`r^2`, so at time :math:`t` the error has the exact size :math:`\sqrt{2 (d - 1) t h}`.
 print("kappa   d  steps   mean r^2   exact   r.m.s. error   expected   p of the law")
-hues, figure = ("tab:orange", "tab:green", "C0"), plt.figure(figsize=(9.5, 8.6), layout="tight")
-axes = [figure.add_subplot(2, 2, k, projection="3d" if k == 2 else None) for k in (1, 2, 3, 4)]
+hues, shapes = ("tab:orange", "tab:green", "C0"), (None, "3d", None, None)
+axes = [
+    plt.figure(figsize=(4.6, 4), layout="constrained").add_subplot(projection=shape)
+    for shape in shapes
+]
 for d, (steps, hue) in product((2, 3), zip((20, 200, 2000), hues, strict=True)):
     (times, x, square), exact = walk(d, 0.0, steps), 1 + (d - 1) * TIME
     error = np.mean((square[:, -1] - exact) ** 2) ** 0.5
@@ -75,5 +79,4 @@ for axis, name in zip(axes, ("the plane", "space"), strict=False):
     axis.set(title=f"four paths in {name}", aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
 for side in (axes[1].xaxis, axes[1].yaxis, axes[1].zaxis):
     side.set_pane_color((0.97, 0.97, 0.97, 1))
-if arguments.output:
-    figure.savefig(arguments.output, dpi=120)
+plt.show()

@@ -3,12 +3,16 @@ The orbits above a curve of matrices
 ====================================
 
 All balanced networks over one invertible matrix are an orbit of the gauge group.  For two layers of
-width two it is ``O_2``, the orbit ``(Q W_1, W_2 Q^T)`` two circles, one for each sign of ``det Q``,
-and their length, here measured by chords, the exponential of the entropy (Menon, *The geometry of
-the deep linear network*, figure 9.2, Theorem 10).
-"""
+width two the group is :math:`O_2` and the orbit consists of two circles,
 
-import argparse
+.. math:: (Q W_1,\; W_2 Q^T), \qquad \det Q = 1 \text{ or } \det Q = -1 ,
+
+whose length is the exponential of the entropy of :math:`W = W_2 W_1`
+(:cite:t:`menon2024geometry`, figure 9.2, Theorem 10).
+
+**What it shows.** Orbits along two curves of matrices, and that their lengths, measured by chords,
+agree with the formula.  **What it does not show.** Wider networks, whose orbits are no curves.
+"""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,13 +21,8 @@ import dlngeom
 from dlngeom import DeepLinearNetwork, geodesics, network
 from dlngeom.thermodynamics import entropy
 
-parser = argparse.ArgumentParser(description="Gauge orbits of two layers of width two")
-parser.add_argument("--slices", type=int, default=13, help="orbits on each curve")
-parser.add_argument("--points", type=int, default=4000, help="chords of each circle")
-parser.add_argument("--seed", type=int, default=0, help="of the geodesic")
-parser.add_argument("--output", help="file for the figure")
-arguments = parser.parse_args()
-angle = np.linspace(0, 2 * np.pi, arguments.points + 1)
+SLICES, POINTS, SEED = 13, 4000, 0  # orbits on each curve, chords of each circle
+angle = np.linspace(0, 2 * np.pi, POINTS + 1)
 turns = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
@@ -54,9 +53,10 @@ def draw(axis, curves, volume):
 
 # %%
 # Above a horizontal geodesic (black, at right angles to the orbits) one circle of each is drawn, in
-# principal axes.  Over the line ``diag(1, t)`` both are; they become one where the rank falls.
-t, space = np.linspace(0, 1, arguments.slices), DeepLinearNetwork((2, 2, 2))
-W, X = np.random.default_rng(arguments.seed).standard_normal((2, 2, 2))
+# principal axes.  Over the line :math:`\operatorname{diag}(1, t)` both are; they become one where
+# the rank falls.
+t, space = np.linspace(0, 1, SLICES), DeepLinearNetwork((2, 2, 2))
+W, X = np.random.default_rng(SEED).standard_normal((2, 2, 2))
 start = dlngeom.frames([W, W.T])
 lifted = geodesics.geodesic(space, start, space.codifferential(start, X), t, upstairs=True)
 line = np.array([np.diag([1, s]) for s in np.maximum(t, 1e-4)]) ** 0.5
@@ -64,7 +64,9 @@ print("curve    exp(entropy): first, last      chords: first, last    relative d
 orbits, volume = measure("geodesic", dlngeom.factors(lifted))
 others, volumes = measure("line    ", [line] * 2)
 colours = plt.cm.ScalarMappable(plt.Normalize(8, 26), "viridis")
-figure, axes = plt.subplots(1, 2, figsize=(10, 4.8), subplot_kw={"projection": "3d"})
+axes = [
+    plt.figure(figsize=(5, 4), layout="constrained").add_subplot(projection="3d") for _ in range(2)
+]
 main = np.linalg.svd(orbits[:, 0].reshape(-1, 8), full_matrices=False)[2][:3].T
 draw(axes[0], orbits[:, 0] @ main, volume)
 axes[0].plot(*(orbits[:, 0, 0] @ main).T, "k.-")
@@ -73,7 +75,6 @@ for k in range(2):
     draw(axes[1], others[:, k][..., [0, 4, 5]], volumes)
     axes[k].locator_params(nbins=5)
 axes[1].set(title="above diag(1, t)", xlabel="$W_{1,11}$", ylabel="$W_{1,21}$", zlabel="$W_{1,22}$")
-figure.subplots_adjust(0, 0.06, 0.88, 0.92, wspace=0.08)
-figure.colorbar(colours, cax=figure.add_axes((0.93, 0.2, 0.015, 0.6)), label="length of the orbit")
-if arguments.output:
-    figure.savefig(arguments.output, dpi=120)
+for axis in axes:
+    axis.figure.colorbar(colours, ax=axis, shrink=0.6, pad=0.17, label="length of the orbit")
+plt.show()

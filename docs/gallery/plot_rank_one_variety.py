@@ -2,13 +2,17 @@ r"""
 Paths to the rank-one variety
 =============================
 
-Matrices with ``W11 = W22 = 1`` are the zeros of the energy ``((W11 - 1)^2 + (W22 - 1)^2) / 2``, a
-plane with coordinates ``(W12, W21)``.  In it the matrices of rank one are the hyperbola ``(a,
-1/a)`` (Menon, *The geometry of the deep linear network*, figure 9.5, (14.1)-(14.4)).  The script
-follows the gradient flow of a deep linear network to this plane from small random starts.
-"""
+Of a :math:`2 \times 2` matrix only the diagonal is given.  The zeros of the energy
 
-import argparse
+.. math:: E(W) = \tfrac12 \big( (W_{11} - 1)^2 + (W_{22} - 1)^2 \big)
+
+are a plane with coordinates :math:`(W_{12}, W_{21})`, and in it the matrices of rank one are the
+hyperbola :math:`(a, 1/a)` (:cite:t:`menon2024geometry`, figure 9.5, (14.1)-(14.4)).
+
+**What it shows.** The gradient flow of a deep linear network from small random starts takes many
+paths to the hyperbola, near :math:`a = 1` or :math:`a = -1`.  **What it does not show.** That all
+end there: some end at full rank, well off it.  :doc:`plot_low_rank_limits` counts them.
+"""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,16 +21,10 @@ from mpl_toolkits.mplot3d.art3d import Line3DCollection
 from dlngeom import DeepLinearNetwork
 from dlngeom.flow import gradient_flow
 
-parser = argparse.ArgumentParser(description="Flow lines to the rank-one variety")
-parser.add_argument("--starts", type=int, default=40)
-parser.add_argument("--depth", type=int, default=3)
-parser.add_argument("--scale", type=float, default=0.03, help="standard deviation of the entries")
-parser.add_argument("--seed", type=int, default=0)
-parser.add_argument("--output", help="file for the figure")
-arguments = parser.parse_args()
-space = DeepLinearNetwork((2,) * (arguments.depth + 1))
-rng = np.random.default_rng(arguments.seed)
-starts = arguments.scale * rng.standard_normal((arguments.starts, 2, 2))
+STARTS, DEPTH, SCALE, SEED = 40, 3, 0.03, 0  # the scale is that of the entries
+space = DeepLinearNetwork((2,) * (DEPTH + 1))
+rng = np.random.default_rng(SEED)
+starts = SCALE * rng.standard_normal((STARTS, 2, 2))
 
 
 def slope(W):
@@ -35,23 +33,22 @@ def slope(W):
 
 
 # %%
-# Limits are compared with the nearest point of the hyperbola, on a grid.  The picture on the right
-# has the smaller singular value as height: the grey surface is the zero set, and touches zero on
-# the hyperbola (black).  Many paths end near ``a = 1`` or ``-1``, some at full rank, well off it.
+# Limits are compared with the nearest point of the hyperbola, on a grid.  The second picture has
+# the smaller singular value as height: the grey surface is the zero set, and touches zero on the
+# hyperbola (black).
 t = np.concatenate([[0.0], np.geomspace(0.3, 300, 400)])
 run = gradient_flow(space, starts, slope, t, rtol=1e-6)
 W, s, rank = run.points, run.observed["singular_values"], run.observed["effective_rank"]
 end, a = W[:, -1], np.outer([1, -1], np.geomspace(0.05, 20, 4000)).ravel()
 off = np.hypot(end[:, 0, 1, None] - a, end[:, 1, 0, None] - 1 / a).min(axis=1)
-print(
-    f"{len(W)} starts of scale {arguments.scale:g}, depth {arguments.depth}, seed {arguments.seed}"
-)
+print(f"{len(W)} starts of scale {SCALE:g}, depth {DEPTH}, seed {SEED}")
 print(f"largest |W11 - 1| or |W22 - 1| at the end: {np.abs(slope(end)).max():.1e}")
 print(f"share with sigma_2 < sigma_1 / 1000: {np.mean(s[:, -1, 1] < 1e-3 * s[:, -1, 0]):.2f}")
 for name, x in (("distance to the hyperbola", off), ("|W12|", np.abs(end[:, 0, 1]))):
     print(f"{name}, 10%, median, 90%:", *np.round(np.quantile(x, (0.1, 0.5, 0.9)), 4))
-figure = plt.figure(figsize=(11.5, 4.8))
-axes = [figure.add_axes((x, 0.08, 0.4, 0.84), projection="3d", fc="none") for x in (0.0, 0.45)]
+axes = [
+    plt.figure(figsize=(5, 4), layout="constrained").add_subplot(projection="3d") for _ in range(2)
+]
 colours = plt.cm.ScalarMappable(plt.Normalize(1, 2), "plasma")
 x, y = np.meshgrid(np.linspace(-1.6, 1.6, 81), np.linspace(-1.6, 1.6, 81))
 plane = np.stack([1 + 0 * x, x, y, 1 + 0 * x], axis=-1).reshape(81, 81, 2, 2)
@@ -73,7 +70,7 @@ for axis, (height, level, surface) in zip(axes, heights, strict=True):
     axis.locator_params(nbins=5)
     axis.set(xlabel="$W_{12}$", ylabel="$W_{21}$")
 axes[0].set(title="flow lines to the zero set", zlabel="mean of $W_{11}$, $W_{22}$")
-axes[1].set(title="the same over the smaller singular value", zlabel=r"$\sigma_2$")
-figure.colorbar(colours, cax=figure.add_axes((0.93, 0.2, 0.015, 0.6)), label="effective rank")
-if arguments.output:
-    figure.savefig(arguments.output, dpi=120)
+axes[1].set(title="over the smaller singular value", zlabel=r"$\sigma_2$")
+for axis in axes:
+    axis.figure.colorbar(colours, ax=axis, shrink=0.6, pad=0.17, label="effective rank")
+plt.show()

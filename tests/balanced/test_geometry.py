@@ -273,12 +273,27 @@ def test_weingarten_sees_normals_across_the_frames(rng):
 def test_rotations_reproduce_the_core(point, rng):
     V = random_tangent(point, rng)
     core = _in_frames.resolve(point, V).core
-    omega, h, rate = _balance.rotations(point.lam, core)
+    omega, h = _balance.rotations(point.lam, core)
     again = omega[1:] * point.lam + h - point.lam[:, None] * omega[:-1]
     np.testing.assert_allclose(again, core, atol=1e-13)
+    rate = (core - core.mT) / (point.lam[:, None] + point.lam)
     np.testing.assert_allclose(np.diff(omega, axis=0), rate, atol=1e-13)
     np.testing.assert_allclose(omega.mean(axis=0), 0, atol=1e-14)
     np.testing.assert_allclose(h, h.T, atol=1e-14)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 5, 70])
+def test_rotations_of_the_tangent_part_without_forming_it(depth, rng):
+    lam = np.array([[2.0, 1.0, 1.0, 1e-4], [3.0, 2.0, 1.0, 0.5]])
+    core = rng.standard_normal((2, depth, 4, 4))
+    at = _balance.balance(lam, depth)
+    defect = _balance.balance_defect(at, core)
+    S = _balance.multipliers(at, (defect + defect.mT) / 2)
+    tangent = core - _balance.correct(at, S)
+    found, length = _balance.tangent_rotations(at, lam, core)
+    for x, y in zip(found, _balance.rotations(lam, tangent), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-12 * np.max(np.abs(y)))
+    np.testing.assert_allclose(length, np.sum(tangent**2, axis=(1, 2, 3)), rtol=1e-12)
 
 
 def test_geometry_upstairs_refuses_bad_input(rng):

@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SCRIPTS = (
     "floors", "scaling", "iteration_cost", "completion_quality", "completion_ill_conditioned",
-    "completion_scale", "tables", "everyday", "jax_everyday", "flow", "langevin",
+    "completion_scale", "tables", "ratings", "everyday", "jax_everyday", "flow", "langevin",
     "geomstats_metrics", "geodesics_everyday", "samplers",
     "accelerator",
 )  # fmt: skip

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 from dlngeom import network
@@ -97,6 +98,24 @@ def test_quick_start_prints_what_the_page_shows(capsys):
     assert Path("first.png").is_file()
 
 
+@pytest.mark.usefixtures("_folder")
+def test_ratings(capsys):
+    _, scope, printed = run("guide/ratings.md", capsys)
+    given, written = scope["given"], pd.read_csv("best.csv")
+    assert float(re.search(r"RMSE (\S+)", printed)[1]) < 0.75
+    assert list(written) == ["user", "film", "stars"]
+    assert (written.groupby("user").size() == 5).all()
+    assert written["stars"].between(1, 5).all()
+    i, j = (written[name].str.split().str[1].astype(int) for name in ("user", "film"))
+    # None of them was given, and they are liked as much as the five that are liked most.
+    seen = set(zip(scope["who"], scope["what"], strict=True))
+    assert seen.isdisjoint(zip(i, j, strict=True))
+    assert given.nnz == len(seen)
+    taste = scope["users"] @ scope["films"].T
+    taste[scope["who"], scope["what"]] = -np.inf
+    assert taste[i, j].mean() > 0.9 * np.sort(taste, axis=1)[:, -5:].mean()
+
+
 @pytest.mark.slow
 def test_clusters(capsys):
     pytest.importorskip("distributed")
@@ -115,6 +134,7 @@ def test_clusters(capsys):
         "flow",
         slow("sample"),
         slow("samplers"),
+        slow("how_long"),
         slow("thermodynamics"),
     ],
 )
@@ -125,6 +145,9 @@ def test_guide(page, capsys):
     if page == "optimise":
         assert scope["error"] < 5e-4
         assert np.linalg.norm((scope["u"] * scope["s"]) @ scope["vt"] - scope["A"]) < 1e-4
+    if page == "how_long":
+        assert 0.45 < scope["accepted"] < 0.7
+        assert scope["coarse"].observed["trace"].mean() < scope["fine"].observed["trace"].mean()
     if page == "complete":
         assert scope["error"] < 0.01
     if page == "thermodynamics":

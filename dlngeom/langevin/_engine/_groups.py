@@ -251,7 +251,8 @@ def _warmed(plan: Plan, state: WalkState, step: int) -> WalkState:
 def record(plan: Plan, state: WalkState) -> list[Array]:
     """Arrays ``(chain, ...)`` of the point and of what is observed there."""
     point = plan.walk.point(state)
-    values = [*parts(point), *parts(observed(plan, point)), *extras(plan.walk, state).values()]
+    values = [*parts(point), *parts(observed(plan, point))]
+    values += parts(tuple(extras(plan.walk, state).values()))
     # Some arrays, like what LAPACK returns, are views that would keep larger ones alive.
     return [namespace(x).asarray(x, copy=True) for x in values]
 

@@ -37,7 +37,7 @@ def unsendable(group: Group) -> str | None:
 def _parts(group: Group) -> Iterator[tuple[str, Any]]:
     """All that comes from the caller: functions first, since spaces seldom fail."""
     plan, walk = group.plan, group.plan.walk
-    yield "energy_gradient", plan.energy_gradient
+    yield "energy_gradient", plan.energy_gradient or getattr(walk, "energy_gradient", None)
     yield "energy", getattr(walk, "energy", None)
     for name, function in plan.observe.items():
         yield f"observe[{name!r}]", function

@@ -17,7 +17,18 @@ from dlngeom._lib.vectors import copied, parts, rebuild
 from dlngeom.langevin._engine._streams import Streams
 from dlngeom.submersion._offers import HasCompiledSteps, Walk, WalkState
 
-__all__ = ["FINEST", "SHARE", "DivergenceError", "Plan", "advance"]
+__all__ = [
+    "FINEST",
+    "SHARE",
+    "DivergenceError",
+    "Plan",
+    "StepError",
+    "advance",
+    "first_bad",
+    "padded",
+    "put",
+    "take",
+]
 
 # Largest noise of one substep, as a fraction of what turns the frames by a small angle.
 SHARE = 0.25
@@ -117,6 +128,21 @@ class DivergenceError(RuntimeError):
         self.chain, self.step, self.reason, self.point = chain, step, reason, point
 
 
+class StepError(ArithmeticError):
+    """A step that a walk cannot take, for a reason that it knows.
+
+    Attributes
+    ----------
+    chain : int
+        Chain among those that were to move.
+    reason : str
+    """
+
+    def __init__(self, chain: int, reason: str) -> None:
+        super().__init__(chain, reason)
+        self.chain, self.reason = chain, reason
+
+
 def advance(plan: Plan, state: WalkState, streams: Streams, step: int) -> WalkState:
     """Take one step with all chains; those near a singularity take it in substeps."""
     whole = plan.time
@@ -129,17 +155,17 @@ def advance(plan: Plan, state: WalkState, streams: Streams, step: int) -> WalkSt
         active = np.flatnonzero(remaining > 0)
         if len(active) == 0:
             return state
-        active = _padded(active, parts(state)[0])
-        chosen = _take(state, active)
+        active = padded(active, parts(state)[0])
+        chosen = take(state, active)
         near = plan.walk.reach(chosen)
         limit = math.inf if near is None else _limit(plan, to_numpy(near).astype(np.float64))
         time = np.minimum(remaining[active], np.maximum(limit, FINEST * whole))
         moved = _part(plan, chosen, streams, step, time, active)
         remaining[active] -= time
-        state = _put(state, active, moved)
+        state = put(state, active, moved)
 
 
-def _padded(chains: np.ndarray, like: Array) -> np.ndarray:
+def padded(chains: np.ndarray, like: Array) -> np.ndarray:
     """Pad a list of chains to one of few lengths for jax, which compiles each new shape."""
     if not array_api_compat.is_jax_array(like):
         return chains
@@ -173,9 +199,11 @@ def _part(
     given = (state, noise, covector, when, vertical, horizontal)
     try:
         moved = _stepper(plan.walk, like, same)(*given)
-        bad = _first_bad(moved)
+        bad = first_bad(moved)
     except np.linalg.LinAlgError:
         moved, bad = state, _culprit(plan, given)
+    except StepError as error:
+        raise _diverged(plan, state, error.chain, step, chains, error.reason) from None
     if bad is not None:
         reason = "the step is so long that the chain diverges"
         raise _diverged(plan, state, bad, step, chains, reason)
@@ -212,7 +240,7 @@ def _culprit(plan: Plan, given: tuple[Any, ...]) -> int:
     for i in range(count):
         alone = [_alone(value, i, count) for value in given]
         try:
-            if _first_bad(plan.walk.step(*alone)) is not None:
+            if first_bad(plan.walk.step(*alone)) is not None:
                 return i
         except np.linalg.LinAlgError:
             return i
@@ -233,11 +261,11 @@ def _diverged(
     plan: Plan, state: WalkState, bad: int, step: int, chains: np.ndarray | None, reason: str
 ) -> DivergenceError:
     chain = bad if chains is None else int(chains[bad])
-    last = plan.walk.point(_take(state, np.asarray([bad])))
+    last = plan.walk.point(take(state, np.asarray([bad])))
     return DivergenceError(chain, step, reason, rebuild(last, [x[0, ...] for x in parts(last)]))
 
 
-def _first_bad(value: Any) -> int | None:
+def first_bad(value: Any) -> int | None:
     """First chain with an entry that is not finite."""
     arrays = parts(value)
     if _finite_sums(arrays) or _finite_on_its_device(arrays):
@@ -291,17 +319,17 @@ def _slope(plan: Plan, state: WalkState, step: int, chains: np.ndarray | None) -
     value = plan.walk.covector(state, plan.energy_gradient(copied(plan.walk.below(state))))
     count = parts(state)[0].shape[0]
     dense = [x for x in parts(value) if getattr(x, "ndim", 0) and x.shape[0] == count]
-    bad = _first_bad(tuple(dense))
+    bad = first_bad(tuple(dense))
     if bad is not None:
         raise _diverged(plan, state, bad, step, chains, "the energy gradient is not finite")
     return value
 
 
-def _take(state: WalkState, chains: np.ndarray) -> WalkState:
+def take(state: WalkState, chains: np.ndarray) -> WalkState:
     return rebuild(state, [x[_index(chains, x), ...] for x in parts(state)])
 
 
-def _put(state: WalkState, chains: np.ndarray, moved: WalkState) -> WalkState:
+def put(state: WalkState, chains: np.ndarray, moved: WalkState) -> WalkState:
     """State in which some chains have moved."""
     count = parts(state)[0].shape[0]
     if array_api_compat.is_jax_array(parts(state)[0]):
