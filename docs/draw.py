@@ -74,9 +74,8 @@ def main(words: list[str]) -> None:
         default = ast.literal_eval(node)
         several = isinstance(default, tuple)
         kind = type(default[0]) if several else type(default)
-        parser.add_argument(
-            f"--{key.lower()}", type=kind, nargs="+" if several else None, default=default
-        )
+        option = "--" + key.lower().replace("_", "-")
+        parser.add_argument(option, type=kind, nargs="+" if several else None, default=default)
     parser.add_argument("--output", help="file for the figures, which are numbered")
     parser.add_argument("--help", action="help")
     given = vars(parser.parse_args(words))
