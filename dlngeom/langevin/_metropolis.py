@@ -83,7 +83,10 @@ class AdjustedWalk:
             If the arrays are not numpy's, or the energy is not finite.
         """
         if not isinstance(point.lam, np.ndarray):
-            raise ValueError(f"adjust=True: it needs numpy arrays, not {type(point.lam)}")
+            raise ValueError(
+                f"adjust=True: it needs numpy arrays, not {type(point.lam)}: convert the point, "
+                "and the argument of the energy within it"
+            )
         layers = factors(point)
         zero = point.lam[..., 0] * 0
         energy = self._energy(layers)

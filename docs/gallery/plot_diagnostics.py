@@ -2,10 +2,10 @@ r"""
 Have the chains converged?
 ==========================
 
-Four chains of the Riemannian Langevin equation in the energy :math:`|W|^2 / 2`, at
-:math:`\kappa = 1`, from starts of very different sizes: their traces, the ranks of the draws of
-each chain among those of all, and the draws against the law that is known exactly.  The lifted energy
-is homogeneous of degree :math:`2 N` in the layers, so with the dimension of the balanced networks
+Four chains of the Riemannian Langevin equation in the energy :math:`|W|^2 / 2`, at :math:`\kappa
+= 1`, from starts of very different sizes: their traces, the ranks of the draws of each chain
+among those of all, and the draws against the law that is known exactly. The lifted energy is
+homogeneous of degree :math:`2 N` in the layers, so with the dimension of the balanced networks
 
 .. math:: \tfrac{1}{2} \beta\, |W|^2 \sim \Gamma\Big( \frac{\dim}{2 N} \Big) .
 

@@ -28,6 +28,7 @@ import importlib.util
 import itertools
 import os
 import re
+import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -197,6 +198,7 @@ def compare(ratings: Ratings, options: argparse.Namespace) -> None:
             error = predicted - test.values
             errors.append((np.sqrt(np.mean(error**2)), np.mean(np.abs(error))))
             notes.append(note)
+            print(f"{name}, fold {k + 1}: {errors[-1][0]:.4f} {note}", file=sys.stderr, flush=True)
         seconds = time.process_time() - begin
         square, absolute = np.mean(errors, axis=0)
         first = first or square

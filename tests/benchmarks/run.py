@@ -20,7 +20,7 @@ THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 SCRIPTS = (
     "floors", "scaling", "iteration_cost", "completion_quality", "completion_ill_conditioned",
     "completion_scale", "tables", "ratings", "everyday", "jax_everyday", "flow", "langevin",
-    "geomstats_metrics", "geodesics_everyday", "samplers",
+    "geomstats_metrics", "geodesics_everyday", "samplers", "auto_steps",
     "accelerator",
 )  # fmt: skip
 PACKAGES = (

@@ -117,6 +117,19 @@ def simulate(xp, n_chains, space=SPACE, kappa=0.5, **options):
     )  # fmt: skip
 
 
+def test_automatic_steps_are_those_of_numpy_and_warmup_takes_steps_before_the_start(running):
+    xp = running
+    found = simulate(xp, 3, n_steps="auto", warmup=5)
+    expected = simulate(Namespace("numpy"), 3, n_steps="auto", warmup=5)
+    assert found.step_size == expected.step_size
+    assert {type(x) for x in parts(found.points)} == {type(xp.array(np.ones(1)))}
+    whole = simulate(xp, 3, save_every=1)
+    warm = simulate(xp, 3, duration=0.25, n_steps=5, warmup=3, save_every=1)
+    pairs = zip(parts(whole.points), parts(warm.points), strict=True)
+    assert all(np.array_equal(np.asarray(x)[:, 3:], np.asarray(y)) for x, y in pairs)
+    assert warm.diagnostics()["r_hat"]["end_to_end"].shape == (2, 2)
+
+
 def test_drivers_keep_the_library_and_the_streams_of_blocks(running):
     xp = running
     # jax compiles every number of chains that take shorter steps: here none does.

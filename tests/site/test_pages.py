@@ -98,6 +98,7 @@ def test_quick_start_prints_what_the_page_shows(capsys):
     assert Path("first.png").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_folder")
 def test_ratings(capsys):
     _, scope, printed = run("guide/ratings.md", capsys)
