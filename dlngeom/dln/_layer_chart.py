@@ -62,11 +62,13 @@ def layer_chart(
         motion = _motion(layers(x), layers(v), m, depth)
         return np.asarray(math.sqrt(depth) * motion.lam[..., 0] / _speed(motion))
 
-    ends = tuple(x.reshape(len(x), -1) for x in (first, last))
+    # Spelt out, since of no pairs a size cannot be told.
+    count = (m + n) * r
+    ends = tuple(x.reshape(len(x), count) for x in (first, last))
     return Chart(
         (ends[0], ends[1]),
         _regular(point, depth) & _regular(target, depth),
-        np.moveaxis(path, 0, 1).reshape(len(first), len(path), -1),
+        np.moveaxis(path, 0, 1).reshape(len(first), len(path), count),
         acceleration,
         lambda v: coefficients(_velocity(_motion(first, layers(v), m, depth), depth)),
         span,
