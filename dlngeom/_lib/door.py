@@ -179,7 +179,8 @@ def _unmasked(name: str, value: Any) -> np.ndarray:
 def _plain_tuple(name: str, value: tuple[Any, ...]) -> Any:
     fields = getattr(value, "_fields", None)
     if fields is None:
-        return (_plain_members if _holds_vectors(value) else _plain_list)(name, value)
+        members = _holds_vectors(value) or _holds_both(value)
+        return (_plain_members if members else _plain_list)(name, value)
     if all(type(x) is np.ndarray and x.dtype is _DOUBLE for x in value):
         return value
     parts = [_part(f"{name}.{field}", x) for field, x in zip(fields, value, strict=True)]
@@ -218,7 +219,13 @@ def _holds_matrices(value: Any) -> bool:
     """Whether a member of a sequence is a matrix or a tuple of arrays, no row and no number."""
     if isinstance(value, (list, tuple)):
         return hasattr(value, "_fields") or any(getattr(x, "ndim", 0) > 1 for x in value)
-    return not isinstance(value, (np.generic, *_NUMBERS)) and getattr(value, "ndim", 2) > 1
+    return not isinstance(value, (np.generic, complex, *_NUMBERS)) and getattr(value, "ndim", 2) > 1
+
+
+def _holds_both(value: tuple[Any, ...]) -> bool:
+    """Whether a matrix in lists stands beside an array: neither is a row of the other."""
+    arrays = any(getattr(x, "ndim", 0) > 0 for x in value)
+    return arrays and any(isinstance(x, list) and _levels(x) > 1 for x in value)
 
 
 def _holds_vectors(value: tuple[Any, ...]) -> bool:

@@ -324,7 +324,9 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         )  # fmt: skip
         # Checks the names of columns on another estimator, since a fit may still fail.
         reader, reset = (DLNCompletion(), True) if fitted is None else (fitted, False)
-        validate_data(reader, X, reset=reset, skip_check_array=True)
+        # Names that are not unique say nothing about columns, and are refused by scikit-learn.
+        unique = getattr(getattr(X, "columns", None), "is_unique", True)
+        validate_data(reader, X if unique else matrix, reset=reset, skip_check_array=True)
         observed = _observed.observed_entries(matrix)
         if fitted is None:
             _require_two(observed, "one to learn from and one to judge by")

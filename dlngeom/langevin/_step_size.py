@@ -143,6 +143,8 @@ class Surroundings:
     @cached_property
     def highest(self) -> float:
         """Largest curvature that is usual here."""
+        if not np.all(np.isfinite(self.curvature)):
+            return math.inf
         return float(np.quantile(self.curvature, 0.9))
 
     def step(self) -> float:

@@ -63,7 +63,13 @@ class Flags(RiemannianSubmersion):
 
     def __init__(self, n: int, sizes: Sequence[int]) -> None:
         object.__setattr__(self, "n", checks.integer("n", n, 1))
-        blocks = tuple(checks.integer("sizes", k, 1, n) for k in sizes)
+        try:
+            given = tuple(sizes)
+        except TypeError:
+            raise TypeError(f"sizes={sizes!r}: it must be a sequence of integers") from None
+        blocks = tuple(checks.integer("sizes", k, 1, n) for k in given)
+        if blocks == (n,):
+            raise ValueError(f"sizes={sizes!r}: there is a single flag, take smaller blocks")
         checks.integer("the sum of sizes", sum(blocks), 1, n)
         object.__setattr__(self, "sizes", blocks)
 

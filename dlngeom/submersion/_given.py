@@ -50,6 +50,13 @@ def check_like(
     given, wanted = parts(value), parts(like)
     if len(given) != len(wanted):
         raise ValueError(f"{name} has {len(given)} arrays: it must have {len(wanted)}")
+    batches = [
+        tuple(x.shape)[: x.ndim - y.ndim]
+        for x, y in zip(given, wanted, strict=True)
+        if hasattr(x, "ndim") and x.ndim >= y.ndim
+    ]
+    if batch is None and len(set(batches)) > 1:
+        raise ValueError(f"{name} has arrays of batches {batches}: they must agree")
     for x, y in zip(given, wanted, strict=True):
         shape = tuple(y.shape)
         found = tuple(getattr(x, "shape", ()))

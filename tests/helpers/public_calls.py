@@ -369,7 +369,7 @@ def _spaces() -> dict[str, Call]:
     found["Grassmann"] = (Grassmann, {"n": 4, "rank": 2})
     found["HermitianSpectrum"] = (HermitianSpectrum, {"n": 3})
     found["ComplexProjective"] = (ComplexProjective, {"n": 2})
-    found["Flags"] = (Flags, {"n": 4, "sizes": (1, 2)})
+    found["Flags"] = (Flags, {"n": 3, "sizes": (1, 2)})
     found["FixedRank"] = (FixedRank, {"m": 3, "n": 2, "rank": 2})
     found["KendallShapes"] = (KendallShapes, {"landmarks": 4, "dimension": 3})
     found["BuresWasserstein"] = (BuresWasserstein, {"n": 3, "rank": 2})

@@ -100,7 +100,7 @@ class RunOptions:
             raise ValueError(f"n_steps={self.n_steps!r}: it must be an integer, or 'auto'")
         checks.integer("warmup", self.warmup, 0)
         counts: dict[str, Any] = {"save_every": self.save_every}
-        counts |= {} if self.n_steps == "auto" else {"n_steps": self.n_steps}
+        counts |= {} if isinstance(self.n_steps, str) else {"n_steps": self.n_steps}
         counts |= {} if self.n_chains is None else {"n_chains": self.n_chains}
         for name, value in counts.items():
             checks.integer(name, value, 1)
@@ -280,7 +280,7 @@ def _sinks(
         "space": re.sub(r" at 0x[0-9a-f]+", "", repr(space)),
         **call,
         "duration": float(options.duration),
-        "n_steps": options.n_steps if options.n_steps == "auto" else int(options.n_steps),
+        "n_steps": options.n_steps if isinstance(options.n_steps, str) else int(options.n_steps),
         **({"warmup": int(options.warmup)} if options.warmup else {}),
         "save_every": int(options.save_every),
         "observe": sorted(plan.observe),
