@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from pymanopt.manifolds.manifold import Manifold
-from pymanopt.tools import ndarraySequenceMixin
 
 from dlngeom import balanced
 from dlngeom._lib import checks
@@ -17,31 +15,9 @@ from dlngeom._lib.arrays import Array, Seed, as_generator
 from dlngeom._lib.stiefel import random_frame, random_spectrum
 from dlngeom.points import Frames, factors, frames
 from dlngeom.pymanopt._end_to_end import unusable
+from dlngeom.pymanopt._layers_manifold import LayersManifold
 
-__all__ = ["Balanced", "LayersVector", "Network"]
-
-
-class LayersVector(ndarraySequenceMixin, tuple[Array, ...]):  # type: ignore[misc]
-    """Vector ``(V_1, ..., V_N)`` with arithmetic layer by layer."""
-
-    __slots__ = ()
-
-    def __add__(self, other: Any) -> LayersVector:
-        return LayersVector(x + y for x, y in zip(self, other, strict=True))
-
-    def __sub__(self, other: Any) -> LayersVector:
-        return LayersVector(x - y for x, y in zip(self, other, strict=True))
-
-    def __mul__(self, other: float) -> LayersVector:  # type: ignore[override]
-        return LayersVector(other * x for x in self)
-
-    __rmul__ = __mul__  # type: ignore[assignment]
-
-    def __truediv__(self, other: float) -> LayersVector:
-        return LayersVector(x / other for x in self)
-
-    def __neg__(self) -> LayersVector:
-        return LayersVector(-x for x in self)
+__all__ = ["Balanced", "Network"]
 
 
 class Network(tuple[Array, ...]):
@@ -67,7 +43,7 @@ class Network(tuple[Array, ...]):
         return self._frames if same else None
 
 
-class Balanced(Manifold):  # type: ignore[misc]
+class Balanced(LayersManifold):
     r"""Balanced networks of given widths and rank with the Frobenius metric.
 
     .. math:: W_p W_p^T = W_{p+1}^T W_{p+1}, \qquad \iota(V, V) = \sum_p \mathrm{tr}(V_p^T V_p)
@@ -142,15 +118,6 @@ class Balanced(Manifold):  # type: ignore[misc]
         r"""Distance from zero of a network with unit singular values, ``sqrt(N r)``."""
         return math.sqrt(self.depth * self._rank)
 
-    def inner_product(self, point: Any, tangent_vector_a: Any, tangent_vector_b: Any) -> float:
-        """Frobenius inner product."""
-        pairs = zip(self._layers(tangent_vector_a), self._layers(tangent_vector_b), strict=True)
-        return sum(float(np.vdot(x, y)) for x, y in pairs)
-
-    def norm(self, point: Any, tangent_vector: Any) -> float:
-        """Frobenius norm."""
-        return math.sqrt(self.inner_product(point, tangent_vector, tangent_vector))
-
     def projection(self, point: Any, vector: Any) -> Any:
         """Orthogonal projection of an ambient vector on the tangent space."""
         layers = balanced.tangent_projection(
@@ -188,45 +155,13 @@ class Balanced(Manifold):  # type: ignore[misc]
             raise ValueError(unusable(V))
         return self._point(moved)
 
-    def transport(self, point_a: Any, point_b: Any, tangent_vector_a: Any) -> Any:
-        """Orthogonal projection on the tangent space at the other point."""
-        return self.projection(point_b, tangent_vector_a)
-
-    def log(self, point_a: Any, point_b: Any) -> Any:
-        """Tangent part of the difference: not the logarithm, but equal to first order."""
-        for point in (point_a, point_b):
-            self._frames(point)
-        pairs = zip(self._layers(point_b), self._layers(point_a), strict=True)
-        return self.projection(point_a, self._vector(b - a for b, a in pairs))
-
-    def dist(self, point_a: Any, point_b: Any) -> float:
-        """Length of :meth:`log`, the Riemannian distance to first order."""
-        return self.norm(point_a, self.log(point_a, point_b))
-
-    def pair_mean(self, point_a: Any, point_b: Any) -> Any:
-        """Retraction of half of :meth:`log`."""
-        return self.retraction(point_a, self.log(point_a, point_b) / 2)
-
     def random_point(self) -> Any:
         """Uniform frames, singular values of the layers uniform in (0, 1) and sorted."""
         q = tuple(random_frame(self._rng, width, self._rank) for width in self._widths)
         return self._point(Frames(random_spectrum(self._rng, self._rank), q))
 
-    def random_tangent_vector(self, point: Any) -> Any:
-        """Tangent vector of length one, uniform on the unit sphere."""
-        noise = self._vector(self._rng.standard_normal(x.shape) for x in self._layers(point))
-        vector = self.projection(point, noise)
-        return vector / self.norm(point, vector)
-
-    def zero_vector(self, point: Any) -> Any:
-        """Zero of the tangent space."""
-        return self._vector(np.zeros_like(x) for x in self._layers(point))
-
-    def _layers(self, value: Any) -> tuple[Array, ...]:
-        return (value,) if self.depth == 1 else tuple(value)
-
-    def _vector(self, layers: Iterable[Array]) -> Any:
-        return next(iter(layers)) if self.depth == 1 else LayersVector(layers)
+    def _require(self, point: Any) -> None:
+        self._frames(point)
 
     def _frames(self, point: Any) -> Frames:
         """Frames of a point; one that this manifold did not make itself is checked."""

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from pymanopt.manifolds.manifold import Manifold
 
 from dlngeom import network
 from dlngeom._lib.arrays import Array, Seed, as_generator, eps
 from dlngeom._lib.vectors import coordinates, from_coordinates
 from dlngeom.network import _leaves
 from dlngeom.points._checks import check_factors
-from dlngeom.pymanopt._balanced import LayersVector
 from dlngeom.pymanopt._end_to_end import unusable
+from dlngeom.pymanopt._layers_manifold import LayersManifold
 
 __all__ = ["Invariant"]
 
@@ -43,7 +42,7 @@ class _OnLeaf(tuple[Array, ...]):
         return self._frame if same else None
 
 
-class Invariant(Manifold):  # type: ignore[misc]
+class Invariant(LayersManifold):
     r"""Networks that share the invariants of given layers, with the Frobenius metric.
 
     .. math:: M_G = \{W_p W_p^T - W_{p+1}^T W_{p+1} = G_p,\ p = 1, \dots, N-1\}
@@ -142,15 +141,6 @@ class Invariant(Manifold):  # type: ignore[misc]
         """Frobenius norm of the layers that the leaf was made from."""
         return self._size or 1.0
 
-    def inner_product(self, point: Any, tangent_vector_a: Any, tangent_vector_b: Any) -> float:
-        """Frobenius inner product."""
-        pairs = zip(self._layers(tangent_vector_a), self._layers(tangent_vector_b), strict=True)
-        return sum(float(np.vdot(x, y)) for x, y in pairs)
-
-    def norm(self, point: Any, tangent_vector: Any) -> float:
-        """Frobenius norm."""
-        return math.sqrt(self.inner_product(point, tangent_vector, tangent_vector))
-
     def projection(self, point: Any, vector: Any) -> Any:
         """Orthogonal projection of layers on the tangent space."""
         _, q, _ = self._frame(point)
@@ -194,24 +184,6 @@ class Invariant(Manifold):  # type: ignore[misc]
                 return self._point(moved)
         raise ValueError("no step along the vector comes back to the leaf")
 
-    def transport(self, point_a: Any, point_b: Any, tangent_vector_a: Any) -> Any:
-        """Orthogonal projection on the tangent space at the other point."""
-        return self.projection(point_b, tangent_vector_a)
-
-    def log(self, point_a: Any, point_b: Any) -> Any:
-        """Tangent part of the difference: not the logarithm, but equal to first order."""
-        self._frame(point_b)
-        pairs = zip(self._layers(point_b), self._layers(point_a), strict=True)
-        return self.projection(point_a, self._vector(b - a for b, a in pairs))
-
-    def dist(self, point_a: Any, point_b: Any) -> float:
-        """Length of :meth:`log`, the Riemannian distance to first order."""
-        return self.norm(point_a, self.log(point_a, point_b))
-
-    def pair_mean(self, point_a: Any, point_b: Any) -> Any:
-        """Retraction of half of :meth:`log`."""
-        return self.retraction(point_a, self.log(point_a, point_b) / 2)
-
     def random_point(self) -> Any:
         """Walk from :attr:`start`, about as far as its layers are long."""
         point, steps = self._start, 10
@@ -220,21 +192,8 @@ class Invariant(Manifold):  # type: ignore[misc]
             point = self.retraction(point, length * self.random_tangent_vector(point))
         return point
 
-    def random_tangent_vector(self, point: Any) -> Any:
-        """Tangent vector of length one, uniform on the unit sphere."""
-        noise = self._vector(self._rng.standard_normal(x.shape) for x in self._layers(point))
-        vector = self.projection(point, noise)
-        return vector / self.norm(point, vector)
-
-    def zero_vector(self, point: Any) -> Any:
-        """Zero of the tangent space."""
-        return self._vector(np.zeros_like(x) for x in self._layers(point))
-
-    def _layers(self, value: Any) -> tuple[Array, ...]:
-        return (value,) if self.depth == 1 else tuple(value)
-
-    def _vector(self, layers: Iterable[Array]) -> Any:
-        return next(iter(layers)) if self.depth == 1 else LayersVector(layers)
+    def _require(self, point: Any) -> None:
+        self._frame(point)
 
     def _frame(self, point: Any) -> tuple[Array, Array, Array]:
         """Find the normals of a point; one that this leaf did not make itself is checked."""

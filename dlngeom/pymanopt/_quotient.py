@@ -19,8 +19,8 @@ from dlngeom._lib.vectors import (
     parts,
     rebuild,
 )
-from dlngeom.pymanopt._balanced import LayersVector
 from dlngeom.pymanopt._end_to_end import unusable
+from dlngeom.pymanopt._layers_manifold import LayersVector
 from dlngeom.submersion import RiemannianSubmersion, lift
 from dlngeom.submersion._offers import HasEmbedding, HasGeodesics, HasPointCheck
 from dlngeom.submersion._spaces import embedding
