@@ -211,7 +211,7 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
             progress = Progress(apply, report)
             fitted = _choice.learn(observed, options, candidates, progress, old)
         # All at once and last, so that a fit that fails leaves what the one before it found.
-        validate_data(self, X, reset=True, skip_check_array=True)
+        _check_names(self, X, True)
         self._seed, self._model = options.seed, fitted
         self.biases_, self.components_, self.penalty_ = (
             fitted.biases, fitted.components, fitted.penalty,
@@ -324,9 +324,7 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
         )  # fmt: skip
         # Checks the names of columns on another estimator, since a fit may still fail.
         reader, reset = (DLNCompletion(), True) if fitted is None else (fitted, False)
-        # Names that are not unique say nothing about columns, and are refused by scikit-learn.
-        unique = getattr(getattr(X, "columns", None), "is_unique", True)
-        validate_data(reader, X if unique else matrix, reset=reset, skip_check_array=True)
+        _check_names(reader, X, reset)
         observed = _observed.observed_entries(matrix)
         if fitted is None:
             _require_two(observed, "one to learn from and one to judge by")
@@ -404,6 +402,16 @@ class DLNCompletion(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):  # t
                 bar.update()
 
             yield report
+
+
+def _check_names(model: DLNCompletion, X: Any, reset: bool) -> None:
+    """Keep the names and number of columns, or compare them with those of a fit.
+
+    Names that are not unique say nothing about columns, and scikit-learn refuses them.
+    """
+    unique = getattr(getattr(X, "columns", None), "is_unique", True)
+    known = X if unique else np.broadcast_to(0.0, np.shape(X))
+    validate_data(model, known, reset=reset, skip_check_array=True)
 
 
 def _require_two(observed: Observed, purpose: str) -> None:

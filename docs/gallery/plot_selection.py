@@ -27,6 +27,8 @@ medians of :math:`|W_{12}|` reach 1.4 and 2.3.
 **What it does not show.** Other ridges, for which minimisers are elsewhere, and longer times.
 """
 
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -37,6 +39,8 @@ from dlngeom.thermodynamics.landscape import local_minima
 STARTS, DEPTH, SEED = 60, 2, 0
 BETAS, SCALE, SLOW = (10.0, 100.0), 0.01, 4.0  # the slow time is in units of beta
 space, unit = DeepLinearNetwork((2,) * (DEPTH + 1)), np.eye(2)
+# Under noise of the observable some chains wander far along the valley, where steps are coarse.
+warnings.filterwarnings("ignore", "a step of .* times the largest curvature")
 draws = np.random.default_rng(SEED).standard_normal((STARTS, 2, 2))
 starts, sides = SCALE * draws, np.linalg.det(draws) > 0
 

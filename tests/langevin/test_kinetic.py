@@ -97,7 +97,7 @@ def test_the_energy_of_networks_has_a_gamma_law(friction):
     space = DeepLinearNetwork((2, 2, 2))
     time = {0.1: 30.0, 1.0: 8.0, 10.0: 16.0}[friction]
     run = kinetic_langevin(
-        space, space.random_point(0, (300,)), energy_gradient=cases.identity, beta=2.0,
+        space, space.random_point(0, (400,)), energy_gradient=cases.identity, beta=2.0,
         friction=friction, duration=time, n_steps=round(time / 0.1), save_every=10**6, rng=SEED,
     )  # fmt: skip
     E = 2.0 * cases.half_squared(run.observed["end_to_end"][:, -1])

@@ -13,6 +13,10 @@ from tests.helpers import langevin_cases as cases
 from tests.helpers import reference as ref
 
 ALPHA = 1e-5
+# Laws under steps at the limit, where a run warns that they are long.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:a step of .* times the largest curvature:UserWarning"
+)
 
 
 def place(widths, rng, chains=5):
