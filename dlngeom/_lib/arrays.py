@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import array_api_compat
 import numpy as np
@@ -20,6 +20,8 @@ _NEAR_ONE = 4.0
 _NEWTON_SCHULZ = 5
 # Size up to which one eigenvalue problem takes less time than these steps.
 _FEW = 10
+# Sets the streams of manifolds apart from those of `numpy.random.default_rng` and its children.
+_SEPARATE = 0x646C6E
 
 __all__ = [
     "Array",
@@ -29,6 +31,7 @@ __all__ = [
     "Seed",
     "antisymmetric",
     "as_generator",
+    "as_separate_generator",
     "constant",
     "eps",
     "identity",
@@ -86,6 +89,25 @@ def as_generator(rng: Seed) -> np.random.Generator:
         return np.random.default_rng(given)
     except (TypeError, ValueError) as error:
         raise ValueError(f"rng={rng!r}: pass a numpy.random.Generator or a seed") from error
+
+
+def as_separate_generator(rng: Seed) -> np.random.Generator:
+    """Return ``rng`` if it is a generator, else a new one whose numbers are not those of the seed.
+
+    Data that were drawn by ``numpy.random.default_rng(seed)`` are then independent of what is drawn
+    here, though both were given the same seed.
+
+    Raises
+    ------
+    ValueError
+        If ``rng`` is neither a generator, nor None, nor a valid seed.
+    """
+    generator = as_generator(rng)
+    if isinstance(rng, (np.random.Generator, np.random.BitGenerator)):
+        return generator
+    seed = cast(np.random.SeedSequence, generator.bit_generator.seed_seq)
+    key = (*seed.spawn_key, _SEPARATE)
+    return np.random.default_rng(np.random.SeedSequence(seed.entropy, spawn_key=key))
 
 
 def together(*values: Any) -> tuple[Array, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dlngeom import balanced
 from dlngeom._lib import checks
-from dlngeom._lib.arrays import Array, Seed, as_generator
+from dlngeom._lib.arrays import Array, Seed, as_separate_generator
 from dlngeom._lib.stiefel import random_frame, random_spectrum
 from dlngeom.points import Frames, factors, frames
 from dlngeom.pymanopt._end_to_end import unusable
@@ -61,7 +61,8 @@ class Balanced(LayersManifold):
     retraction : {"second-order", "first-order"}
         Order of the retraction; TrustRegions needs the second for its fast local convergence.
     rng : numpy.random.Generator or seed, optional
-        Source of :meth:`random_point` and :meth:`random_tangent_vector`.
+        Source of :meth:`random_point` and :meth:`random_tangent_vector`;
+        a seed gives other numbers than ``numpy.random.default_rng`` makes of it.
 
     Raises
     ------
@@ -93,7 +94,7 @@ class Balanced(LayersManifold):
         if retraction not in ("second-order", "first-order"):
             raise ValueError(f"retraction={retraction!r}: 'second-order' or 'first-order'")
         self._order = 2 if retraction == "second-order" else 1
-        self._rng = as_generator(rng)
+        self._rng = as_separate_generator(rng)
         name = f"Balanced networks of widths {self._widths} and rank {self._rank}"
         dimension = balanced.dimension(self._widths, self._rank)
         super().__init__(name, dimension, point_layout=self.depth)

@@ -1,79 +1,124 @@
-"""Rank collapse: descent that ends where a singular value vanishes, and not at a minimum.
+r"""Rank collapse: descent that ends where singular values vanish, and not at a minimum.
 
 The metric scales a pair of singular vectors by ``sigma^(2 - 2/N)``, so that a singular value that
-is driven to zero stays there: the gradient of the cost along it no longer counts.
+is driven to zero stays there: the gradient of the cost along it no longer counts, and an optimizer
+that looks at the length of the Riemannian gradient calls the run done.
+
+What is asked of a point, with the reason of each threshold:
+
+* The run is about to end: the Riemannian gradient is shorter than the default tolerance of
+  pymanopt, or such a small share of what the Euclidean one promises that the decrease, its square,
+  is below the rounding of the cost.
+* A Euclidean gradient is hidden: along pairs that have fallen by a decade, or that were zero to
+  half of the digits from the start, it is at least a decade longer than what the metric shows and
+  than that tolerance, and its square is not below rounding beside that of the first one.
+* It stays when the pairs vanish: extrapolated to zero from a decade ago, more than half is left.
+  At a minimum of lower rank it vanishes with the singular values, so that nothing would be left.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from dlngeom._lib.arrays import Array
 from dlngeom.points import SVD, Tangent
 
 __all__ = ["Descent"]
 
-# A pair has collapsed if its gradients count so much less than those of the largest.
-_LOST = 3e-4
-# The run has then nowhere to go if so little of the Euclidean gradient is left in the Riemannian:
-# some descend to a saddle, to 1e-4, and leave it.
-_STATIONARY = 2e-5
 # Optimizers of pymanopt stop by default where the Riemannian gradient is shorter than this.
 _STOPPED = 1e-6
-# A Euclidean gradient that fell by so much means that a minimum was reached.
-_SOLVED = 6e-5
+# One power of ten: what counts as a fall, and as longer.
+_DECADE = 10.0
 
 
-@dataclass
+class _Seen(NamedTuple):
+    """Singular values, and the Euclidean gradient along each and those that are smaller."""
+
+    s: Array
+    hidden: Array
+
+
 class Descent:
-    """What a run knows of its start; the points of the run share it.
+    """What a run knows of its past; the points of the run share it.
 
     Attributes
     ----------
-    smallest : float
-        Smallest singular value of the start.
-    force : float or None
-        Size of the first Euclidean gradient.
+    seen : list of _Seen
+        At the start, and whenever a singular value has fallen by another decade.
     warned : bool
+    moved : bool
+        Whether the run has gone on since a gradient was last asked for.
     """
 
-    smallest: float
-    force: float | None = None
-    warned: bool = False
+    def __init__(self) -> None:
+        self.seen: list[_Seen] = []
+        self.warned = False
+        self.moved = False
 
     def watch(self, x: SVD, flat: Tangent, gradient: Tangent, depth: float) -> None:
-        """Warn once if a singular value has collapsed under a tangent Euclidean gradient."""
-        if self.force is None:
-            self.force = _size(flat)
-        last, first = float(x.s[-1]), float(x.s[0])
-        if self.warned or (last / first) ** (1 - 1 / depth) > _LOST or last >= self.smallest:
-            return
-        force = _size(flat)
-        if flat.M[-1, -1] <= 0 or force <= _SOLVED * self.force:
+        """Warn once if singular values have collapsed under a tangent Euclidean gradient."""
+        self._follow(x, flat)
+        digits = math.sqrt(np.finfo(x.s.dtype).eps)
+        if self.warned or (len(self.seen) == 1 and x.s[-1] > digits * x.s[0]):
             return
         length = math.sqrt(sum(float(np.vdot(a, b)) for a, b in zip(flat, gradient, strict=True)))
-        if length > _STOPPED and self._moves(x, gradient, depth) > _STATIONARY * force:
-            return
-        self.warned = True
-        warnings.warn(self._message(last, force, depth), RuntimeWarning, stacklevel=4)
-
-    def _moves(self, x: SVD, gradient: Tangent, depth: float) -> float:
-        """Size of the Riemannian gradient, in the unit of the Euclidean one."""
         layers = 1.0 if depth == math.inf else depth
-        return _size(gradient) / (layers * math.pow(float(x.s[0]), 2 - 2 / depth))
+        largest = math.sqrt(layers) * math.pow(float(x.s[0]), 1 - 1 / depth)
+        now = _Seen(x.s, _along_pairs(flat))
+        if length > max(_STOPPED, digits * largest * now.hidden[0]):
+            return
+        least = max(
+            _DECADE * max(length, _STOPPED) / largest, digits * float(self.seen[0].hidden[0])
+        )
+        for j in np.flatnonzero(now.hidden > least)[::-1]:
+            if self._stays(now, j, digits):
+                self.warned = True
+                warnings.warn(self._message(now, j, depth), RuntimeWarning, stacklevel=4)
+                return
 
-    def _message(self, last: float, force: float, depth: float) -> str:
+    def _follow(self, x: SVD, flat: Tangent) -> None:
+        """Note where a run begins, and where it has lost another decade."""
+        if self.seen and x.s is self.seen[0].s:
+            # Another run from the same start.
+            self.seen, self.warned = [], False
+        elif not self.moved:
+            # Another run from where one has ended.
+            self.warned = False
+        self.moved = False
+        if not self.seen or np.any(_DECADE * x.s < self.seen[-1].s):
+            self.seen.append(_Seen(x.s, _along_pairs(flat)))
+
+    def _stays(self, now: _Seen, j: int, digits: float) -> bool:
+        """Whether the gradient along pairs from ``j`` on stays when they vanish."""
+        before = [x for x in self.seen if x.s[j] >= _DECADE * now.s[j]]
+        if not before:
+            return bool(now.s[j] <= digits * now.s[0])
+        then = before[-1]
+        slope = (then.hidden[j] - now.hidden[j]) / (then.s[j] - now.s[j])
+        return bool(now.hidden[j] - slope * now.s[j] > now.hidden[j] / 2)
+
+    def _message(self, now: _Seen, j: int, depth: float) -> str:
+        first, last = float(self.seen[0].s[j]), float(now.s[j])
         return (
-            f"rank collapse: the smallest singular value fell from {self.smallest:.2g} to "
+            f"rank collapse: singular value {j + 1} of {now.s.size} fell from {first:.2g} to "
             f"{last:.2g}, where the metric of depth {depth:g} has its boundary, while a Euclidean "
-            f"gradient of size {force:.2g} is left: this run ends at a matrix of lower rank that "
-            "is no minimum. Start it again from manifold.aligned_point(gradient at zero), or from "
-            "another random_point; depth=1 has no such boundary"
+            f"gradient of size {now.hidden[j]:.2g} is left: this run ends at a matrix of lower "
+            "rank that is no minimum of a smooth cost. Start it again from "
+            "manifold.aligned_point(gradient at zero), or from another random_point; depth=1 has "
+            "no such boundary"
         )
 
 
-def _size(vector: Tangent) -> float:
-    return math.sqrt(sum(float(np.vdot(x, x)) for x in vector))
+def _along_pairs(flat: Tangent) -> Array:
+    """Norm of a tangent vector on the pairs ``j, j + 1, ...`` alone, for each ``j``."""
+    Up, M, Vp = flat
+    square = M * M
+    row = np.cumsum(square[:, ::-1], axis=1)[:, ::-1].diagonal()
+    column = np.cumsum(square[::-1], axis=0)[::-1].diagonal()
+    own = row + column - square.diagonal()
+    own = own + np.einsum("ij,ij->j", Up, Up) + np.einsum("ij,ij->j", Vp, Vp)
+    return np.sqrt(np.cumsum(own[::-1])[::-1])

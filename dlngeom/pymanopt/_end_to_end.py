@@ -12,7 +12,7 @@ from pymanopt.tools import ndarraySequenceMixin
 from scipy.sparse.linalg import svds
 
 from dlngeom._lib import checks
-from dlngeom._lib.arrays import Array, Seed, as_generator, project_out
+from dlngeom._lib.arrays import Array, Seed, as_separate_generator, project_out
 from dlngeom._lib.stiefel import random_frame, random_spectrum
 from dlngeom.endtoend import _kernels, _lifts
 from dlngeom.endtoend._kernels import Metric
@@ -66,7 +66,7 @@ class Point(_Scalable, SVD):  # type: ignore[misc]
     def descent(self) -> Descent:
         """Return the run that the point belongs to, or begin one."""
         if self._descent is None:
-            self._descent = Descent(float(self.s[-1]))
+            self._descent = Descent()
         return self._descent
 
     def metric(self, depth: float) -> Metric | None:
@@ -166,7 +166,8 @@ class EndToEnd(Manifold):  # type: ignore[misc]
         A second-order retraction for ``g^N``, needed by TrustRegions for its fast local
         convergence, or the cheaper truncated SVD of ``W + Z``.
     rng : numpy.random.Generator or seed, optional
-        Source of :meth:`random_point` and :meth:`random_tangent_vector`.
+        Source of :meth:`random_point` and :meth:`random_tangent_vector`;
+        a seed gives other numbers than ``numpy.random.default_rng`` makes of it.
 
     Raises
     ------
@@ -219,7 +220,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
             raise ValueError(f"retraction={retraction!r}: 'second-order' or 'projection'")
         self._retraction = retraction
         self._shapes = ((self._m, self._rank), (self._rank,), (self._rank, self._n))
-        self._rng = as_generator(rng)
+        self._rng = as_separate_generator(rng)
         name = f"End-to-end {m}x{n} matrices of rank {rank} with the metric of depth {depth}"
         dimension = (self._m + self._n - self._rank) * self._rank
         super().__init__(name, dimension, point_layout=3)
@@ -348,6 +349,7 @@ class EndToEnd(Manifold):  # type: ignore[misc]
             raise ValueError(unusable(Z))
         moved = self._ours(_keep_rank(u, s, vt, float(x.s[-1])))
         moved._descent = x.descent()
+        moved._descent.moved = True
         return moved
 
     def transport(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dlngeom import network
-from dlngeom._lib.arrays import Array, Seed, as_generator, eps
+from dlngeom._lib.arrays import Array, Seed, as_separate_generator, eps
 from dlngeom._lib.vectors import coordinates, from_coordinates
 from dlngeom.network import _leaves
 from dlngeom.points._checks import check_factors
@@ -56,7 +56,8 @@ class Invariant(LayersManifold):
     layers : sequence of N arrays (d_p, d_{p-1})
         Layers whose invariants the leaf has; :attr:`start` returns them as a point.
     rng : numpy.random.Generator or seed, optional
-        Source of :meth:`random_point` and :meth:`random_tangent_vector`.
+        Source of :meth:`random_point` and :meth:`random_tangent_vector`;
+        a seed gives other numbers than ``numpy.random.default_rng`` makes of it.
 
     Raises
     ------
@@ -106,7 +107,7 @@ class Invariant(LayersManifold):
             raise ValueError(
                 f"layers have {checked[0].ndim - 2} batch axes: a leaf has one network"
             )
-        self._rng = as_generator(rng)
+        self._rng = as_separate_generator(rng)
         self._widths = (checked[0].shape[1], *(x.shape[0] for x in checked))
         self._size = math.sqrt(sum(float(np.sum(x**2)) for x in checked))
         self._wanted = tuple(np.asarray(G) for G in network.invariants(checked))

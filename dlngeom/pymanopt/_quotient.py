@@ -10,7 +10,7 @@ import numpy as np
 from pymanopt.manifolds.manifold import Manifold
 
 from dlngeom import geodesics
-from dlngeom._lib.arrays import Array, Seed, as_generator
+from dlngeom._lib.arrays import Array, Seed, as_separate_generator
 from dlngeom._lib.vectors import (
     combine,
     coordinates,
@@ -72,7 +72,8 @@ class Quotient(Manifold):  # type: ignore[misc]
     space : RiemannianSubmersion
         One of ours, of :func:`dlngeom.from_map`, or of your own.
     rng : numpy.random.Generator or seed, optional
-        Source of :meth:`random_point` and :meth:`random_tangent_vector`.
+        Source of :meth:`random_point` and :meth:`random_tangent_vector`;
+        a seed gives other numbers than ``numpy.random.default_rng`` makes of it.
 
     Raises
     ------
@@ -123,7 +124,7 @@ class Quotient(Manifold):  # type: ignore[misc]
                 f"{space} has an embedding: it needs a method check_point that makes points of "
                 "what the embedding returns"
             )
-        self._space, self._rng = space, as_generator(rng)
+        self._space, self._rng = space, as_separate_generator(rng)
         example = embedding(space, space.random_point(0))
         if isinstance(example, tuple) and any(isinstance(x, tuple) for x in example):
             raise ValueError(f"points of {space} are nested tuples: they must be flat ones")

@@ -246,13 +246,27 @@ def test_pickles(manifold, rng):
 
 
 def test_a_seed_fixes_points_and_tangents():
-    a, b = (EndToEnd(5, 4, 2, 3, rng=7) for _ in range(2))
-    shared = EndToEnd(5, 4, 2, 3, rng=np.random.default_rng(7))
-    x = a.random_point()
-    for other in (b, shared):
-        np.testing.assert_equal(other.random_point(), x)
-    np.testing.assert_equal(a.random_tangent_vector(x), b.random_tangent_vector(x))
-    assert error(EndToEnd(5, 4, 2, 3, rng=8).random_point(), x) > 0.1
+    for seed in (7, (7, 1), np.random.SeedSequence(7)):
+        a, b = (EndToEnd(5, 4, 2, 3, rng=seed) for _ in range(2))
+        x = a.random_point()
+        np.testing.assert_equal(b.random_point(), x)
+        np.testing.assert_equal(a.random_tangent_vector(x), b.random_tangent_vector(x))
+        assert error(EndToEnd(5, 4, 2, 3, rng=8).random_point(), x) > 0.1
+    c, d = (EndToEnd(5, 4, 2, 3, rng=np.random.default_rng(7)) for _ in range(2))
+    np.testing.assert_equal(c.random_point(), d.random_point())
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (5, 6)])
+def test_a_start_has_not_the_columns_of_data_of_the_same_seed(shape):
+    largest = []
+    for k in range(20):
+        B = np.random.default_rng(k).standard_normal(shape)
+        x = EndToEnd(*shape, 5, 3, rng=k).random_point()
+        long = (B, x.u) if shape[0] > shape[1] else (B.T, x.vt.T)
+        outside = long[1] - long[0] @ np.linalg.lstsq(*long)[0]
+        largest.append(np.linalg.norm(outside))
+    # The sine of the angle of two normals in six dimensions.
+    assert np.median(largest) > 0.5
 
 
 def test_the_global_random_state_is_left_alone(manifold, rng):
