@@ -373,6 +373,7 @@ def _default(walk: Walk) -> Observe:
 def _run_all(tasks: list[Group], options: RunOptions, watch: StepWatch) -> list[Result]:
     """Run all groups, here or in a pool; the first failure ends the run."""
     total = sum(task.chains for task in tasks) * tasks[0].plan.last
+    watched = not isinstance(tasks[0].plan.walk, HasAcceptance) and options.pool is None
     results: list[Result] = []
     with tqdm(
         total=total, unit="step", unit_scale=True, disable=not options.progress, desc="chains"
@@ -380,7 +381,7 @@ def _run_all(tasks: list[Group], options: RunOptions, watch: StepWatch) -> list[
 
         def report(steps: int) -> None:
             bar.update(steps)
-            if not isinstance(tasks[0].plan.walk, HasAcceptance) and options.pool is None:
+            if watched:
                 watch.passed(steps / tasks[0].chains)
 
         try:
