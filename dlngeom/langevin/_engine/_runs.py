@@ -212,7 +212,7 @@ def walk_on(
     if adapting:
         plan = _with_steps(plan, adapted_time(plan, state, streams.pop()), options)
     _require_memory(plan, (first, *found.values(), *extras(walk, state).values()))
-    watch = StepWatch(scene, plan.time, first)
+    watch = StepWatch(scene, plan.time, first, options.n_steps == "auto")
     with ExitStack() as held:
         sink = _sinks(plan, space, state, streams, options, call, held)
         results = _run_all(groups(plan, state, streams, sink), options, watch)
