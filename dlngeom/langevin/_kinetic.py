@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from dlngeom.langevin._engine._runs import RunOptions, batched_start, require_fu
 from dlngeom.langevin._engine._streams import BLOCK, Streams
 from dlngeom.langevin._kinetic_walk import KineticWalk
 from dlngeom.langevin._rattle import real_part
+from dlngeom.langevin._step_size import Scene
 from dlngeom.points._covectors import Covector
 from dlngeom.submersion import RiemannianSubmersion
 from dlngeom.submersion._given import check_like, named
@@ -36,7 +38,7 @@ def kinetic_langevin(
     beta: float,
     friction: float,
     duration: float,
-    n_steps: int,
+    n_steps: int | str,
     rng: Seed,
     velocity: Vector | None = None,
     warmup: int = 0,
@@ -71,7 +73,9 @@ def kinetic_langevin(
         Hamilton, and ``beta`` matters for the first velocity alone; as it grows, the positions
         follow the RLE with ``kappa = 1`` in the time ``t / friction``.
     duration, n_steps
-        Time to simulate, in equal steps, each of them with one energy gradient.
+        Time to simulate, in equal steps, each of them with one energy gradient.  With ``"auto"`` a
+        pilot run chooses them: a step ``h`` has ``h sqrt(c) <= 0.5``, where ``c`` is the largest
+        curvature of the lifted energy (:func:`suggest_step`), on a path that bends little.
     rng, warmup, n_chains, save_every, observe, pool, progress, checkpoint
         As for :func:`brownian_motion`.
     velocity : Vector, optional
@@ -91,6 +95,12 @@ def kinetic_langevin(
         is not finite at the start.
     LangevinError
         As for :func:`riemannian_langevin`.
+
+    Warns
+    -----
+    UserWarning
+        Once, as :func:`riemannian_langevin`, if a step times the root of the largest curvature of
+        the energy exceeds 1; from 2 on steps are unstable.
 
     See Also
     --------
@@ -133,12 +143,14 @@ def kinetic_langevin(
         duration, n_steps, warmup, save_every, n_chains, observe, pool, progress, checkpoint, rng
     )
     options.check()
-    checks.integer("n_steps", n_steps, 1)
     start = batched_start(space, point, n_chains)
     first = _first_velocity(space, start, velocity, beta, rng)
-    walk = KineticWalk(space, walk_of(space, start), energy_gradient, beta, friction)
+    relaxing = walk_of(space, start)
+    walk = KineticWalk(space, relaxing, energy_gradient, beta, friction)
     call = {"function": "kinetic_langevin", "beta": beta, "friction": friction}
-    return walk_on(walk, (start, first), space, options, 0.0, 0.0, call)
+    scene = Scene.of(space, relaxing, start, 2 / beta, 2 / beta, energy_gradient)
+    scene = replace(scene, inertia=True)
+    return walk_on(walk, (start, first), space, options, 0.0, 0.0, call, scene=scene)
 
 
 def _first_velocity(

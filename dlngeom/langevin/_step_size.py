@@ -28,6 +28,10 @@ __all__ = ["DIVERGENT", "UNSTABLE", "Scene", "piloted_step", "suggested_step"]
 # beyond which steps of a quadratic energy are unstable.
 _STABLE, UNSTABLE, DIVERGENT = 0.6, 1.0, 2.0
 
+# Step times the frequency of the fastest swing, for chains with inertia: the error of energies is
+# an eighth of its square, 3 percent, and that of positions less.
+_SWING = 0.5
+
 # Mean square of the noise of one step over the square of the point: it moves the mean square of
 # the point by a quarter of that, 1 percent.
 _BIAS = 0.04
@@ -54,6 +58,8 @@ class Scene:
         Variance of the noise per unit of time.
     energy_gradient : callable or None
         Of numpy arrays.
+    inertia : bool
+        Whether chains have velocities, so that they swing in the energy rather than relax.
     """
 
     space: Any
@@ -61,6 +67,7 @@ class Scene:
     vertical: float
     horizontal: float
     energy_gradient: Callable[[Any], Any] | None
+    inertia: bool = False
 
     @classmethod
     def of(
@@ -89,16 +96,24 @@ class Scene:
             except (np.linalg.LinAlgError, FloatingPointError):
                 return np.full(parts(point)[0].shape[0], np.nan)
 
+    def rate(self, curvature: float) -> float:
+        """How fast chains relax or swing where the energy has some curvature."""
+        return math.sqrt(max(curvature, 0.0)) if self.inertia else curvature
+
     def at(self, point: Point) -> Surroundings:
         """Measure what the rules need of numpy points."""
         with np.errstate(all="ignore"):
-            size, noise = self._noise(point)
             reach = self.walk.reach(self.walk.start(point))
+            size, noise = self._noise(point, _below)
+            # A walk that knows its reach divides by itself the steps that bend too much.
+            radius, turn = self._noise(point, _above) if reach is None else (size, 0 * noise)
         near = np.full(size.shape, np.inf) if reach is None else np.asarray(reach, np.float64)
-        return Surroundings(self, self.curvature(point), size, noise, near)
+        return Surroundings(self, self.curvature(point), size, noise, near, radius, turn)
 
-    def _noise(self, point: Point) -> tuple[np.ndarray, np.ndarray]:
-        """Mean squares ``(chain,)`` of points downstairs, and of their noise per unit of time."""
+    def _noise(
+        self, point: Point, seen: Callable[[Walk, WalkState], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean squares ``(chain,)`` of what is seen, and of its noise in a unit of time."""
         walk, rng = self.walk, np.random.default_rng(0)
         count = parts(point)[0].shape[0]
         many = rebuild(point, [np.repeat(x, -(-_SAMPLES // count), axis=0) for x in parts(point)])
@@ -112,11 +127,12 @@ class Scene:
         small = _SMALL * place.reshape(-1)
         vertical = small * ratios[0]
         horizontal = vertical if self.vertical == self.horizontal else small * ratios[1]
-        before = _below(walk, state)
-        after = _below(walk, walk.step(state, noise, None, 0.0, vertical, horizontal))
+        before = seen(walk, state)
+        after = seen(walk, walk.step(state, noise, None, 0.0, vertical, horizontal))
         moved = np.sum((after - before) ** 2, axis=-1) / small**2 * largest
         size = np.sum(before**2, axis=-1)
-        return tuple(np.mean(x.reshape(count, -1), axis=1) for x in (size, moved))
+        mean_size, mean_moved = (np.mean(x.reshape(count, -1), axis=1) for x in (size, moved))
+        return mean_size, mean_moved
 
 
 @dataclass(frozen=True)
@@ -132,6 +148,9 @@ class Surroundings:
         Square of the point downstairs, and mean square of its noise per unit of time.
     reach : array
         Size of noise that turns frames by a small angle.
+    radius, turn : array
+        Square of the point that moves, and mean square of its noise per unit of time; zero where
+        the walk knows its reach.
     """
 
     scene: Scene
@@ -139,6 +158,8 @@ class Surroundings:
     size: np.ndarray
     noise: np.ndarray
     reach: np.ndarray
+    radius: np.ndarray
+    turn: np.ndarray
 
     @cached_property
     def highest(self) -> float:
@@ -149,7 +170,14 @@ class Surroundings:
 
     def step(self) -> float:
         """Shortest of the steps by all rules, ``inf`` if there is none."""
-        return min(self.stable(), self.unbiased(), self.near())
+        return min(self.stable(), self.unbiased(), self.near(), self.straight())
+
+    def swing(self) -> float:
+        """Step of chains with inertia: a part of the fastest swing, on a path nearly straight."""
+        noise, size = float(np.mean(self.noise)), float(np.mean(self.size))
+        # Noise of the variance 2 / beta a unit of time is twice the square of the velocity.
+        path = min(_over(2 * _BIAS * size, noise), 2 * self.straight())
+        return min(_over(_SWING, math.sqrt(self.highest)), math.sqrt(path))
 
     def stable(self) -> float:
         """Step at which the stiffest direction is followed."""
@@ -158,7 +186,14 @@ class Surroundings:
     def unbiased(self) -> float:
         """Step whose noise is small against the point, or what the energy confines it to."""
         noise, size = float(np.mean(self.noise)), float(np.mean(self.size))
-        return max(_over(_BIAS * size, noise), _over(_BIAS / 2, self.highest))
+        # Without an energy nothing confines the point.
+        confined = _over(_BIAS / 2, self.highest) if self.highest > 0 else 0.0
+        return max(_over(_BIAS * size, noise), confined)
+
+    def straight(self) -> float:
+        """Step whose noise is small against the point that moves: spheres of its size bend so."""
+        turn, radius = float(np.mean(self.turn)), float(np.mean(self.radius))
+        return _over(_BIAS * radius, turn) if radius > 0 else math.inf
 
     def near(self) -> float:
         """Step that the walk can divide as finely as the smallest ``lam`` wants it."""
@@ -176,11 +211,17 @@ def _below(walk: Walk, state: WalkState) -> np.ndarray:
     return np.asarray(coordinates(dense(below) if isinstance(below, SVD) else below, 1))
 
 
+def _above(walk: Walk, state: WalkState) -> np.ndarray:
+    # The state of a walk that does not know its reach is the point upstairs.
+    return np.asarray(coordinates(state, 1))
+
+
 def suggested_step(scene: Scene, point: Point) -> float:
     """Shortest step of the suggestions at each of some numpy points."""
     count = parts(point)[0].shape[0]
     each = [rebuild(point, [x[i : i + 1] for x in parts(point)]) for i in range(count)]
-    return min(scene.at(one).step() for one in each)
+    places = [scene.at(one) for one in each]
+    return min(x.swing() if scene.inertia else x.step() for x in places)
 
 
 def piloted_step(scene: Scene, start: Point, duration: float) -> float:
@@ -236,8 +277,11 @@ def _combined(scene: Scene, found: list[Surroundings], duration: float) -> float
     late = found[-_LATE:]
     columns = [
         np.concatenate([getattr(x, name) for x in late])
-        for name in ("curvature", "size", "noise", "reach")
+        for name in ("curvature", "size", "noise", "reach", "radius", "turn")
     ]
     everywhere = max(float(np.max(x.curvature)) for x in found)
+    if scene.inertia:
+        swing = Surroundings(scene, *columns).swing()
+        return min(swing, _over(UNSTABLE * 0.9, everywhere**0.5), duration)
     step = min(Surroundings(scene, *columns).step(), _over(UNSTABLE * 0.9, everywhere))
     return min(step, duration)

@@ -79,6 +79,10 @@ def suggest_step(
     ``lam_r`` over the root of how many columns they lack.  Walks divide a step into at most four
     parts where its noise is above ``rho / 4``; the rule keeps it within ``rho / 2``.
 
+    Where the walk does not know ``rho``, as on other submersions, the noise of a step upstairs is
+    at most a fifth of the point, as the sphere through it bends; so is that of ``W`` where there is
+    no energy.
+
     A point says nothing of where the chain will go: with ``lam`` small at the start and large
     later, ``h`` grows by the power ``2 N - 2`` of the ratio.
 

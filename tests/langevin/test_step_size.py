@@ -11,6 +11,7 @@ from dlngeom._lib.vectors import parts, rebuild
 from dlngeom.langevin import (
     LangevinError,
     brownian_motion,
+    kinetic_langevin,
     network_langevin,
     riemannian_langevin,
     suggest_step,
@@ -18,7 +19,7 @@ from dlngeom.langevin import (
 from dlngeom.langevin._curvature import ground_of, largest_curvature
 from dlngeom.langevin._engine._step_checks import StepWatch
 from dlngeom.langevin._step_size import Scene
-from dlngeom.quotients import Grassmann, Sphere
+from dlngeom.quotients import ComplexProjective, Grassmann, Sphere
 from dlngeom.submersion._walks import walk_of
 from tests.helpers import langevin_cases as cases
 from tests.helpers.parameters import slow
@@ -254,3 +255,41 @@ def test_automatic_steps_warn_of_what_is_unstable_alone():
     assert "or n_steps='auto'" in said(1.5)[0]
     assert said(1.5, automatic=True) == []
     assert "n_steps='auto' did not come there" in said(2.5, automatic=True)[0]
+
+
+def test_automatic_steps_follow_the_bend_of_any_space_without_an_energy():
+    space, start = ComplexProjective(2), np.array([1.0, 0.0, 0.0j])
+    run = brownian_motion(
+        space, start, upstairs=True, duration=0.2, n_steps="auto", beta=2.0, n_chains=2000, rng=1
+    )
+    assert len(run.times) > 20
+    # The first eigenvalue of the Laplacian: one long step gives 0.25 to 0.45 instead of 0.301.
+    found = 1.5 * (np.mean(np.abs(run.points[:, -1, 0]) ** 2) - 1 / 3)
+    assert abs(found - np.exp(-1.2)) < 0.03
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_automatic_steps_do_not_depend_on_the_origin_downstairs(offset):
+    jnp = pytest.importorskip("jax.numpy")
+    space = dlngeom.from_map(
+        lambda x: jnp.hypot(x[0], x[1])[None] + offset,
+        np.array([0.6, 0.0, 0.4]),
+        constraint=lambda x: x[0] ** 2 + x[1] ** 2 + 4 * x[2] ** 2 - 1,
+    )
+    options = {"duration": 0.3, "n_steps": "auto", "beta": 2.0, "n_chains": 4, "rng": 1}
+    run = brownian_motion(space, space.random_point(0), upstairs=True, **options)
+    assert 15 < len(run.times) < 60
+
+
+def test_motion_with_inertia_is_warned_of_long_steps_and_chooses_its_own():
+    options = {"energy_gradient": stiff, "beta": 5.0, "friction": 1.0, "duration": 2.0, "rng": 0}
+    with pytest.warns(UserWarning, match="times the root of the largest curvature.*n_steps='auto'"):
+        kinetic_langevin(SPACE, POINT, n_steps=14, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run = kinetic_langevin(SPACE, POINT, n_steps="auto", n_chains=8, **options)
+    assert 20 < len(run.times) < 200
+    free = kinetic_langevin(
+        SPACE, POINT, n_steps="auto", beta=5.0, friction=1.0, duration=2.0, rng=0
+    )
+    assert 2 < len(free.times) < 30

@@ -191,8 +191,9 @@ def walk_on(
     horizontal: float,
     call: Mapping[str, Any],
     energy_gradient: Callable[[Any], Any] | None = None,
+    scene: Scene | None = None,
 ) -> Trajectory:
-    """Simulate a walk from a batched point."""
+    """Simulate a walk from a batched point, with steps that are right for it or in a scene."""
     options.check()
     state = walk.start(start)
     first = walk.point(state)
@@ -200,7 +201,8 @@ def walk_on(
     for name in extras(walk, state).keys() & functions.keys():
         raise ValueError(f"observe has the name {name!r}, which this run observes by itself")
     found = observe_along([first], functions, parts(first)[0].shape[0])
-    scene = Scene.of(space, walk, first, vertical, horizontal, energy_gradient)
+    if scene is None:
+        scene = Scene.of(space, walk, first, vertical, horizontal, energy_gradient)
     steps = _first_steps(options, scene, first)
     plan = Plan(
         walk, options.duration, steps, options.save_every, vertical, horizontal,

@@ -77,7 +77,7 @@ class StepWatch:
             return ""
         for one in (*_singly(points), *_singly(last)):
             curvature = float(self._curvature(one)[0])
-            if self.time * curvature > UNSTABLE:
+            if self._share(curvature) > UNSTABLE:
                 return "; " + self._sentence(one, curvature, "there")
         return ""
 
@@ -91,21 +91,26 @@ class StepWatch:
     def _check(self, point: Point, where: str) -> None:
         curvature = self._curvature(point)
         worst = int(np.argmax(np.where(np.isfinite(curvature), curvature, 0.0)))
-        if self.time * curvature[worst] > (DIVERGENT if self._automatic else UNSTABLE):
+        if self._share(curvature[worst]) > (DIVERGENT if self._automatic else UNSTABLE):
             self._warned = True
             one = rebuild(point, [x[worst : worst + 1] for x in parts(point)])
             message = self._sentence(one, float(curvature[worst]), where)
             warnings.warn(message, UserWarning, stacklevel=_outside())
+
+    def _share(self, curvature: float) -> float:
+        """Step in the unit of the time in which chains relax or swing, infinite if it overflows."""
+        return float(self.time * self.scene.rate(curvature))
 
     def _sentence(self, point: Point, curvature: float, where: str) -> str:
         step = suggested_step(self.scene, point)
         instead = ", or n_steps='auto'"
         if self._automatic:
             instead = ": the pilot run of n_steps='auto' did not come there"
+        root = "root of the " if self.scene.inertia else ""
         return (
-            f"a step of {self.time:.3g} times the largest curvature of the energy {where}, "
-            f"{curvature:.3g}, is {self.time * curvature:.3g}: above 1 the law is biased, above 2 "
-            f"steps are unstable; take steps of {step:.2g}{instead}"
+            f"a step of {self.time:.3g} times the {root}largest curvature of the energy {where}, "
+            f"{self.scene.rate(curvature):.3g}, is {self._share(curvature):.3g}: above 1 the law "
+            f"is biased, above 2 steps are unstable; take steps of {step:.2g}{instead}"
         )
 
 
