@@ -6,7 +6,7 @@ error is the root mean square at entries that are hidden, over that of predictin
 observed ones, which is subtracted first.  It is the mean over the draws, and is taken at the end of
 the run: nothing stops it early, and there is no ridge.
 
-* ``drawn``: 40 x 30 of rank 3 and norm one a entry, noise 0.1, 40% observed, and
+* ``drawn``: 40 x 30 of rank 3 and entries of variance one, noise 0.1, 40% observed, and
 * ``digits``: 60 pictures of scikit-learn as rows of 64 pixels, half of them observed.
 
 Run ``python tests/benchmarks/depth_choices.py``; ``--help`` lists the options.
