@@ -1,4 +1,4 @@
-"""Check the built site: links, pictures, titles, empty entries, other servers, and the search."""
+"""Check the built site: links, pictures, titles, side bars, other servers, and the search."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SEARCHED = {
 
 
 class Page(HTMLParser):
-    """Links, anchors, pictures, titles and sources of a page."""
+    """Links, anchors, pictures, titles, sources and See Also of a page."""
 
     def __init__(self, path: Path):
         super().__init__()
@@ -31,6 +31,10 @@ class Page(HTMLParser):
         self.foreign: list[str] = []
         self.words: list[str] = []
         self.in_title = False
+        self.see_also: set[str] = set()
+        self.beside: set[str] = set()
+        self.depth = 0
+        self.in_side_bar = False
         text = path.read_text(encoding="utf-8")
         self.empty = text.count("Alias for field number")
         self.feed(text)
@@ -47,10 +51,23 @@ class Page(HTMLParser):
         if urlsplit(source).netloc:
             self.foreign.append(source)
         self.in_title |= tag == "h1"
+        self._note_see_also(tag, given)
+
+    def _note_see_also(self, tag: str, given: dict[str, str]) -> None:
+        """Note what a See Also section names on other pages, and what the side bar does."""
+        classes = given.get("class", "").split()
+        self.depth += tag == "div" and (self.depth > 0 or "seealso" in classes)
+        self.in_side_bar |= tag == "nav" and "see-also" in classes
+        if tag == "a" and self.in_side_bar:
+            self.beside.add(given.get("href", ""))
+        elif tag == "a" and self.depth and not given.get("href", "").startswith("#"):
+            self.see_also.add(given.get("href", ""))
 
     def handle_endtag(self, tag: str) -> None:
-        """Note where a title ends."""
+        """Note where a title, a See Also section or the side bar ends."""
         self.in_title &= tag != "h1"
+        self.depth -= tag == "div" and self.depth > 0
+        self.in_side_bar &= tag != "nav"
 
     def handle_data(self, data: str) -> None:
         """Note the words of a title."""
@@ -72,6 +89,8 @@ def faults(root: Path) -> list[str]:
         # Titles of source code are paths, and the theme breaks them.
         long = [x for x in page.words if len(x) > WORD and "_modules" not in path.parts]
         found += [f"{name}: the title's {word} does not fit a phone" for word in long]
+        missing = sorted(page.see_also - page.beside) if "api" in name.parts else ()
+        found += [f"{name}: the side bar lacks {link}" for link in missing]
         found += [f"{name}: {fault}" for fault in _dead(path, page, pages)]
     return found + _not_found(root)
 

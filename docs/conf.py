@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx_gallery.sorting import ExplicitOrder
 
@@ -127,9 +129,21 @@ def skip_aliases(
     return True if (inspect.getdoc(obj) or "").startswith("Alias for field number") else None
 
 
+def see_also(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Hand the side bar the places on other pages that the See Also sections name."""
+    sections = doctree.findall(addnodes.seealso) if doctree else ()
+    links = (x for section in sections for x in section.findall(nodes.reference))
+    # Those on the page itself have a refid instead, and stand in its contents.
+    found = {(x["refuri"], x["reftitle"].removeprefix("dlngeom.")) for x in links if "refuri" in x}
+    context["see_also"] = sorted(found, key=lambda link: link[1].casefold())
+
+
 def setup(app: Sphinx) -> None:
     """Connect what this file adds."""
     app.connect("autodoc-skip-member", skip_aliases)
+    app.connect("html-page-context", see_also)
 
 
 html_theme = "pydata_sphinx_theme"
@@ -145,7 +159,7 @@ html_theme_options = {
     "footer_end": ["theme-version"],
     "header_links_before_dropdown": 5,
     "navigation_with_keys": False,
-    "secondary_sidebar_items": ["page-toc"],
+    "secondary_sidebar_items": ["page-toc", "see-also"],
     "show_prev_next": True,
 }
 html_sidebars = {

@@ -44,6 +44,7 @@ __all__ = [
     "polars_of_expansions",
     "project_out",
     "remainder",
+    "reshaped",
     "symmetric",
     "to_numpy",
     "together",
@@ -148,6 +149,13 @@ def _numpy_identity(size: int, dtype: Any) -> np.ndarray:
     unit = np.eye(size, dtype=dtype)
     unit.flags.writeable = False
     return unit
+
+
+def reshaped(x: Array, shape: tuple[int, ...]) -> Array:
+    """Array of another shape."""
+    if type(x) is np.ndarray:
+        return x.reshape(shape)  # In a fifth of the time of the function, for small arrays.
+    return namespace(x).reshape(x, shape)
 
 
 def symmetric(x: Array) -> Array:

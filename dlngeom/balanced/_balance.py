@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlngeom._lib.arrays import Array, constant, namespace, symmetric
+from dlngeom._lib.arrays import Array, constant, namespace
 
 __all__ = [
     "Balance",
@@ -24,7 +24,6 @@ __all__ = [
     "pair",
     "rotations",
     "squares",
-    "tangent_rotations",
 ]
 
 
@@ -169,22 +168,6 @@ def rotations(lam: Array, core: Array) -> Rotations:
     return _split(lam, _centred_sums(rate), namespace(lam, core).sum(core, axis=-3), core.shape[-3])
 
 
-def tangent_rotations(at: Balance, lam: Array, core: Array) -> tuple[Rotations, Array]:
-    """:func:`rotations` of the tangent part of any cores, and the squared length of that part.
-
-    The tangent part ``C - correct(at, S)`` itself is not formed.
-    """
-    sums, total, above, below = _along_all(core)
-    normal = symmetric(above * at.row - below * at.column)
-    S = normal * at.inverse
-    row, column = lam[..., :, None], lam[..., None, :]
-    turning = sums - sums.mT - (at.row - at.column) * _sums_of_neighbours(S)
-    omega = turning / (row + column)[..., None, :, :]
-    # The normal part adds nothing to the symmetric part of the total.
-    motion = _split(lam, omega, total, core.shape[-3])
-    return motion, squares(core) - _product(normal, S)
-
-
 def _split(lam: Array, omega: Array, total: Array, depth: int) -> Rotations:
     """Rotations and the symmetric velocity that goes with them."""
     # The mean over layers of the rotations on both sides, since all of them add up to zero.
@@ -203,42 +186,6 @@ def _product(x: Array, y: Array) -> Array:
     flat = (*x.shape[:-3], math.prod(x.shape[-3:]))
     xp = namespace(x)
     return xp.vecdot(xp.reshape(x, flat), xp.reshape(y, flat))
-
-
-def _along_all(core: Array) -> tuple[Array, Array, Array, Array]:
-    """Centred sums, the total, and sine transforms of the layers above and below each frame."""
-    depth = core.shape[-3]
-    if depth > _DENSE_TRANSFORM:
-        above, below = (sine_transform(x) for x in (core[..., 1:, :, :], core[..., :-1, :, :]))
-        return _centred_sums(core), namespace(core).sum(core, axis=-3), above, below
-    y = _along_depth(constant(_all_matrix(depth), core), core)
-    sums, total = y[..., : depth + 1, :, :], y[..., depth + 1, :, :]
-    return sums, total, y[..., depth + 2 : 2 * depth + 1, :, :], y[..., 2 * depth + 1 :, :, :]
-
-
-@lru_cache(maxsize=64)
-def _all_matrix(depth: int) -> np.ndarray:
-    sines, zero = _sine_matrix(depth), np.zeros((depth - 1, 1))
-    blocks = [_sum_matrix(depth), np.ones((1, depth))]
-    return np.concatenate([*blocks, np.hstack([zero, sines]), np.hstack([sines, zero])])
-
-
-def _sums_of_neighbours(S: Array) -> Array:
-    """Centred sums of ``S_{p-1} + S_p``, for multipliers given by their sine transform."""
-    xp, depth = namespace(S), S.shape[-3] + 1
-    if depth > _DENSE_TRANSFORM:
-        S = sine_transform(S)
-        zero = xp.zeros_like(S[..., :1, :, :])
-        padded = xp.concat([zero, S, zero], axis=-3)
-        return _centred_sums(padded[..., :-1, :, :] + padded[..., 1:, :, :])
-    return _along_depth(constant(_neighbour_matrix(depth), S), S)
-
-
-@lru_cache(maxsize=64)
-def _neighbour_matrix(depth: int) -> np.ndarray:
-    neighbours = np.eye(depth, depth - 1) + np.eye(depth, depth - 1, -1)
-    matrix: np.ndarray = _sum_matrix(depth) @ neighbours @ _sine_matrix(depth)
-    return matrix
 
 
 def _centred_sums(rate: Array) -> Array:

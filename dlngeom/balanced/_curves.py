@@ -12,7 +12,6 @@ from dlngeom._lib.arrays import (
     identity,
     is_square,
     namespace,
-    norm,
     polar_of_expansion,
     symmetric,
 )
@@ -25,7 +24,6 @@ from dlngeom.balanced._balance import (
     multipliers,
     rotations,
     squares,
-    tangent_rotations,
 )
 from dlngeom.balanced._in_frames import AmbientInFrames, StepInFrames, TangentInFrames
 from dlngeom.points import Frames
@@ -33,20 +31,29 @@ from dlngeom.points import Frames
 __all__ = [
     "acceleration",
     "bent_cores",
-    "cayley",
     "corrected",
-    "corrected_core",
     "damped_share",
     "fast_move",
     "polar_move",
     "retract",
+    "rotation",
     "signed_svd",
     "turned",
 ]
 
 
-# Largest square of half a rotation whose Cayley transform is computed by products.
-_SMALL_SQUARE = 0.1
+# Largest angle of a rotation that is computed by products, and the polynomial of modulus one up to
+# there: it agrees with the exponential function to second order, and has modulus one at 0 and at
+# six Chebyshev nodes.
+_LARGEST_ANGLE = 0.7
+_COEFFICIENTS = (
+    0.002798467950374201875,
+    0.026286730382734922899,
+    0.11519845142018832751,
+    0.82235256165184673476,
+    0.1341106701446209437,
+    2.2045074044157073194,
+)
 
 Move = Callable[[Array, Array, Array | float, Array], Array]
 
@@ -75,53 +82,49 @@ def fast_move(frame: Array, omega: Array, perp: Array | float, lam: Array) -> Ar
     return 2 * linalg.solve(unit + omega / 2, frame.mT).mT - frame
 
 
-def cayley(omega: Array) -> Array:
-    r"""Rotations :math:`(I - \Omega/2)^{-1} (I + \Omega/2)` of antisymmetric matrices."""
+def rotation(omega: Array, squared: Array) -> Array:
+    """Rotations ``I + Omega + Omega^2/2 + O(Omega^3)`` of antisymmetric matrices.
+
+    Parameters
+    ----------
+    omega : array (..., r, r)
+    squared : array (...)
+        Sum of the squares of the entries above the diagonal, no less than the largest angle's.
+    """
     unit = identity(omega.shape[-1], omega)
     if omega.shape[-1] == 2:
         # The square of an antisymmetric 2 x 2 matrix is a multiple of the identity.
-        square = (omega[..., :1, 1:] / 2) ** 2
-        rotation: Array = ((1 - square) * unit + omega) / (1 + square)
-        return rotation
+        square = squared[..., None, None] / 4
+        turned: Array = ((1 - square) * unit + omega) / (1 + square)
+        return turned
     if not isinstance(omega, np.ndarray):
-        return namespace(omega).linalg.solve(unit - omega / 2, unit + omega / 2)
-    square = omega @ omega
-    square /= 4
-    far = np.asarray(~(norm(square) <= _SMALL_SQUARE))
-    if far.any():
-        # One by one, so that a result does not depend on the other matrices of a batch.
-        square[far] = 0
-    moved = _near_cayley(omega, square)
-    if far.any():
-        moved[far] = np.linalg.solve(unit - omega[far] / 2, unit + omega[far] / 2)
-    return moved
+        xp, near = namespace(omega), (squared <= _LARGEST_ANGLE**2)[..., None, None]
+        moved = _unit_polynomial(xp.where(near, omega, omega * 0), unit)
+        return xp.where(near, moved, _cayley(omega, unit))
+    far = np.asarray(~(squared <= _LARGEST_ANGLE**2))
+    if not far.any():
+        return _unit_polynomial(omega, unit)
+    # One by one, so that a result does not depend on the other matrices of a batch.
+    patched = np.array(_unit_polynomial(np.where(far[..., None, None], 0.0, omega), unit))
+    patched[far] = _cayley(omega[far], unit)
+    return patched
 
 
-def _near_cayley(omega: np.ndarray, square: np.ndarray) -> np.ndarray:
-    """Cayley transforms by products, for small squares ``Omega^2/4``, which are overwritten."""
-    # (I - square)^-1 by powers of a rest whose norm is below 1/20.
-    middle = 2 / (2 + _SMALL_SQUARE)
-    rest = middle * square
-    _diagonal(rest)[...] += 1 - middle
-    second = rest @ rest
-    fourth = second @ second
-    sixth = fourth @ second
-    fourth += second
-    _diagonal(fourth)[...] += 1
-    _diagonal(rest)[...] += 1
-    inverse = rest @ fourth
-    inverse += inverse @ sixth
-    square += omega
-    _diagonal(square)[...] += 1
-    square *= middle
-    product: np.ndarray = square @ inverse
-    return product
+def _cayley(omega: Array, unit: Array) -> Array:
+    return namespace(omega).linalg.solve(unit - omega / 2, unit + omega / 2)
 
 
-def _diagonal(x: np.ndarray) -> np.ndarray:
-    """Diagonals of matrices, as a view."""
-    diagonal: np.ndarray = np.einsum("...ii->...i", x)
-    return diagonal
+def _unit_polynomial(x: Array, unit: Array) -> Array:
+    """Polynomial ``I + x + x^2/2 + ...`` of degree 8 by three products.
+
+    Its modulus is one, up to 3e-17, on the imaginary axis as far as the largest angle.
+    """
+    a, b, c, d, e, f = _COEFFICIENTS
+    square = x @ x
+    fourth = square @ (a * square + b * x)
+    product = (fourth + c * square + d * x) @ (fourth + e * square)
+    result: Array = product + f * fourth + square / 2 + x + unit
+    return result
 
 
 def turned(
@@ -153,15 +156,16 @@ def turned(
 
 def signed_svd(H: Array) -> tuple[Array, Array, Array]:
     """SVD of a symmetric matrix, descending; the left and right vectors differ by signs."""
-    values, vectors = namespace(H).linalg.eigh(H)
-    if not isinstance(values, np.ndarray):
-        return _sorted_by_size(values, vectors)
-    values, left = values[..., ::-1], np.ascontiguousarray(vectors[..., ::-1])
-    indefinite = ~(values[..., -1] > 0)
-    if not indefinite.any():
+    if not isinstance(H, np.ndarray):
+        return _sorted_by_size(*namespace(H).linalg.eigh(H))
+    # Eigenvalues ascend: those of -H are in the order wanted.
+    values, left = np.linalg.eigh(-H)
+    np.negative(values, out=values)
+    positive = values[..., -1] > 0
+    if positive.all():
         return values, left, left
-    # Only these need sorting; the right vectors of the others are the left ones.
-    values, right = values.copy(), left.copy()
+    # Only the others need sorting; the right vectors of these are the left ones.
+    indefinite, right = ~positive, left.copy()
     found = _sorted_by_size(values[indefinite], left[indefinite])
     values[indefinite], left[indefinite], right[indefinite] = found
     return values, left, right
@@ -217,16 +221,6 @@ def bent_cores(core: Array, motion: Rotations) -> Array:
     omega, h = motion
     shifted = core + h[..., None, :, :]
     return omega[..., 1:, :, :] @ shifted - shifted @ omega[..., :-1, :, :]
-
-
-def corrected_core(lam: Array, core: Array, at: Balance) -> Rotations:
-    """:func:`corrected` for square frames, damped."""
-    motion = rotations(lam, core)
-    bent = bent_cores(core, motion)
-    correction, excess = tangent_rotations(at, lam, bent)
-    share = damped_share(squares(core), excess)
-    omega = motion.omega - share[..., None] * correction.omega
-    return Rotations(omega, motion.h - share * correction.h)
 
 
 def corrected(

@@ -10,7 +10,7 @@ with the multipliers ``S_p`` of the constraints in frames (``S_0 = S_N = 0``).  
 the metric stays near the Euclidean one, however close to lower rank a geodesic comes.  Both are
 turned so that ``L^T L = R^T R``, which leaves one common rotation: it is fixed by the layers midway
 between the ends, to which all others are nearest.  Between them, all inner layers are then the
-symmetric root of ``L^T L``.  One layer is the case of ``L = W V`` and ``R = W^T U``.
+symmetric root of ``L^T L``.
 """
 
 from __future__ import annotations
@@ -39,11 +39,18 @@ _EQUAL = 1e-14
 
 
 def layer_chart(
-    point: SVD, target: SVD, depth: int, coefficients: Callable[[np.ndarray], np.ndarray]
+    point: SVD,
+    target: SVD,
+    depth: int,
+    coefficients: Callable[[np.ndarray], np.ndarray],
+    choice: int = 0,
 ) -> Chart:
-    """Chart of the matrices between ends, given coefficients of dense tangent vectors."""
+    """Chart of the matrices between ends, given coefficients of dense tangent vectors.
+
+    ``choice`` numbers the guesses, the shortest first.
+    """
     (m, r), n = point.u.shape[-2:], point.vt.shape[-1]
-    path = aligned_layers(point, target, depth)
+    path = aligned_layers(point, target, depth, choice)
     first, middle, last = path[0], path[len(path) // 2], path[-1]
     size, gap = (np.max(np.abs(x), axis=(-2, -1)) for x in (first, last - first))
     last = np.where((gap <= _EQUAL * size)[:, None, None], first, last)
@@ -138,8 +145,6 @@ def _spin(x: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 def _inner_rate(row: np.ndarray, column: np.ndarray, depth: int) -> np.ndarray | float:
     """Return the rate of the product of inner layers over that of ``L^T L``, in frames."""
-    if depth == 1:
-        return np.asarray(-1 / (row + column))
     if depth == 2:
         return 0.0
     power = row * column * _homogeneous(row, column, depth - 3)[-1]
@@ -210,12 +215,9 @@ def _inner_velocities(motion: _Motion, grid: _Grid, depth: int) -> list[np.ndarr
 def _multipliers(
     motion: _Motion, inner: list[np.ndarray], grid: _Grid, depth: int
 ) -> list[np.ndarray]:
-    """Multipliers ``S_0`` to ``S_N``; for one layer the two that its singular vectors need."""
+    """Multipliers ``S_0`` to ``S_N``."""
     (row, column), (left, right) = grid, (h.mT @ h for h in motion.horizontal)
     product = row * column
-    if depth == 1:
-        core = motion.core
-        return [(right - core @ core.mT) / product, (core.mT @ core - left) / product]
     inside = [(h @ h.mT, h.mT @ h) for h in inner]
     outer = [right, *(x for x, _ in inside)], [*(y for _, y in inside), left]
     weights = _homogeneous(row * row, column * column, depth - 1)
@@ -233,9 +235,7 @@ def _lag(
     motion: _Motion, inner: list[np.ndarray], multipliers: list[np.ndarray], grid: _Grid
 ) -> np.ndarray | None:
     """Return how the spin of ``L`` gains on that of ``R``, if inner layers stay symmetric."""
-    (left, right), total = motion.spins, grid[0] + grid[1]
-    if len(multipliers) == 2:
-        return -_link(multipliers, (left, right), motion.core, grid)
+    right, total = motion.spins[1], grid[0] + grid[1]
     lag, spin = None, right
     for p, h in enumerate(inner):
         later = spin + (h - h.mT) / total

@@ -12,17 +12,33 @@ import numpy as np
 
 from dlngeom.points import SVD
 
-__all__ = ["aligned_layers"]
+__all__ = ["CHOICES", "aligned_factors", "aligned_layers"]
 
 # Halvings of a path, and directions whose sign is tried, from the least certain.
 _HALVINGS, _SIGNS = 3, 2
+# Number of paths between two points, at rank two and above.
+CHOICES = 2**_SIGNS
 
 
-def aligned_layers(point: SVD, target: SVD, depth: int) -> np.ndarray:
+def aligned_layers(point: SVD, target: SVD, depth: int, choice: int = 0) -> np.ndarray:
     """Outer layers ``(time, pair, m + n, r)`` on paths from points to targets.
 
-    All are turned to those half way.
+    All are turned to those half way.  ``choice`` numbers the signs, those of the shortest paths
+    first.
     """
+    paths = _paths(point, target, depth)
+    return _chosen(paths, _lengths(paths), choice)
+
+
+def aligned_factors(point: SVD, target: SVD, choice: int = 0) -> np.ndarray:
+    """Return the same for two layers, with paths measured by the products of these factors."""
+    paths, m = _paths(point, target, 2), point.u.shape[-2]
+    steps = np.diff(paths[..., :m, :] @ paths[..., m:, :].mT, axis=1)
+    return _chosen(paths, np.sum(np.linalg.norm(steps, axis=(-2, -1)), axis=1), choice)
+
+
+def _paths(point: SVD, target: SVD, depth: int) -> np.ndarray:
+    """Paths ``(choice, time, pair, m + n, r)`` for all signs that are tried."""
     lam, other = (x.s ** (1 / depth) for x in (point, target))
     frames = (point.u, point.vt.mT), (target.u, target.vt.mT)
     first, last = (
@@ -34,15 +50,19 @@ def aligned_layers(point: SVD, target: SVD, depth: int) -> np.ndarray:
         _halved(np.broadcast_to(a, (len(turns), *a.shape)), np.asarray(b @ turns))
         for a, b in zip(*frames, strict=True)
     )
-    times = np.linspace(0, 1, len(left))[:, None, None, None, None]
-    diagonals = (x[..., :, None] * np.eye(x.shape[-1]) for x in (lam, other))
-    start, end = diagonals
-    roots = (1 - times) * start + times * (turns.mT @ end @ turns)
-    paths = np.concatenate([left @ roots, right @ roots], axis=-2)
-    best = np.argmin(_lengths(paths), axis=0)
-    path = paths[:, best, np.arange(len(best))]
-    middle = path[len(path) // 2]
-    return np.asarray(path @ _polar(path.mT @ middle))
+    left, right = (np.moveaxis(x, 0, 1) for x in (left, right))
+    times = np.linspace(0, 1, left.shape[1])[:, None, None, None]
+    start, end = (x[..., :, None] * np.eye(x.shape[-1]) for x in (lam, other))
+    roots = (1 - times) * start + times * (turns.mT @ end @ turns)[:, None]
+    return np.concatenate([left @ roots, right @ roots], axis=-2)
+
+
+def _chosen(paths: np.ndarray, lengths: np.ndarray, choice: int) -> np.ndarray:
+    """Path of each pair whose length comes at some place in order."""
+    place = min(choice, len(paths) - 1)
+    chosen = np.argsort(lengths, axis=0, kind="stable")[place]
+    path = np.moveaxis(paths[chosen, :, np.arange(paths.shape[2])], 0, 1)
+    return np.asarray(path @ _polar(path.mT @ path[len(path) // 2]))
 
 
 def _turns(cross: np.ndarray) -> np.ndarray:
@@ -72,6 +92,6 @@ def _polar(x: np.ndarray) -> np.ndarray:
 def _lengths(paths: np.ndarray) -> np.ndarray:
     """Squares of the lengths of steps, each to the nearest turn of the layers, summed."""
     squares = np.sum(paths**2, axis=(-2, -1))
-    overlap = np.linalg.svd(paths[1:].mT @ paths[:-1], compute_uv=False)
-    steps = squares[1:] + squares[:-1] - 2 * np.sum(overlap, axis=-1)
-    return np.asarray(np.sum(steps, axis=0))
+    overlap = np.linalg.svd(paths[:, 1:].mT @ paths[:, :-1], compute_uv=False)
+    steps = squares[:, 1:] + squares[:, :-1] - 2 * np.sum(overlap, axis=-1)
+    return np.asarray(np.sum(steps, axis=1))

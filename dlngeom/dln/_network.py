@@ -18,7 +18,7 @@ from dlngeom.dln._downstairs import EndToEndGeometry
 from dlngeom.dln._geodesics import network_geodesic
 from dlngeom.dln._moving import MovingNetwork
 from dlngeom.dln._shooting import network_shooting
-from dlngeom.dln._square_walk import SquareNetworkWalk
+from dlngeom.dln._square_walk import MOST_LAYERS, SquareNetworkWalk
 from dlngeom.dln._walks import NetworkWalk
 from dlngeom.endtoend._checks import EndToEndPoint
 from dlngeom.network._flow import escape, watch_networks
@@ -186,7 +186,7 @@ class DeepLinearNetwork(RiemannianSubmersion):
 
     def random_walk(self, point: Frames) -> NetworkWalk | SquareNetworkWalk:
         """Walk of the frames."""
-        square = set(self.widths) == {self.rank}
+        square = set(self.widths) == {self.rank} and self.rank > 1 and self.depth <= MOST_LAYERS
         return SquareNetworkWalk() if square else NetworkWalk()
 
     def unchecked(self) -> MovingNetwork:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -18,8 +19,10 @@ from dlngeom import network
 from dlngeom._lib.arrays import Array, norm
 from dlngeom.balanced import orthonormal_frame
 from dlngeom.dln._chart import end_to_end_chart
+from dlngeom.dln._factor_chart import factor_chart
 from dlngeom.dln._geodesics import _LAYERS, end_to_end_geodesic, network_geodesic
 from dlngeom.dln._layer_chart import layer_chart
+from dlngeom.dln._layer_guess import CHOICES
 from dlngeom.endtoend import _kernels
 from dlngeom.points import SVD, Frames, Tangent, dense
 from dlngeom.points._nearest import closest_frames
@@ -115,17 +118,21 @@ def end_to_end_shooting(point: SVD, other: SVD, depth: float) -> Shooting:
         lambda: here.coefficients(goal - dense(small)),
     )
     hidden = _hidden(point.s ** (1 / depth), target.s ** (1 / depth), depth)
-    chart = _chart(small, target, depth, here.coefficients)
-    return Shooting(guesses, apart, geodesic, residual, miss, vector, hidden, chart)
+    charts = _charts(small, target, depth, here.coefficients)
+    return Shooting(guesses, apart, geodesic, residual, miss, vector, hidden, charts)
 
 
-def _chart(
+def _charts(
     point: SVD, target: SVD, depth: float, coefficients: Callable[[np.ndarray], np.ndarray]
-) -> Chart:
-    """Chart of layers, but of entries for invertible matrices, which bend less, and deep ones."""
-    if depth <= _CHARTED and not point.u.shape[-2] == point.vt.shape[-1] == point.s.shape[-1]:
-        return layer_chart(point, target, int(depth), coefficients)
-    return end_to_end_chart(point, target, depth, coefficients)
+) -> tuple[Callable[[], Chart], ...]:
+    """Charts of layers, but of entries for invertible matrices, which bend less, and deep ones."""
+    if depth > _CHARTED or point.u.shape[-2] == point.vt.shape[-1] == point.s.shape[-1]:
+        return (lambda: end_to_end_chart(point, target, depth, coefficients),)
+    if depth == 1:
+        return tuple(partial(factor_chart, point, target, coefficients, i) for i in range(CHOICES))
+    return tuple(
+        partial(layer_chart, point, target, int(depth), coefficients, i) for i in range(CHOICES)
+    )
 
 
 def _spread(x: Array, coefficients: np.ndarray) -> np.ndarray:

@@ -1,27 +1,40 @@
 """Random walk of balanced networks whose layers are all square, in one stack of frames.
 
-Stacked frames take one call where a tuple of frames takes one for each layer, which decides the
-time of small networks.
+Noise is drawn in orthonormal coordinates of the tangent space, in the frames of the network, where
+its law is that of projected Gaussian layers.  Stacked frames take one call where a tuple of frames
+takes one for each layer.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from dlngeom import network
-from dlngeom._lib.arrays import Array, constant, identity, namespace
+from dlngeom._lib.arrays import Array, constant, namespace, reshaped
 from dlngeom._lib.trajectory import Observe
-from dlngeom.balanced._balance import Rotations, balance
-from dlngeom.balanced._curves import cayley, corrected_core, signed_svd
-from dlngeom.dln._walks import anisotropic_core, columns, spread
+from dlngeom.balanced import _pairs
+from dlngeom.balanced._curves import damped_share, rotation, signed_svd
+from dlngeom.balanced._pairs import Lifts, Motion, Pairs
+from dlngeom.dln._walks import columns
 from dlngeom.points import Frames, _covectors
 from dlngeom.points._covectors import Covector, checked_covector
 from dlngeom.submersion._offers import Draw
 
-__all__ = ["SquareNetworkWalk", "StackedFrames"]
+__all__ = [
+    "MOST_LAYERS",
+    "SquareNetworkWalk",
+    "StackedFrames",
+    "anisotropic_coordinates",
+    "corrected_coordinates",
+]
+
+# Beyond this depth fast Fourier transforms beat constant matrices along depth.
+MOST_LAYERS = 64
 
 
 class StackedFrames(NamedTuple):
@@ -67,9 +80,9 @@ class SquareNetworkWalk:
         return checked_covector(value, r, r, state.lam)
 
     def noise(self, state: StackedFrames, draw: Draw) -> Array:
-        """Gaussian layers, stacked."""
+        """Gaussian coordinates of a tangent vector."""
         chains, frames, r = state.q.shape[:3]
-        return draw((chains, frames - 1, r, r))
+        return draw((chains, _pairs.dimension(r, frames - 1)))
 
     def step(
         self,
@@ -80,40 +93,82 @@ class SquareNetworkWalk:
         vertical: Any,
         horizontal: Any,
     ) -> StackedFrames:
-        """Step with the second-order retraction."""
+        """Step with the second-order retraction; the noise may be Gaussian layers as well."""
         lam, q = state
+        at, lift = _pairs.pairs(lam, q.shape[-3] - 1), None
+        if covector is not None or vertical is not horizontal:
+            lift = _pairs.lifts(at, lam)
         if isinstance(noise, (tuple, list)):
-            noise = namespace(*noise).stack(list(noise), axis=-3)
-        at = balance(lam, q.shape[-3] - 1)
-        core = q[..., 1:, :, :].mT @ (noise @ q[..., :-1, :, :])
-        core = anisotropic_core(at, core, vertical, horizontal)
-        if covector is not None:
-            core = core - columns(time, 3) * _lifted_core(state, covector)
-        return turned(state, corrected_core(lam, core, at))
+            noise = _in_frames(state, at, noise)
+        V = anisotropic_coordinates(lift, noise, vertical, horizontal)
+        if lift is not None and covector is not None:
+            first, last = q[..., 0, :, :], q[..., -1, :, :]
+            core = last.mT @ _covectors.apply(covector, first)
+            V = V - columns(time, 1) * _pairs.gradient_coordinates(lift, core)
+        return turned(state, _pairs.motion(at, corrected_coordinates(at, lam, V)))
 
     def reach(self, state: StackedFrames) -> Array | None:
         """Return the size of noise up to which the frames turn by small angles."""
-        lam = state.lam
-        r = lam.shape[-1]
-        return (lam[..., -1] + lam[..., -2]) / r**0.5 if r > 1 else None
+        lam, root = state.lam, math.sqrt(state.lam.shape[-1])
+        return (lam[..., -1] + lam[..., -2]) / root
 
 
-def _lifted_core(state: StackedFrames, covector: Covector) -> Array:
-    """Cores of the lifted gradient (3.6)."""
-    first, last = state.q[..., 0, :, :], state.q[..., -1, :, :]
-    core = last.mT @ _covectors.apply(covector, first)
-    return spread(state.lam, core, state.q.shape[-3] - 1)
+def _in_frames(state: StackedFrames, at: Pairs, layers: Sequence[Array]) -> Array:
+    """Coordinates of the tangent part of layers."""
+    q, stacked = state.q, namespace(*layers).stack(list(layers), axis=-3)
+    return _pairs.tangent_coordinates(at, q[..., 1:, :, :].mT @ (stacked @ q[..., :-1, :, :]))
 
 
-def turned(state: StackedFrames, motion: Rotations) -> StackedFrames:
-    """Move ``Lam`` by a symmetric matrix and the frames by Cayley transforms of their rotations."""
-    lam, q = state
-    unit = identity(lam.shape[-1], lam)
-    values, left, right = signed_svd(lam[..., None, :] * unit + motion.h)
-    moved = q @ (cayley(motion.omega) @ left[..., None, :, :])
+def anisotropic_coordinates(
+    lift: Lifts | None, noise: Array, vertical: Any, horizontal: Any
+) -> Array:
+    """Vector ``(a P_v + b P_h) xi``."""
+    V: Array = columns(vertical, 1) * noise
+    if vertical is horizontal or lift is None:
+        return V
+    excess = columns(vertical, 1) - columns(horizontal, 1)
+    less: Array = excess * _pairs.horizontal_coordinates(lift, noise)
+    return V - less
+
+
+def corrected_coordinates(at: Pairs, lam: Array, V: Array) -> Array:
+    """Coordinates of ``V`` minus half the tangential acceleration of its curve, or less.
+
+    A correction as long as ``V`` shrinks smoothly, an effect of fourth order.
+    """
+    vecdot = namespace(V).vecdot
+    correction = _pairs.tangent_coordinates(at, _acceleration(lam, _pairs.motion(at, V)))
+    share = damped_share(vecdot(V, V), vecdot(correction, correction))
+    return V - share[..., 0] * correction
+
+
+def _acceleration(lam: Array, motion: Motion) -> Array:
+    """Second derivatives of the cores along the curve of a motion."""
+    r = lam.shape[-1]
+    omega = _pairs.antisymmetric_matrices(motion.rates, r)
+    h = _pairs.symmetric_matrices(2 * motion.stretch, r)[..., None, :, :]
+    upper, lower = omega[..., 1:, :, :], omega[..., :-1, :, :]
+    # The core Om_p Lam + h - Lam Om_{p-1}, and h once more.
+    shifted = upper * lam[..., None, None, :] - lam[..., None, :, None] * lower + h
+    return upper @ shifted - shifted @ lower
+
+
+def turned(state: StackedFrames, motion: Motion) -> StackedFrames:
+    """Move ``Lam`` by a symmetric matrix and the frames by rotations."""
+    (lam, q), (rates, stretch) = state, motion
+    *batch, frames, r, _ = q.shape
+    xp, count = namespace(lam), rates.shape[-1]
+    turns = rotation(_pairs.antisymmetric_matrices(rates, r), xp.vecdot(rates, rates))
+    moved = xp.concat([stretch[..., :count], stretch[..., count:] + lam], axis=-1)
+    values, left, right = signed_svd(_pairs.symmetric_matrices(moved, r))
+    # With signs of their own choice, results would depend on the library that finds the vectors.
+    diagonal = reshaped(left, (*batch, r * r))[..., :: r + 1]
+    signed = left * xp.copysign(constant(1.0, lam), diagonal)[..., None, :]
+    # All frames of a network meet the same vectors.
+    moved = reshaped(reshaped(q @ turns, (*batch, frames * r, r)) @ signed, tuple(q.shape))
     if right is left:
         return StackedFrames(values, moved)
     # A symmetric matrix with negative eigenvalues takes their signs to every other frame.
-    signs = namespace(left).sum(left * right, axis=-2)
-    odd = constant(np.arange(q.shape[-3]) % 2, lam)[:, None, None]
+    signs = xp.sum(left * right, axis=-2)
+    odd = constant(np.arange(frames) % 2, lam)[:, None, None]
     return StackedFrames(values, moved * (1 + odd * (signs[..., None, None, :] - 1)))

@@ -75,18 +75,20 @@ def _checked_tangent(name: str, point: SVD, Z: Tangent, check_finite: bool) -> T
             checks.finite(f"{name}.{field}", x)
     checks.batches_agree(name, *((x, 2) for x in Z))
     if check_finite:
-        xp = namespace(*Z)
         inside = (point.u.mT @ Z.Up, point.vt @ Z.Vp)
-        off, size = (xp.sqrt(sum(inner(x, x) for x in parts)) for parts in (inside, Z))
+        off, size = (sum(inner(x, x) for x in parts) ** 0.5 for parts in (inside, Z))
         _require_tangent(name, point, off, size)
     return Z
 
 
 def _require_tangent(name: str, point: SVD, gap: Array, size: Array) -> None:
-    xp = namespace(gap)
     if 0 in gap.shape:
         return  # An empty batch.
-    worst = float(xp.max(gap / xp.where(size == 0, xp.ones_like(size), size)))
+    if gap.ndim:
+        xp = namespace(gap)
+        worst = float(xp.max(gap / xp.where(size == 0, xp.ones_like(size), size)))
+    else:
+        worst = float(gap) / (float(size) or 1.0)
     limit = checks.relative_tolerance(point.s)
     if not worst <= limit:
         raise ValueError(f"{name} is not tangent: off by {worst:.2g} relative, allowed {limit:g}")

@@ -8,15 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dlngeom.geodesics._iterations import (
-    HOPELESS,
-    SOLVED,
-    History,
-    agree,
-    continued,
-    newton,
-    relaxed,
-)
+from dlngeom.geodesics._iterations import SOLVED, History, agree, relaxed
+from dlngeom.geodesics._newton import affordable, continued, newton
 from dlngeom.geodesics._polynomials import (
     Line,
     Rule,
@@ -30,10 +23,12 @@ from dlngeom.submersion._equations import Chart
 
 __all__ = ["collocate"]
 
-# Numbers of nodes, tried in turn until two agree.
-_SIZES = (6, 9, 14, 21, 32, 48, 72)
+# Numbers of nodes, tried in turn until two agree; the last ones by Newton's method alone.
+_SIZES, _FINE = (6, 9, 14, 21, 32, 48, 72), (108,)
 # Numbers in the state of the pairs that are solved together.
 _GROUP = 1 << 17
+# So few pairs are solved one by one.
+_FEW = 3
 
 
 def collocate(chart: Chart) -> tuple[np.ndarray, np.ndarray]:
@@ -44,34 +39,51 @@ def collocate(chart: Chart) -> tuple[np.ndarray, np.ndarray]:
     lines = Line(first, chord, np.arange(len(chord)))
     rows = np.flatnonzero(chart.usable & ~found)
     rates = bending(chart.path)
-    group = max(1, _GROUP // (_SIZES[1] * max(1, chord.shape[-1])))
-    for begin in range(0, len(rows), group):
-        some = rows[begin : begin + group]
-        velocity[some], found[some] = _solve(chart, lines.take(some), rates[some])
-    # From straight lines too, where a guess misled.
-    some = np.flatnonzero(chart.usable & ~found)
-    if len(some):
-        velocity[some], found[some] = _solve(chart, lines.take(some), 0 * rates[some])
-    # One by one, since few are left, and their systems are large.
-    for row in np.flatnonzero(chart.usable & ~found):
+    if len(rows) > _FEW or not affordable(_SIZES[0], chord.shape[-1]):
+        group = max(1, _GROUP // (_SIZES[1] * max(1, chord.shape[-1])))
+        for begin in range(0, len(rows), group):
+            some = rows[begin : begin + group]
+            velocity[some], found[some] = _together(chart, lines.take(some), rates[some])
+        # From straight lines too, where a guess misled.
+        some = rows[~found[rows]]
+        if len(some):
+            velocity[some], found[some] = _together(chart, lines.take(some), 0 * rates[some])
+    for row in rows[~found[rows]]:
         one = slice(row, row + 1)
         velocity[one], found[one] = _alone(chart, lines.take(one), rates[one])
     return velocity, found
 
 
-def _alone(chart: Chart, line: Line, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Newton's method for one pair, from a guess, then from targets on the way."""
-    velocity, found = _solve(chart, line, rates, by_newton=True)
-    if not found[0]:
+def _alone(chart: Chart, line: Line, rates: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Newton's method for one pair, from a guess, a straight line, or targets on the way."""
+    velocity, found = _by_newton(chart, line, rates)
+    if not found:
+        velocity, found = _by_newton(chart, line, 0 * rates)
+    if not found:
         later = continued(chart, line, np.mean(rates, axis=1))
         if later is not None:
-            velocity, found = _solve(chart, line, later, by_newton=True)
+            velocity, found = _by_newton(chart, line, later)
     return velocity, found
 
 
-def _solve(
-    chart: Chart, line: Line, rates: np.ndarray, by_newton: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+def _by_newton(chart: Chart, line: Line, rates: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Refine the nodes of one pair until the velocity at its start no longer changes."""
+    rule, before, system = rule_of(rates.shape[1]), None, None
+    for size in _SIZES + _FINE:
+        rates, rule = rule.refined(rule_of(size)) @ rates, rule_of(size)
+        rates, residual, good, system = newton(chart, rule, line, rates, system, before)
+        now = start_velocity(rule, line.chord, rates)
+        if residual <= SOLVED and agree(now, before)[0]:
+            velocity, inside = _finished(chart, rule, line, rates, now)
+            if inside[0]:
+                return velocity, True
+        if not good:
+            break
+        before = now
+    return line.chord, False
+
+
+def _together(chart: Chart, line: Line, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Refine the nodes of each pair until the velocity at its start no longer changes."""
     answer, found = line.chord.copy(), np.zeros(len(line.chord), bool)
     places, rule, before = np.arange(len(found)), rule_of(rates.shape[1]), None
@@ -80,11 +92,7 @@ def _solve(
         change = rule.refined(rule_of(size))
         rule, rates = rule_of(size), change @ rates
         history.refine(change)
-        if by_newton:
-            rates, residual = newton(chart, rule, line, rates)
-            good = residual <= HOPELESS
-        else:
-            rates, residual, good = relaxed(chart, rule, line, rates, history, before)
+        rates, residual, good = relaxed(chart, rule, line, rates, history, before)
         now = start_velocity(rule, line.chord, rates)
         done = (residual <= SOLVED) & agree(now, before)
         if np.any(done):

@@ -52,9 +52,11 @@ class Rule(NamedTuple):
     analysis: np.ndarray
 
     def refined(self, other: Rule) -> np.ndarray:
-        """Matrix from values at these nodes to those at the nodes of another rule."""
-        values = legendre.legvander(2 * other.nodes - 1, len(self.nodes) - 1)
-        return np.asarray(values @ self.analysis)
+        """Matrix from values at these nodes to those at the nodes of another rule.
+
+        Where these are more it drops the polynomials that the others do not tell from lower ones.
+        """
+        return _between(len(self.nodes), len(other.nodes))
 
 
 @lru_cache
@@ -69,6 +71,13 @@ def rule_of(size: int) -> Rule:
     position = legendre.legval(x, twice).T @ analysis - nodes[:, None] * start
     velocity = legendre.legval(x, once).T @ analysis - start
     return Rule(nodes, weights, position, velocity, start, analysis)
+
+
+@lru_cache
+def _between(size: int, other: int) -> np.ndarray:
+    count = min(size, other)
+    values = legendre.legvander(2 * rule_of(other).nodes - 1, count - 1)
+    return np.asarray(values @ rule_of(size).analysis[:count])
 
 
 def bending(path: np.ndarray) -> np.ndarray:

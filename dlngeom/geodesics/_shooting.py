@@ -43,14 +43,30 @@ def shoot(problems: Problems, rows: np.ndarray, pairs: int) -> tuple[Any, np.nda
     """
     problem = problems(rows)
     _require_reachable(problem, rows, pairs > 1)
-    if problem.chart is None or len(rows) == 0:
+    if not problem.charts or len(rows) == 0:
         coefficients = np.concatenate(_solve(problems, rows, problem))
     else:
-        velocity, found = collocate(problem.chart)
-        coefficients, left = problem.chart.coefficients(velocity), np.flatnonzero(~found)
+        coefficients, left = _by_polynomials(problems, rows, problem)
         if len(left):
             coefficients[left] = np.concatenate(_solve(problems, rows[left]))
     return problem.vector(coefficients), np.linalg.norm(coefficients, axis=-1)
+
+
+def _by_polynomials(
+    problems: Problems, rows: np.ndarray, problem: Shooting
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coefficients of the pairs in their charts, and the places of those for which none served."""
+    chart = problem.charts[0]()
+    velocity, found = collocate(chart)
+    coefficients, left = chart.coefficients(velocity), np.flatnonzero(~found)
+    for i in range(1, len(problem.charts)):
+        if not len(left):
+            break
+        chart = problems(rows[left]).charts[i]()
+        velocity, found = collocate(chart)
+        coefficients[left[found]] = chart.coefficients(velocity)[found]
+        left = left[~found]
+    return coefficients, left
 
 
 def _solve(

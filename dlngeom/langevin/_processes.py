@@ -215,6 +215,7 @@ def riemannian_langevin(
         Once, if the time of a step times the largest curvature of the energy exceeds 1 at the
         start or at one of the later draws that are looked at, with the step to take instead.  The
         start is looked at after 1,000 steps or in the end, with a pool always in the end.
+        Automatic steps, which fit where chains usually are, warn above 2, where they are unstable.
 
     See Also
     --------

@@ -22,11 +22,11 @@ from dlngeom.points import SVD, dense
 from dlngeom.submersion._offers import Walk, WalkState
 from dlngeom.submersion._walks import walk_of
 
-__all__ = ["UNSTABLE", "Scene", "piloted_step", "suggested_step"]
+__all__ = ["DIVERGENT", "UNSTABLE", "Scene", "piloted_step", "suggested_step"]
 
-# Step times largest curvature: that of suggestions, and the one from which on a run warns.  Steps
-# of a quadratic energy are unstable beyond 2.
-_STABLE, UNSTABLE = 0.6, 1.0
+# Step times largest curvature: that of suggestions, the one from which on a run warns, and the one
+# beyond which steps of a quadratic energy are unstable.
+_STABLE, UNSTABLE, DIVERGENT = 0.6, 1.0, 2.0
 
 # Mean square of the noise of one step over the square of the point: it moves the mean square of
 # the point by a quarter of that, 1 percent.

@@ -26,8 +26,6 @@ def require_positive(name: str, s: Array, limit: float | Array = 0.0) -> None:
     if 0 in s.shape:
         return  # An empty batch has no smallest value.
     xp = namespace(s)
-    if 0 in s.shape:
-        return
     smallest = xp.min(s, axis=-1)
     least = 0.0 if isinstance(limit, float) and limit == 0 else limit * xp.max(s, axis=-1)
     if bool(xp.any(smallest <= least)):
@@ -45,8 +43,6 @@ def require_rank(name: str, s: Array, rank: int, size: int) -> None:
     if 0 in s.shape:
         return
     xp = namespace(s)
-    if 0 in s.shape:
-        return
     largest = xp.where(s[..., 0] == 0, xp.ones_like(s[..., 0]), s[..., 0])
     tail = float(xp.max(s[..., rank] / largest)) if s.shape[-1] > rank else 0.0
     if tail > checks.relative_tolerance(s):
@@ -61,8 +57,6 @@ def require_weights(name: str, s: Array, depth: float) -> None:
     if 0 in s.shape:
         return
     xp = namespace(s)
-    if 0 in s.shape:
-        return
     smallest = float(xp.min(s))
     tiny = float(xp.finfo(s.dtype).smallest_normal)
     if not smallest > 0 or (2 - 2 / depth) * math.log(smallest) < math.log(tiny):

@@ -164,8 +164,8 @@ class Shooting(NamedTuple):
     hidden : array (pair,), optional
         Whether the target is too small next to the point for double precision: rounding errors
         along the geodesic are larger than what a shot may miss by.
-    chart : Chart, optional
-        The same problems in a chart.
+    charts : tuple of callables
+        Each returns the same problems in a chart, with another guess of the geodesics.
     """
 
     guesses: Sequence[Callable[[], np.ndarray]]
@@ -175,4 +175,4 @@ class Shooting(NamedTuple):
     miss: Callable[[Point], np.ndarray]
     vector: Callable[[np.ndarray], Vector]
     hidden: np.ndarray | None = None
-    chart: Chart | None = None
+    charts: Sequence[Callable[[], Chart]] = ()

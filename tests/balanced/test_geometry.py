@@ -282,20 +282,6 @@ def test_rotations_reproduce_the_core(point, rng):
     np.testing.assert_allclose(h, h.T, atol=1e-14)
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3, 5, 70])
-def test_rotations_of_the_tangent_part_without_forming_it(depth, rng):
-    lam = np.array([[2.0, 1.0, 1.0, 1e-4], [3.0, 2.0, 1.0, 0.5]])
-    core = rng.standard_normal((2, depth, 4, 4))
-    at = _balance.balance(lam, depth)
-    defect = _balance.balance_defect(at, core)
-    S = _balance.multipliers(at, (defect + defect.mT) / 2)
-    tangent = core - _balance.correct(at, S)
-    found, length = _balance.tangent_rotations(at, lam, core)
-    for x, y in zip(found, _balance.rotations(lam, tangent), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-12 * np.max(np.abs(y)))
-    np.testing.assert_allclose(length, np.sum(tangent**2, axis=(1, 2, 3)), rtol=1e-12)
-
-
 def test_geometry_upstairs_refuses_bad_input(rng):
     point = ref.random_frames((4, 3, 5), 2, rng)
     X = ref.random_layers((4, 3, 5), rng)

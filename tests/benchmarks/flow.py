@@ -1,4 +1,4 @@
-"""Seconds of a gradient flow against training the layers, at equal accuracy, on one BLAS thread.
+"""CPU seconds of a gradient flow against training the layers, at equal accuracy, on one BLAS thread.
 
 The problem: a 500 x 500 matrix of rank 5 with entries of unit variance, 10% of them observed,
 three layers, a balanced start of rank 20 with ``|W| = 1e-2``, followed to the time where 1% of the
@@ -170,9 +170,9 @@ def ours(problem: Problem, end: float, W: np.ndarray) -> list[Callable[[], Row]]
             return residual(X)
 
         options = {"rtol": rtol, "atol": 1e-2 * rtol, "observe": {}}
-        begin = time.perf_counter()
+        begin = time.process_time()
         run = gradient_flow(space_of(problem), problem.start, gradient, [0, end], **options)
-        seconds = time.perf_counter() - begin
+        seconds = time.process_time() - begin
         last = dense(SVD(*(x[0, -1] for x in run.points)))
         return Row("dlngeom", seconds, calls[0], relative(last, W), f"rtol {rtol:g}")
 
@@ -183,11 +183,11 @@ def training(name: str, task: Training, end: float, W: np.ndarray) -> list[Calla
     """Runs of ``solve_ivp`` on the layers."""
 
     def run(method: str, rtol: float, share: float) -> Row:
-        begin = time.perf_counter()
+        begin = time.process_time()
         with np.errstate(all="ignore"):
             options = {"method": method, "rtol": rtol, "atol": share * rtol, "t_eval": [end]}
             solution = solve_ivp(task, (0, end), task.start, **options)
-        seconds = time.perf_counter() - begin
+        seconds = time.process_time() - begin
         error = relative(task.product(solution.y[:, -1]), W)
         return Row(name, seconds, solution.nfev, error, f"{method}, rtol {rtol:g}")
 
@@ -200,10 +200,10 @@ def training(name: str, task: Training, end: float, W: np.ndarray) -> list[Calla
 def euler(task: Training, end: float, W: np.ndarray, steps: int) -> Row:
     """Explicit Euler: its error falls like one over the steps, so both are scaled."""
     y, h = task.start.copy(), end / steps
-    begin = time.perf_counter()
+    begin = time.process_time()
     for _ in range(steps):
         y += h * task(0.0, y)
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     needed = steps * relative(task.product(y), W) / ACCURACY
     how = f"scaled from {steps} steps"
     return Row("explicit Euler, width 20", seconds / steps * needed, needed, ACCURACY, how)
@@ -213,10 +213,10 @@ def wide(problem: Problem, width: int, evaluations: float) -> Row:
     """Training at full width, a few evaluations scaled: its flow is the same."""
     layers = layers_of(problem.start, problem.depth, width, np.random.default_rng(2))
     task, count = Training(problem, layers, False), 10
-    begin = time.perf_counter()
+    begin = time.process_time()
     for _ in range(count):
         task(0.0, task.start)
-    each = (time.perf_counter() - begin) / count
+    each = (time.process_time() - begin) / count
     how = f"scaled from {count} evaluations"
     return Row(
         f"solve_ivp on the layers, width {width}", each * evaluations, evaluations, np.nan, how
@@ -240,10 +240,10 @@ def depth_sweep(problem: Problem, depths: tuple[int, ...], count: int) -> dict[i
     cost = dict.fromkeys(depths, np.inf)
     for _ in range(5):
         for depth, equation in fields.items():
-            begin = time.perf_counter()
+            begin = time.process_time()
             for _ in range(count):
                 equation.rates(equation.start)
-            cost[depth] = min(cost[depth], (time.perf_counter() - begin) / count * 1e3)
+            cost[depth] = min(cost[depth], (time.process_time() - begin) / count * 1e3)
     return cost
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import dlngeom
-from dlngeom.dln import _layer_chart
+from dlngeom.dln import _factor_chart, _layer_chart, _short_paths
 from dlngeom.dln._chart import _second_derivative
-from dlngeom.geodesics import _iterations, dist, exp, geodesic, log
+from dlngeom.geodesics import _iterations, _newton, dist, exp, geodesic, log
 from dlngeom.geodesics import _shooting as shooting
 from dlngeom.geodesics._polynomials import is_inside
 from tests.helpers import reference as ref
@@ -95,7 +95,7 @@ def test_second_derivatives_in_the_chart(case, rng):
 def test_polynomials_that_pass_through_lower_rank_are_no_geodesics():
     """Odd depths continue smoothly through zero: ``diag((1 - 2 t)^3)`` joins ``I`` and ``-I``."""
     space = space_of(dlngeom.svd(np.eye(2)), 3)
-    chart = space.shooting(np.eye(2)[None], -np.eye(2)[None]).chart
+    chart = space.shooting(np.eye(2)[None], -np.eye(2)[None]).charts[0]()
     assert not shooting.collocate(chart)[1][0]
     nodes = np.array([0.2, 0.5, 0.8])
     assert is_inside(nodes, np.array([[0.25, 0.1, 0.25]]))
@@ -130,7 +130,7 @@ def test_newton_finds_what_fixed_points_find(case, tried, monkeypatch, rng):
     monkeypatch.setattr(_iterations, "_ITERATIONS", 0)
     np.testing.assert_allclose(dist(space, W, X), found, rtol=1e-12)
     assert np.all(tried[-1])
-    monkeypatch.setattr(_iterations, "_NEWTON", 0)
+    monkeypatch.setattr(_newton, "_NEWTON", 0)
     with pytest.raises(AssertionError, match="a shot was fired"):
         dist(space, W, X)
 
@@ -160,7 +160,7 @@ def test_random_matrices_below_full_rank(tried):
 LOW = [((4, 3), 2, 2), ((5, 4), 3, 3), ((5, 6), 4, 2), ((3, 5), 2, 5)]
 
 
-@pytest.mark.parametrize("case", [*LOW, ((4, 3), 2, 1)])
+@pytest.mark.parametrize("case", LOW)
 def test_second_derivatives_of_outer_layers(case, rng):
     """Against differences of the layers of a geodesic, each turned to those in the middle."""
     dims, rank, depth = case
@@ -200,6 +200,65 @@ def test_random_points_below_full_rank(case, tried):
     np.testing.assert_allclose(dist(space, X, W), there, rtol=1e-10)
     ref.close(dlngeom.dense(exp(space, W, Z)), dlngeom.dense(X), 1e-9)
     assert np.all(there <= np.sqrt(depth) * np.sqrt(sum_of_roots(W, X, depth)))
+
+
+@pytest.mark.parametrize(("dims", "rank"), [((4, 4), 2), ((5, 3), 2), ((5, 5), 3)])
+def test_random_points_of_one_layer_need_no_shots(dims, rank, tried):
+    """Uniform singular values: many of these geodesics pass close to lower rank."""
+    space = dlngeom.EndToEndGeometry(*dims, rank, 1)
+    for seed in range(4):
+        W, X = space.random_point(seed), space.random_point(seed + 100)
+        s = np.sort(np.random.default_rng(seed).random((2, rank)))[:, ::-1]
+        W, X = W._replace(s=s[0]), X._replace(s=s[1])
+        Z = log(space, W, X)
+        if seed == 0:
+            ref.close(dlngeom.dense(exp(space, W, Z)), dlngeom.dense(X), 1e-9)
+        there = float(space.norm(W, Z))
+        assert dist(space, X, W) == pytest.approx(there, rel=1e-9)
+        assert there >= np.linalg.norm(dlngeom.dense(X) - dlngeom.dense(W))
+    assert all(np.all(found) for found in tried)
+
+
+def test_second_derivatives_of_factors(rng):
+    """Against differences of a geodesic: the accelerations of matrices differ by the pace alone."""
+    W = ref.random_svd(5, 4, 2, rng)
+    space, Z, h = space_of(W, 1), vector(W, 1, rng, 0.2), 1e-2
+    X = dlngeom.dense(geodesic(space, W, Z, h * np.arange(-2, 3)))
+    second = (16 * (X[3] + X[1]) - X[0] - X[4] - 30 * X[2]) / (12 * h**2)
+    first, G = dlngeom.dense((W, Z)), rng.standard_normal((2, 2))
+    L, R = W.u * W.s @ G, W.vt.mT @ np.linalg.inv(G).T
+    dL = first @ W.vt.mT @ G + L @ rng.standard_normal((2, 2))
+    dR = np.linalg.lstsq(L, first - dL @ R.T)[0].T
+    left, right = np.split(_factor_chart._second_derivative((L, R), (dL, dR)), [5])
+    gap = left @ R.T + 2 * dL @ dR.T + L @ right.T - second
+    ref.close(dL @ R.T + L @ dR.T, first, 1e-12)
+    pace = np.sum(gap * first) / np.sum(first * first)
+    ref.close(gap, pace * first, 1e-5 * np.linalg.norm(second))
+    s = np.linalg.svd(X[1::2])[1][:, :2]
+    slope = np.diff(np.log(np.sum(s**-2.0, axis=1)))[0] / (2 * h)
+    assert pace == pytest.approx(-slope * _factor_chart._PACE / 2, rel=1e-2)
+
+
+def test_polygons_are_shortened_by_newtons_method(rng):
+    """The model of the energy is right to second order, and the polygon ends shorter."""
+    path = rng.standard_normal((6, 4, 2)) @ rng.standard_normal((6, 2, 5))
+    weights = 1 + rng.random(5)
+    model, h = _short_paths._model(path, weights, 2), 1e-4
+    step = rng.standard_normal(len(model.gradient))
+
+    def energy(t):
+        moved = path.copy()
+        moved[1:-1] = _short_paths._projected(path[1:-1] + t * model.across(step), 2)
+        return _short_paths._energy(moved, weights)
+
+    values = [energy(t) for t in (-h, 0, h)]
+    assert (values[2] - values[0]) / (2 * h) == pytest.approx(model.gradient @ step, rel=1e-6)
+    curved = (values[2] - 2 * values[1] + values[0]) / h**2
+    assert curved == pytest.approx(step @ model.hessian @ step, rel=1e-4)
+    short = _short_paths._shortened(path, 2)
+    lengths = [np.sum(_short_paths._size(np.diff(x, axis=0))) for x in (short, path)]
+    assert lengths[0] < 0.8 * lengths[1]
+    ref.close(short[[0, -1]], path[[0, -1]], 0)
 
 
 def sum_of_roots(W, X, depth):

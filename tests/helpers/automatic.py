@@ -1,81 +1,112 @@
-"""Twelve energies, and means of their Gibbs laws by automatic, given and adjusted steps."""
+"""Twelve energies, exact means of their Gibbs laws, and means by steps of the Langevin equation."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import dlngeom
 from dlngeom import DeepLinearNetwork
-from dlngeom.langevin import riemannian_langevin
+from dlngeom.langevin import LangevinError, riemannian_langevin
+from tests.helpers.gibbs_means import Lines, gibbs_lines
 
-__all__ = ["ENERGIES", "Energy", "Means", "automatic", "coarsest", "reference", "sampled"]
+__all__ = ["ENERGIES", "LINE", "Energy", "Means", "accepted", "coarsest", "exact", "off", "sampled"]
 
-CHAINS = 64
+# Bias that steps may have, relative to the mean.
+LINE = 0.02
 
 
 class Energy(NamedTuple):
-    """An energy downstairs, the network on which it is sampled, and the time that it takes."""
+    """A quadratic in each entry, and perhaps a function of the trace; the network; the time.
+
+    ``time`` is that of relaxation.
+    """
 
     widths: tuple[int, ...]
     beta: float
-    value: Callable[[Any], Any]
-    gradient: Callable[[Any], Any]
-    center: np.ndarray
+    stiffness: np.ndarray
+    middle: np.ndarray
+    well: tuple[Callable[[Any], Any], Callable[[Any], Any]] | None = None
     time: float = 1.0
     kappa: float = 1.0
+
+    def value(self, W: Any) -> Any:
+        """Energy of matrices."""
+        found = np.sum(self.stiffness * (W - self.middle) ** 2, axis=(-2, -1)) / 2
+        return found if self.well is None else found + self.well[0](_trace(W))
+
+    def gradient(self, W: Any) -> Any:
+        """Gradient of :meth:`value`."""
+        found = self.stiffness * (W - self.middle)
+        if self.well is None:
+            return found
+        return found + self.well[1](_trace(W))[..., None, None] * np.eye(len(self.middle))
+
+    @property
+    def rest(self) -> Callable[..., np.ndarray] | None:
+        """What is not quadratic, on lines of matrices."""
+        if self.well is None:
+            return None
+        return lambda fixed, slope, t: self.well[0](_trace_on(fixed, slope, t))  # type: ignore
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+        return len(self.widths) - 1
 
     @property
     def adjustable(self) -> bool:
         """Whether a Metropolis step has the same law."""
-        square = len(set(self.widths[1:-1])) <= 1
-        inner = self.widths[1] if len(self.widths) > 2 else min(self.widths)
-        return self.kappa == 1 and square and inner <= min(self.widths[0], self.widths[-1])
+        return self.kappa == 1 and len(set(self.widths)) == 1
+
+
+def _trace(W: Any) -> Any:
+    return np.trace(W, axis1=-2, axis2=-1)
+
+
+def _trace_on(fixed: np.ndarray, slope: np.ndarray, t: np.ndarray) -> np.ndarray:
+    return np.asarray(_trace(fixed)[:, None] + t * _trace(slope)[:, None])
+
+
+def _square_on(fixed: np.ndarray, slope: np.ndarray, t: np.ndarray) -> np.ndarray:
+    # The slope is a unit matrix that is orthogonal to what is fixed.
+    return np.asarray(np.sum(fixed**2, axis=(-2, -1))[:, None] + t**2)
 
 
 def _quadratic(d: int, depth: int, condition: float, beta: float, **options: Any) -> Energy:
     """Quadratic with stiffnesses from one to ``condition`` of the entries, around a diagonal."""
     stiffness = np.geomspace(1.0, condition, d * d).reshape(d, d)
-    center = np.diag(np.linspace(1.5, 1.0, d))
-
-    def value(W: Any) -> Any:
-        return np.sum(stiffness * (W - center) ** 2, axis=(-2, -1)) / 2
-
     widths = options.pop("widths", (d,) * (depth + 1))
-    return Energy(widths, beta, value, lambda W: stiffness * (W - center), center, **options)
+    return Energy(widths, beta, stiffness, np.diag(np.linspace(1.5, 1.0, d)), **options)
 
 
-def _completion(d: int, depth: int, beta: float, ridge: float = 0.1, **options: Any) -> Energy:
+def _completion(d: int, depth: int, beta: float, ridge: float = 0.1) -> Energy:
     """Half of the entries of a matrix near the identity, and a ridge."""
     rng = np.random.default_rng(1)
-    center = np.eye(d) + 0.3 * rng.standard_normal((d, d)) / d**0.5
+    target = np.eye(d) + 0.3 * rng.standard_normal((d, d)) / d**0.5
     mask = (rng.random((d, d)) < 0.5) | np.eye(d, dtype=bool)
-
-    def value(W: Any) -> Any:
-        return np.sum(mask * (W - center) ** 2 + ridge * W**2, axis=(-2, -1)) / 2
-
-    def gradient(W: Any) -> Any:
-        return mask * (W - center) + ridge * W
-
-    return Energy((d,) * (depth + 1), beta, value, gradient, center, 1 / ridge, **options)
+    stiffness = mask + ridge
+    return Energy((d,) * (depth + 1), beta, stiffness, mask * target / stiffness, time=1 / ridge)
 
 
 def _wells(d: int, depth: int, beta: float) -> Energy:
     """Double well in the trace, tilted, with a quadratic around a diagonal."""
-    center = np.eye(d)
 
-    def value(W: Any) -> Any:
-        x = np.trace(W, axis1=-2, axis2=-1) / d
-        return d * ((x * x - 1) ** 2 / 4 - x / 4) + np.sum((W - center) ** 2, axis=(-2, -1)) / 4
+    def value(trace: Any) -> Any:
+        x = trace / d
+        return d * ((x * x - 1) ** 2 / 4 - x / 4)
 
-    def gradient(W: Any) -> Any:
-        x = (np.trace(W, axis1=-2, axis2=-1) / d)[..., None, None]
-        return (x * x * x - x - 0.25) * np.eye(d) + (W - center) / 2
+    def slope(trace: Any) -> Any:
+        x = trace / d
+        return x * x * x - x - 0.25
 
-    return Energy((d,) * (depth + 1), beta, value, gradient, center, 2.0)
+    stiffness = np.full((d, d), 0.5)
+    return Energy((d,) * (depth + 1), beta, stiffness, np.eye(d), (value, slope), 2.0)
 
 
 ENERGIES: dict[str, Energy] = {
@@ -95,91 +126,86 @@ ENERGIES: dict[str, Energy] = {
 
 
 class Means(NamedTuple):
-    """Means of ``tr W`` and ``|W|^2``, their errors by chance, the step and the acceptance."""
+    """Means of ``tr W`` and ``|W|^2``, their errors by chance, the step, and whether it warned."""
 
-    means: tuple[float, ...]
-    errors: tuple[float, ...]
-    step: float
-    accepted: float = np.nan
-
-
-def _trace(network: Any) -> np.ndarray:
-    return np.trace(dlngeom.dense(network), axis1=-2, axis2=-1)
+    means: np.ndarray
+    errors: np.ndarray
+    step: float = math.nan
+    warned: bool = False
 
 
-def _squared(network: Any) -> np.ndarray:
-    return np.sum(dlngeom.dense(network) ** 2, axis=(-2, -1))
+@cache
+def _lines(name: str) -> Lines:
+    """Lines of the law: at even depth the dynamics keep the sign of the determinant."""
+    energy, rng = ENERGIES[name], np.random.default_rng(5)
+    sign = None if energy.depth % 2 else 1.0
+    stiff = math.sqrt(np.max(energy.stiffness) * energy.beta / energy.kappa)
+    # A Gauss rule needs a few nodes for each width of the narrowest Gaussian.
+    return gibbs_lines(energy, 20_000, rng, int(min(max(32, 2 * stiff), 256)), sign)
 
 
-def _start(energy: Energy) -> Any:
-    """Networks near the center, with its sign of the determinant."""
-    space, rng = DeepLinearNetwork(energy.widths), np.random.default_rng(7)
-    W = np.broadcast_to(energy.center, (CHAINS, *energy.center.shape))
-    W = W + 0.05 * rng.standard_normal(W.shape)
-    return space.orbit_point(dlngeom.svd(W), rng)
-
-
-def sampled(
-    name: str, duration: float, n_steps: Any = "auto", warm: float = 10.0, **options: Any
-) -> Any:
-    """Run of ``duration`` relaxation times, with about twenty draws in each."""
+def exact(name: str) -> Means:
+    """Means of the law by weighted independent draws, in closed form where that is known."""
     energy = ENERGIES[name]
-    total = duration * energy.time
-    every = options.pop("every", 1)
+    if energy.depth == 1:
+        square = np.sum(energy.middle**2 + 1 / (energy.beta * energy.stiffness))
+        return Means(np.array([_trace(energy.middle), square]), np.zeros(2))
+    return Means(*_lines(name).mean([_trace_on, _square_on]).T)
+
+
+def _observed(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda network: function(dlngeom.dense(network))
+
+
+def _run(name: str, chains: int, times: float, **options: Any) -> Any:
+    """Run of some relaxation times from independent draws of the law."""
+    energy, rng = ENERGIES[name], np.random.default_rng(7)
+    space = DeepLinearNetwork(energy.widths)
+    start = space.orbit_point(dlngeom.svd(_lines(name).draw(chains, rng)), rng)
+    observe = {"trace": _observed(_trace), "square": _observed(lambda W: np.sum(W**2, (-2, -1)))}
     return riemannian_langevin(
-        DeepLinearNetwork(energy.widths), _start(energy), energy_gradient=energy.gradient,
-        beta=energy.beta, kappa=energy.kappa, duration=total, n_steps=n_steps, save_every=every,
-        warmup=round(warm), observe={"trace": _trace, "squared": _squared}, rng=3, **options,
+        space, start, energy_gradient=energy.gradient, beta=energy.beta, kappa=energy.kappa,
+        duration=times * energy.time, observe=observe, rng=3, **options,
     )  # fmt: skip
 
 
-def _means(run: Any, burn_in: int = 0) -> Means:
-    mcse = run.diagnostics(burn_in, names=["trace", "squared"])["mcse"]
-    accepted = run.observed.get("acceptance")
-    return Means(
-        tuple(float(run.observed[x][:, burn_in:].mean()) for x in ("trace", "squared")),
-        tuple(float(mcse[x]) for x in ("trace", "squared")),
-        run.step_size,
-        np.nan if accepted is None else float(accepted[:, -1].mean()),
-    )
+def sampled(
+    name: str, n_steps: Any = "auto", *, chains: int, times: float, save_every: int = 10
+) -> Means:
+    """Means along chains that start from the law; the first third is left out.
+
+    Errors are from chain to chain, since these are independent.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run = _run(name, chains, times, n_steps=n_steps, save_every=save_every)
+    kept = [x[:, len(run.times) // 3 :].mean(axis=1) for x in run.observed.values()]
+    errors = np.std(kept, axis=1) / np.sqrt(chains)
+    return Means(np.mean(kept, axis=1), errors, run.step_size, bool(caught))
 
 
-def automatic(name: str, duration: float) -> Means:
-    """Means with automatic steps; the first tenth is left out."""
-    # The step alone, from a run that is never long.
-    run = sampled(name, duration, every=10, warm=0)
-    return _means(run, len(run.times) // 10)
+def accepted(name: str) -> float:
+    """Share of adjusted steps that are accepted after a warm-up of 300."""
+    run = _run(name, 64, 1.0, n_steps=200, warmup=300, adjust=True, energy=ENERGIES[name].value)
+    return float(run.observed["acceptance"][:, -1].mean())
 
 
-def reference(name: str, duration: float) -> Means:
-    """Means by adjusted steps, or by a quarter of the automatic step."""
-    energy = ENERGIES[name]
-    if energy.adjustable:
-        step = sampled(name, 1.0, 2, 300, adjust=True, energy=energy.value).step_size
-        steps = round(2 * duration * energy.time / step)
-        run = sampled(name, 2 * duration, steps, 300, adjust=True, energy=energy.value)
-        return _means(run, len(run.times) // 20)
-    step = sampled(name, 1.0, warm=0).step_size
-    steps = round(4 * duration * energy.time / step)
-    run = sampled(name, duration, steps, every=40, warm=0)
-    return _means(run, len(run.times) // 10)
+def off(found: Means, law: Means) -> np.ndarray:
+    """Relative differences of two means."""
+    return np.asarray(found.means / law.means - 1)
 
 
-def coarsest(name: str, duration: float, exact: Means) -> float:
-    """Longest step ``duration / 2^k`` whose means are within 2% of the reference."""
-    total = duration * ENERGIES[name].time
-    count = 2 ** int(np.ceil(np.log2(total)))
-    for _ in range(14):
+def coarsest(name: str, law: Means, step: float, *, chains: int, times: float) -> float:
+    """Longest step ``duration / 2^k`` with means within the line; not looked for below ``step``."""
+    total = times * ENERGIES[name].time
+    k = max(0, math.ceil(math.log2(total / (16 * step))))
+    while total / 2**k > step:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                every = max(1, round(count / total / 10))
-                run = sampled(name, duration, count, every=every, warm=0)
-            found = _means(run, len(run.times) // 10)
-            pairs = zip(found.means, exact.means, strict=True)
-            if all(abs(x / y - 1) < 0.02 for x, y in pairs):
-                return total / count
-        except RuntimeError:
-            pass  # Diverged: shorter steps.
-        count *= 2
-    return np.nan
+            every = max(1, 2**k // 100)
+            found = sampled(name, 2**k, chains=chains, times=times, save_every=every)
+            if np.all(np.abs(off(found, law)) < LINE):
+                return found.step
+        except LangevinError:
+            pass  # Unstable: shorter steps.
+        k += 1
+    return step

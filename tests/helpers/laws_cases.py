@@ -19,7 +19,8 @@ from dlngeom import (
 from dlngeom._lib.vectors import coordinates, parts, rebuild
 from dlngeom.balanced._balance import rotations
 from dlngeom.balanced._curves import signed_svd
-from dlngeom.dln._walks import anisotropic, anisotropic_core
+from dlngeom.dln._square_walk import anisotropic_coordinates
+from dlngeom.dln._walks import anisotropic
 from dlngeom.endtoend import inverse_cometric
 from dlngeom.langevin import brownian_motion, riemannian_langevin, step
 from dlngeom.network import singular_values
@@ -65,15 +66,16 @@ def first_order(frames, V, at=None, *, damped=False):
     return rotations(frames.lam, V.core), V.perp
 
 
-def first_order_core(lam, core, at):
-    """Stand in for ``corrected_core``, the same for square frames."""
-    return rotations(lam, core)
+def first_order_coordinates(at, lam, V):
+    """Stand in for ``corrected_coordinates``, the same for square frames."""
+    return V
 
 
 def first_order_steps(monkeypatch):
     """Let walks of networks retract to first order."""
     monkeypatch.setattr("dlngeom.dln._walks.corrected", first_order)
-    monkeypatch.setattr("dlngeom.dln._square_walk.corrected_core", first_order_core)
+    place = "dlngeom.dln._square_walk.corrected_coordinates"
+    monkeypatch.setattr(place, first_order_coordinates)
 
 
 def isotropic(frames, at, noise, vertical, horizontal):
@@ -81,14 +83,14 @@ def isotropic(frames, at, noise, vertical, horizontal):
     return anisotropic(frames, at, noise, vertical, vertical)
 
 
-def isotropic_core(at, core, vertical, horizontal):
-    """Stand in for ``anisotropic_core``, the same for square frames."""
-    return anisotropic_core(at, core, vertical, vertical)
+def isotropic_coordinates(lift, noise, vertical, horizontal):
+    """Stand in for ``anisotropic_coordinates``, the same for square frames."""
+    return anisotropic_coordinates(lift, noise, vertical, vertical)
 
 
-def horizontal_only_core(at, core, vertical, horizontal):
-    """Stand in for ``anisotropic_core``: no noise of the gauge."""
-    return anisotropic_core(at, core, 0.0 * vertical, horizontal)
+def horizontal_only_coordinates(lift, noise, vertical, horizontal):
+    """Stand in for ``anisotropic_coordinates``: no noise of the gauge."""
+    return anisotropic_coordinates(lift, noise, 0.0 * vertical, horizontal)
 
 
 def horizontal_only(frames, at, noise, vertical, horizontal):

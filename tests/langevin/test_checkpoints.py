@@ -16,7 +16,13 @@ import pytest
 
 import dlngeom
 from dlngeom import DeepLinearNetwork
-from dlngeom.langevin import LangevinError, brownian_motion, network_langevin, riemannian_langevin
+from dlngeom.langevin import (
+    LangevinError,
+    brownian_motion,
+    kinetic_langevin,
+    network_langevin,
+    riemannian_langevin,
+)
 from dlngeom.langevin._engine import _checkpoints, _files, _same_call
 from tests.helpers import langevin_cases as cases
 from tests.helpers.parameters import slow
@@ -60,6 +66,7 @@ def test_other_samplers_have_checkpoints_too(tmp_path):
             DeepLinearNetwork((2, 2, 2)), DeepLinearNetwork((2, 2, 2)).random_point(0),
             beta=2.0, adjust=True, **options, **more,
         ),
+        lambda **more: kinetic_langevin(SPACE, POINT, beta=2.0, friction=1.0, **options, **more),
     ]  # fmt: skip
     for i, call in enumerate(calls):
         for _ in range(2):

@@ -113,8 +113,8 @@ def test_few_norms_upstairs_and_first_order_ones(case, monkeypatch):
     [
         (CONES[0], "_walks.anisotropic", lc.isotropic),
         (CONES[0], "_walks.anisotropic", lc.horizontal_only),
-        (CONES[1], "_square_walk.anisotropic_core", lc.isotropic_core),
-        (CONES[1], "_square_walk.anisotropic_core", lc.horizontal_only_core),
+        (CONES[1], "_square_walk.anisotropic_coordinates", lc.isotropic_coordinates),
+        (CONES[1], "_square_walk.anisotropic_coordinates", lc.horizontal_only_coordinates),
     ],
 )
 def test_norm_upstairs_knows_both_kinds_of_noise(case, place, mutant, monkeypatch):

@@ -1,15 +1,20 @@
 """Motion with inertia: order, momenta, laws at equilibrium, and what is refused."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from scipy import stats
 
-from dlngeom import DeepLinearNetwork, factors
+from dlngeom import DeepLinearNetwork, dense, factors
 from dlngeom.langevin import LangevinError, _kinetic_walk, _rattle, kinetic_langevin
 from dlngeom.quotients import Grassmann, Sphere
 from tests.helpers import langevin_cases as cases
 from tests.helpers import reference as ref
+from tests.helpers import trees
 from tests.helpers.laws_cases import ALPHA, SEED
+from tests.helpers.namespaces import Namespace
+from tests.helpers.parameters import slow
 
 NETWORKS = [((2, 3, 2), 2), ((2, 2, 2, 2), 2), ((3, 4, 4, 2), 2)]
 
@@ -105,6 +110,62 @@ def test_the_energy_of_networks_has_a_gamma_law(friction):
     assert stats.kstest(E, stats.gamma(space.dim / 4, scale=1.4).cdf).pvalue < ALPHA
 
 
+def paired(X, Y):
+    """Inner products of tuples of layers."""
+    return sum(np.sum(x * y, axis=(-2, -1)) for x, y in zip(X, Y, strict=True))
+
+
+def bias_of_energy(space, step, monkeypatch):
+    """Mean of ``|W|^2 / 2`` minus the exact one, and its error by chance, at ``beta = 2``.
+
+    Since ``L`` is homogeneous of degree ``2 N`` on a cone, the deviation of ``2 N L`` is minus the
+    generator of ``F = (L + |v|^2 / 2) / friction + <x, v> + friction |x|^2 / 2``.  The change of F
+    along a run, and four products with the noise whose means are exactly zero, take nearly all of
+    the chance away.
+    """
+    friction, beta, time, chains, depth = 1.0, 2.0, 16.0, 64, len(space.widths) - 1
+    kept, rubbed, seen = np.exp(-friction * step), _kinetic_walk.KineticWalk._rubbed, []
+
+    def watched(self, x, v, noise, time):
+        new = rubbed(self, x, v, noise, time)
+        w = tuple(a - kept * b for a, b in zip(new, v, strict=True))
+        size = (1 - kept**2) * space.dim / beta
+        lifted = space.codifferential(x, dense(x))
+        seen.append([paired(v, w), paired(w, w) - size, paired(factors(x), w), paired(lifted, w)])
+        return new
+
+    n_steps = round(time / step)
+    with monkeypatch.context() as patch:
+        patch.setattr(_kinetic_walk.KineticWalk, "_rubbed", watched)
+        run = kinetic_langevin(
+            space, space.random_point(0, (chains,)), energy_gradient=cases.identity, beta=beta,
+            friction=friction, duration=time, n_steps=n_steps, warmup=n_steps, rng=SEED,
+        )  # fmt: skip
+    L, X, V = (
+        cases.half_squared(run.observed["end_to_end"]), factors(run.points),
+        run.observed["velocity"],
+    )  # fmt: skip
+    F = (L + paired(V, V) / 2) / friction + paired(X, V) + friction * paired(X, X) / 2
+    found = np.mean(L[:, 1:] + L[:, :-1], axis=1) / 2 - space.dim / (2 * depth * beta)
+    found += (F[:, -1] - F[:, 0]) / (2 * depth * time)
+    controls = np.vstack([np.ones(chains), np.sum(seen[-n_steps:], axis=0)]).T
+    fit = np.linalg.lstsq(controls, found, rcond=None)[0]
+    return fit[0], np.std(found - controls @ fit, ddof=5) / np.sqrt(chains)
+
+
+@pytest.mark.slow
+def test_the_mean_energy_has_a_bias_of_second_order(monkeypatch):
+    space, steps = DeepLinearNetwork((2, 2, 2)), [0.2, 0.1, 0.05]
+    found, errors = np.transpose([bias_of_energy(space, h, monkeypatch) for h in steps])
+    assert np.all(np.abs(found) > 10 * errors)
+    assert abs(ref.slope(steps, found) - 2) < 0.3
+    # Moving by the retraction and projecting the velocity has a bias of first order.
+    monkeypatch.setattr(_kinetic_walk, "drift", projected)
+    found, errors = np.transpose([bias_of_energy(space, h, monkeypatch) for h in steps])
+    assert np.all(np.abs(found) > 10 * errors)
+    assert ref.slope(steps, np.abs(found)) < 1.4
+
+
 def test_chains_do_not_depend_on_the_others_and_velocities_go_on(tmp_path):
     space = DeepLinearNetwork((2, 3, 2))
     x = space.random_point(1)
@@ -120,6 +181,55 @@ def test_chains_do_not_depend_on_the_others_and_velocities_go_on(tmp_path):
     at = type(x)(whole.points.lam[:, 2], tuple(q[:, 2] for q in whole.points.q))
     later = kinetic_langevin(space, at, velocity=V, duration=0.2, n_steps=2, **rest)
     ref.close(later.observed["end_to_end"][:, -1], whole.observed["end_to_end"][:, -1], 1e-12)
+
+
+# jax compiles every operation of the drift.
+@pytest.mark.parametrize("name", ["torch", slow("jax")])
+def test_other_libraries_move_as_numpy_does(name):
+    pytest.importorskip(name)
+    space, xp = DeepLinearNetwork((2, 3, 2)), Namespace(name)
+    x = space.random_point(0)
+    V = space.tangent_projection(x, ref.random_layers(space.widths, np.random.default_rng(1)))
+
+    def ends(xp, friction):
+        target = xp.array(cases.TARGET)
+        run = kinetic_langevin(
+            space, xp.array(x), velocity=xp.array(V), energy_gradient=lambda W: W - target,
+            beta=np.inf, friction=friction, duration=0.2, n_steps=1, rng=0,
+        )  # fmt: skip
+        assert {type(y) for y in run.observed["velocity"]} == {type(xp.array(V[0]))}
+        return xp.numpy((run.observed["end_to_end"], *run.observed["velocity"]))
+
+    for friction in (0.0, 2.0):
+        for y, z in zip(ends(xp, friction), ends(Namespace("numpy"), friction), strict=True):
+            ref.close(y, z, 1e-12)
+    noisy = {"beta": 2.0, "friction": 1.0, "duration": 0.2, "n_steps": 1, "rng": 3, "n_chains": 2}
+    again = [kinetic_langevin(space, xp.array(x), **noisy).points.lam for _ in range(2)]
+    np.testing.assert_array_equal(*map(xp.numpy, again))
+
+
+@pytest.mark.slow
+def test_a_map_moves_as_the_network_that_it_describes(tmp_path):
+    pytest.importorskip("jax")
+    from tests.helpers import map_cases as maps
+
+    space, same = DeepLinearNetwork((2, 2, 2)), maps.EXAMPLES["two layers"][0]()
+    x = space.random_point(0)
+    layers, wild = factors(x), ref.random_layers((2, 2, 2), np.random.default_rng(1))
+    V = space.tangent_projection(x, wild)
+    rest = {"velocity": V, "beta": np.inf, "friction": 0.5, "rng": 0}
+    rest |= {"energy_gradient": cases.quadratic, "duration": 1.0, "n_steps": 10}
+    network, mapped = kinetic_langevin(space, x, **rest), kinetic_langevin(same, layers, **rest)
+    for one, two in zip(factors(network.points), mapped.points, strict=True):
+        ref.close(one, two, 1e-11)
+    noisy = {"beta": 2.0, "friction": 1.0, "duration": 0.5, "n_steps": 5, "rng": 3, "n_chains": 66}
+    alone = kinetic_langevin(same, layers, **noisy)
+    with ThreadPoolExecutor(2) as pool:
+        pooled = kinetic_langevin(same, layers, pool=pool, **noisy)
+    kept = [kinetic_langevin(same, layers, checkpoint=tmp_path / "run", **noisy) for _ in range(2)]
+    for run in (pooled, *kept):
+        assert trees.same(run.points, alone.points)
+        assert trees.same(run.observed["velocity"], alone.observed["velocity"])
 
 
 def near_one(length):

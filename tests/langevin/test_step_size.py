@@ -7,6 +7,7 @@ import pytest
 
 import dlngeom
 from dlngeom import DeepLinearNetwork
+from dlngeom._lib.vectors import parts, rebuild
 from dlngeom.langevin import (
     LangevinError,
     brownian_motion,
@@ -15,6 +16,8 @@ from dlngeom.langevin import (
     suggest_step,
 )
 from dlngeom.langevin._curvature import ground_of, largest_curvature
+from dlngeom.langevin._engine._step_checks import StepWatch
+from dlngeom.langevin._step_size import Scene
 from dlngeom.quotients import Grassmann, Sphere
 from dlngeom.submersion._walks import walk_of
 from tests.helpers import langevin_cases as cases
@@ -234,3 +237,20 @@ def test_a_divergence_says_by_how_much_the_step_is_too_long():
         )  # fmt: skip
     assert found.value.trajectory is None
     assert found.value.step <= 0
+
+
+def test_automatic_steps_warn_of_what_is_unstable_alone():
+    walk, x = walk_of(SPACE, POINT), SPACE.random_point(1, (3,))
+    scene = Scene.of(SPACE, walk, x, 1e-3, 1e-3, stiff)
+    draws = rebuild(x, [y[:, None] for y in parts(x)])
+    highest = float(np.max(scene.curvature(x)))
+
+    def said(product, **options):
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            StepWatch(scene, product / highest, x, **options).end(draws, 1)
+        return [str(x.message) for x in found]
+
+    assert "or n_steps='auto'" in said(1.5)[0]
+    assert said(1.5, automatic=True) == []
+    assert "n_steps='auto' did not come there" in said(2.5, automatic=True)[0]

@@ -53,3 +53,27 @@ def test_a_fault_is_one_line(tmp_path, check, body, fault):
 def test_a_word_that_no_title_has_is_a_fault(tmp_path, check, word):
     (line,) = site(tmp_path, check, "", without=word)
     assert line == f"{check.SEARCHED[word]}: no section that a search for {word} finds"
+
+
+SECTION = '<div class="admonition seealso"><div><a href="b.html#b">b</a></div></div>'
+SIDE_BAR = '<nav class="see-also"><a href="b.html#b">b</a></nav>'
+
+
+@pytest.mark.parametrize(
+    ("folder", "body", "lacks"),
+    [
+        ("api", SECTION, True),
+        ("api", SECTION + SIDE_BAR, False),
+        ("api", SECTION.replace("b.html", ""), False),
+        ("api", '<a href="b.html#b">b</a>', False),
+        # Pages that have the directive in their text say there what it is for.
+        ("guide", SECTION, False),
+    ],
+)
+def test_side_bars_of_the_api_list_what_see_also_names(tmp_path, check, folder, body, lacks):
+    site(tmp_path, check, "")
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "a.html").write_text(f'<h1>A</h1><p id="b"></p>{body}')
+    (tmp_path / folder / "b.html").write_text('<h1>B</h1><p id="b"></p>')
+    expected = [f"{folder}/a.html: the side bar lacks b.html#b"] * lacks
+    assert check.faults(tmp_path) == expected

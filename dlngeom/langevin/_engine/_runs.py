@@ -212,7 +212,7 @@ def walk_on(
     if adapting:
         plan = _with_steps(plan, adapted_time(plan, state, streams.pop()), options)
     _require_memory(plan, (first, *found.values(), *extras(walk, state).values()))
-    watch = StepWatch(scene, plan.time, first)
+    watch = StepWatch(scene, plan.time, first, options.n_steps == "auto")
     with ExitStack() as held:
         sink = _sinks(plan, space, state, streams, options, call, held)
         results = _run_all(groups(plan, state, streams, sink), options, watch)
@@ -373,6 +373,7 @@ def _default(walk: Walk) -> Observe:
 def _run_all(tasks: list[Group], options: RunOptions, watch: StepWatch) -> list[Result]:
     """Run all groups, here or in a pool; the first failure ends the run."""
     total = sum(task.chains for task in tasks) * tasks[0].plan.last
+    watched = not isinstance(tasks[0].plan.walk, HasAcceptance) and options.pool is None
     results: list[Result] = []
     with tqdm(
         total=total, unit="step", unit_scale=True, disable=not options.progress, desc="chains"
@@ -380,7 +381,7 @@ def _run_all(tasks: list[Group], options: RunOptions, watch: StepWatch) -> list[
 
         def report(steps: int) -> None:
             bar.update(steps)
-            if not isinstance(tasks[0].plan.walk, HasAcceptance) and options.pool is None:
+            if watched:
                 watch.passed(steps / tasks[0].chains)
 
         try:

@@ -12,7 +12,7 @@ import numpy as np
 
 from dlngeom._lib.arrays import namespace, to_numpy
 from dlngeom._lib.vectors import Point, parts, rebuild
-from dlngeom.langevin._step_size import UNSTABLE, Scene, suggested_step
+from dlngeom.langevin._step_size import DIVERGENT, UNSTABLE, Scene, suggested_step
 
 __all__ = ["StepWatch"]
 
@@ -38,10 +38,13 @@ class StepWatch:
         Of one step.
     start : Point
         First points ``(chain, ...)``.
+    automatic : bool
+        Whether a pilot run chose the steps.  It knows where chains usually are; a few draws that
+        lie further out bias no mean, so that only steps which are unstable there are told.
     """
 
-    def __init__(self, scene: Scene, time: float, start: Point) -> None:
-        self.scene, self.time, self._start = scene, time, start
+    def __init__(self, scene: Scene, time: float, start: Point, automatic: bool = False) -> None:
+        self.scene, self.time, self._start, self._automatic = scene, time, start, automatic
         self._warned, self._passed, self._begun = scene.energy_gradient is None, 0.0, False
 
     def passed(self, steps: float) -> None:
@@ -88,7 +91,7 @@ class StepWatch:
     def _check(self, point: Point, where: str) -> None:
         curvature = self._curvature(point)
         worst = int(np.argmax(np.where(np.isfinite(curvature), curvature, 0.0)))
-        if self.time * curvature[worst] > UNSTABLE:
+        if self.time * curvature[worst] > (DIVERGENT if self._automatic else UNSTABLE):
             self._warned = True
             one = rebuild(point, [x[worst : worst + 1] for x in parts(point)])
             message = self._sentence(one, float(curvature[worst]), where)
@@ -96,10 +99,13 @@ class StepWatch:
 
     def _sentence(self, point: Point, curvature: float, where: str) -> str:
         step = suggested_step(self.scene, point)
+        instead = ", or n_steps='auto'"
+        if self._automatic:
+            instead = ": the pilot run of n_steps='auto' did not come there"
         return (
             f"a step of {self.time:.3g} times the largest curvature of the energy {where}, "
             f"{curvature:.3g}, is {self.time * curvature:.3g}: above 1 the law is biased, above 2 "
-            f"steps are unstable; take steps of {step:.2g}, or n_steps='auto'"
+            f"steps are unstable; take steps of {step:.2g}{instead}"
         )
 
 

@@ -148,7 +148,7 @@ def advance(plan: Plan, state: WalkState, streams: Streams, step: int) -> WalkSt
     whole = plan.time
     reach = plan.walk.reach(state)
     # A single number leaves the device of the state, unless some chain needs substeps.
-    if reach is None or _limit(plan, float(namespace(reach).min(reach))) >= whole:
+    if reach is None or _limit(plan, _smallest(reach)) >= whole:
         return _part(plan, state, streams, step, whole)
     remaining = np.full(reach.shape[0], whole)
     while True:
@@ -171,6 +171,10 @@ def padded(chains: np.ndarray, like: Array) -> np.ndarray:
         return chains
     size = min(2 ** max(6, (len(chains) - 1).bit_length()), like.shape[0])
     return np.pad(chains, (0, size - len(chains)), mode="edge")
+
+
+def _smallest(x: Array) -> float:
+    return float(x.min() if type(x) is np.ndarray else namespace(x).min(x))
 
 
 def _limit(plan: Plan, reach: Any) -> Any:
@@ -302,6 +306,8 @@ def _root(variance: float, time: Any, like: Array) -> Any:
 def _real(state: WalkState) -> Array:
     """Return some real array of a state, for its library and precision."""
     x = parts(state)[0]
+    if type(x) is np.ndarray:
+        return x.real
     xp = namespace(x)
     return xp.real(x) if xp.isdtype(x.dtype, "complex floating") else x
 

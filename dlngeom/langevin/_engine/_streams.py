@@ -52,16 +52,18 @@ class Streams:
         like : array
             Array with the library, dtype and device of the result.
         """
+        if type(like) is np.ndarray:
+            return self._numpy(shape, chains, like.dtype)
         if array_api_compat.is_torch_array(like) or array_api_compat.is_jax_array(like):
             if self._native is None:
                 torch = array_api_compat.is_torch_array(like)
                 kind = _TorchNormals if torch else _JaxNormals
                 self._native = kind(self.generators, like)
             return self._native.normal(shape, chains)
-        return constant(self._numpy(shape, chains, like), like)
+        dtype = np.float32 if "float32" in str(like.dtype) else np.float64
+        return constant(self._numpy(shape, chains, dtype), like)
 
-    def _numpy(self, shape: tuple[int, ...], chains: np.ndarray | None, like: Array) -> np.ndarray:
-        dtype: Any = np.float32 if "float32" in str(like.dtype) else np.float64
+    def _numpy(self, shape: tuple[int, ...], chains: np.ndarray | None, dtype: Any) -> np.ndarray:
         count = len(self.generators)
         if count == 1:
             return self.generators[0].standard_normal(shape, dtype=dtype)

@@ -1,0 +1,185 @@
+"""Newton's method for polynomial geodesics, one pair at a time.
+
+Derivatives are taken at few nodes.  At more of them the system of the few corrects what they
+resolve, since the rest of a second derivative hardly acts back on itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import lu_factor, lu_solve
+
+from dlngeom.geodesics._iterations import HOPELESS, SOLVED, enough
+from dlngeom.geodesics._polynomials import (
+    Line,
+    Rule,
+    image,
+    is_inside,
+    path,
+    rule_of,
+)
+from dlngeom.submersion._equations import Chart
+
+__all__ = ["System", "affordable", "continued", "newton"]
+
+# Iterations, those without much progress that end it, steps that are combined.
+_NEWTON, _PATIENCE, _MEMORY = 40, 12, 8
+# Smallest share of a step, steps of differences, and the largest system.
+_SHARE, _STEP, _UNKNOWNS = 1e-3, 1e-7, 600
+# Residuals above this, or that a step does not halve, ask for new derivatives.
+_FAR = 1e-2
+# Nodes, first step and smallest step for targets along a parabola.
+_NODES, _FIRST, _LEAST = 9, 0.25, 0.05
+
+
+def affordable(size: int, dim: int) -> bool:
+    """Whether a system at so many nodes is worth its derivatives."""
+    return size * dim <= _UNKNOWNS
+
+
+class System:
+    """Linear system of Newton's method at the nodes of a rule, factored.
+
+    Parameters
+    ----------
+    gap : array (1, node, dim)
+        Image of ``rates`` less these.
+    """
+
+    def __init__(
+        self, chart: Chart, rule: Rule, line: Line, rates: np.ndarray, gap: np.ndarray
+    ) -> None:
+        (_, nodes, dim), (x, v) = rates.shape, path(rule, line, rates)
+        steps = _STEP * np.max(np.abs(x)), _STEP * np.max(np.abs(v))
+        shifts, pair = np.eye(dim)[:, None, :], np.full(2 * dim, line.pair[0])
+        still = np.zeros_like(shifts)
+        moved = chart.acceleration(
+            x + np.concatenate([steps[0] * shifts, still]),
+            v + np.concatenate([still, steps[1] * shifts]),
+            pair,
+        )
+        change = (moved - (gap + rates)).reshape(2, dim, nodes, dim).transpose(0, 2, 3, 1)
+        by_x, by_v = (c[:, :, None, :] / h for c, h in zip(change, steps, strict=True))
+        system = by_x * rule.position[:, None, :, None] + by_v * rule.velocity[:, None, :, None]
+        system = np.eye(nodes * dim) - system.reshape(nodes * dim, nodes * dim)
+        self._rule, self._factors = rule, lu_factor(system, check_finite=False)
+
+    def step(self, rule: Rule, gap: np.ndarray) -> np.ndarray:
+        """Change of second derivatives that closes a gap to first order."""
+        if rule is self._rule:
+            return self._solved(gap)
+        coarse = rule.refined(self._rule) @ gap
+        return np.asarray(gap + self._rule.refined(rule) @ (self._solved(coarse) - coarse))
+
+    def _solved(self, gap: np.ndarray) -> np.ndarray:
+        found = lu_solve(self._factors, gap.ravel(), check_finite=False)
+        return np.asarray(found.reshape(gap.shape))
+
+
+def newton(
+    chart: Chart,
+    rule: Rule,
+    line: Line,
+    rates: np.ndarray,
+    system: System | None = None,
+    before: np.ndarray | None = None,
+) -> tuple[np.ndarray, float, bool, System | None]:
+    """Second derivatives at the nodes for one pair, from a guess and perhaps an older system.
+
+    Returns them, the residual, whether it is worth more nodes, and the last system.  It ends early
+    where the error for want of nodes is larger, as fixed points do.
+    """
+    search = _Search(rates, system, affordable(len(rule.nodes), rates.shape[-1]))
+    weights, size = np.sqrt(rule.weights)[:, None], np.linalg.norm(line.chord)
+    limit, trial = HOPELESS, rates
+    for _ in range(_NEWTON):
+        found = image(chart, rule, line, trial)
+        gap = found - trial
+        residual = float(np.linalg.norm(gap * weights) / size)
+        better = residual < search.best
+        if better:
+            search.accept(trial, gap, residual)
+            stop = float(enough(rule, found, line.chord, before)[0])
+            limit = max(stop, HOPELESS)
+            if residual <= stop:
+                break
+        elif not search.shorten():
+            break
+        if search.wants_derivatives:
+            try:
+                search.renew(System(chart, rule, line, search.answer, search.gap))
+            except (np.linalg.LinAlgError, ValueError):
+                break
+        trial = search.next(rule)
+    return search.answer, search.best, search.best <= limit, search.system
+
+
+class _Search:
+    """Best second derivatives so far, and the steps from there."""
+
+    def __init__(self, rates: np.ndarray, system: System | None, affordable: bool) -> None:
+        self.answer, self.gap, self.best = rates, np.zeros_like(rates), np.inf
+        self.system, self.wants_derivatives = system, system is None and affordable
+        self._affordable, self._fresh = affordable, False
+        self._share, self._waits = 1.0, 0
+        self._past: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def accept(self, rates: np.ndarray, gap: np.ndarray, residual: float) -> None:
+        """Go on from a better trial."""
+        slow = residual > self.best / 2
+        self._waits += slow
+        wanted = self.system is None or slow or residual > _FAR or self._share < 1
+        self.wants_derivatives = self._affordable and wanted
+        self.answer, self.gap, self.best = rates, gap, residual
+        self._share, self._fresh = 1.0, False
+        self._past = [*self._past[-_MEMORY:], (rates.ravel(), gap.ravel())]
+
+    def shorten(self) -> bool:
+        """Take new derivatives after a bad trial, or a shorter step; return whether to go on."""
+        self._waits += 1
+        self.wants_derivatives = self._affordable and not self._fresh
+        if not self.wants_derivatives:
+            self._share /= 4
+        solved = self.best <= SOLVED or (self.system is None and not self._affordable)
+        return self._share >= _SHARE and self._waits < _PATIENCE and not solved
+
+    def renew(self, system: System) -> None:
+        """Go on with new derivatives, those at the best trial."""
+        self.system, self._fresh, self._share = system, True, 1.0
+        self._past = self._past[-1:]
+
+    def next(self, rule: Rule) -> np.ndarray:
+        """Return the next trial: combine past gaps so that, if linear, the gap is smallest."""
+        rates, gap = self.answer, self.gap
+        if self._share == 1 and len(self._past) > 1:
+            steps, changes = (np.diff(x, axis=0).T for x in zip(*self._past, strict=True))
+            shares = np.linalg.lstsq(changes, gap.ravel(), rcond=1e-12)[0]
+            rates = rates - (steps @ shares).reshape(rates.shape)
+            gap = gap - (changes @ shares).reshape(gap.shape)
+        step = gap if self.system is None else self.system.step(rule, gap)
+        return np.asarray(rates + self._share * step)
+
+
+def continued(chart: Chart, line: Line, bend: np.ndarray) -> np.ndarray | None:
+    """Second derivatives for one pair, from geodesics to targets along the parabola between it."""
+    rule, time, step = rule_of(_NODES), 0.0, _FIRST
+    if not affordable(_NODES, bend.shape[-1]):
+        return None
+    rates = bend[:, None, :] + np.zeros((len(rule.nodes), 1))
+    while time < 1:
+        later = min(1.0, time + step)
+        chord = later * line.chord + later * (later - 1) / 2 * bend
+        target = line._replace(chord=chord)
+        stretch = (later / time if time > 0 else later) ** 2
+        found, _, good, _ = newton(chart, rule, target, stretch * rates)
+        if good and _goes_on(chart, rule, target, found):
+            rates, time, step = found, later, 1.5 * step
+        else:
+            step /= 2
+            if step < _LEAST:
+                return None
+    return rates
+
+
+def _goes_on(chart: Chart, rule: Rule, line: Line, rates: np.ndarray) -> bool:
+    return bool(is_inside(rule.nodes, chart.span(*path(rule, line, rates)))[0])
