@@ -1,8 +1,9 @@
 """Rank collapse: how runs of ``min |W - B|^2 / 2`` on ``EndToEnd`` end, by depth and start.
 
 Starts are ``random_point``, a random point whose columns are those of ``B``, and ``aligned_point``.
-A run has reached a cost of 1e-8 above the least one, or it has warned of rank collapse, or it is
-unfinished and its stopping criterion says so, or it is silent, which must not happen.  In brackets,
+A run has reached the least cost to 1e-8 (or to 1e-10 of ``|B|^2``, if that is more), or it has
+warned of rank collapse, or it is unfinished and its stopping criterion says so, or it is silent,
+which must not happen.  In brackets,
 of square matrices of full rank: the runs whose start has a determinant of the sign of that of
 ``B``, and how many of these have reached.
 """
@@ -18,7 +19,7 @@ from time import process_time
 os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1"))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.helpers.rank_collapse import CASES, OPTIMIZERS, endings  # noqa: E402
+from tests.helpers.rank_collapse import CASES, OPTIMIZERS, endings
 
 STARTS = ("random", "columns", "aligned")
 ENDINGS = ("reached", "warned", "both", "unfinished", "silent")

@@ -21,6 +21,7 @@ SCRIPTS = (
     "floors", "scaling", "iteration_cost", "completion_quality", "completion_ill_conditioned",
     "completion_scale", "tables", "ratings", "everyday", "jax_everyday", "flow", "langevin",
     "geomstats_metrics", "geodesics_everyday", "samplers", "auto_steps",
+    "rank_collapse", "depth_choices",
     "accelerator",
 )  # fmt: skip
 PACKAGES = (

@@ -11,8 +11,8 @@ from pymanopt.optimizers import ConjugateGradient, TrustRegions
 from dlngeom import dense, svd
 from dlngeom.pymanopt import EndToEnd, ambient_direction
 
+# And how many runs.
 OPTIMIZERS = {"ConjugateGradient": (ConjugateGradient, 20), "TrustRegions": (TrustRegions, 8)}
-REACHED = 1e-8
 
 
 class Case(NamedTuple):
@@ -59,8 +59,8 @@ def distance(manifold, target, seen=1.0):
     return pymanopt.Problem(
         manifold,
         from_factors(lambda u, s, vt: np.sum(seen * ((u * s) @ vt - target) ** 2) / 2),
-        euclidean_gradient=from_factors(lambda u, s, vt: seen * ((u * s) @ vt - target)),
-        euclidean_hessian=from_factors(lambda *x: seen * dense(ambient_direction(x[:3], x[3:]))),
+        euclidean_gradient=from_factors(lambda u, s, vt: seen**2 * ((u * s) @ vt - target)),
+        euclidean_hessian=from_factors(lambda *x: seen**2 * dense(ambient_direction(x[:3], x[3:]))),
     )
 
 
@@ -89,9 +89,9 @@ def same_sign(start, target):
     return np.linalg.det(dense(start)) * np.linalg.det(target) > 0
 
 
-def ending(result, warned, best):
+def ending(result, warned, target, best=0.0):
     """One word: ``reached``, ``warned``, ``both``, ``unfinished`` as it says itself, ``silent``."""
-    if result.cost - best <= REACHED:
+    if result.cost - best <= max(1e-8, 1e-10 * np.sum(target**2)):
         return "both" if warned else "reached"
     if warned:
         return "warned"
@@ -108,5 +108,5 @@ def endings(case, depth, optimizer, kind, seeds):
         best = np.sum((B - dense(svd(B, case.rank))) ** 2) / 2
         square = case.rank == max(case.shape)
         result, warned = solved(optimizer, distance(manifold, B), start)
-        counts[ending(result, warned, best), not square or bool(same_sign(start, B))] += 1
+        counts[ending(result, warned, B, best), not square or bool(same_sign(start, B))] += 1
     return counts

@@ -131,6 +131,7 @@ def test_clusters(capsys):
     "page",
     [
         "optimise",
+        "depth",
         slow("complete"),
         "flow",
         slow("sample"),
