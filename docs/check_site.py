@@ -37,6 +37,7 @@ class Page(HTMLParser):
         self.in_side_bar = False
         text = path.read_text(encoding="utf-8")
         self.empty = text.count("Alias for field number")
+        self.bare = '<div class="bd-toc-item navbar-nav"></div>' in text
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -85,6 +86,7 @@ def faults(root: Path) -> list[str]:
         name = path.relative_to(root)
         found += [f"{name}: no text for {source}" for source in page.silent]
         found += [f"{name}: loads {source} from another server" for source in page.foreign]
+        found += [f"{name}: a side bar that lists nothing"] * page.bare
         found += [f"{name}: {page.empty} fields without a description"] * (page.empty > 0)
         # Titles of source code are paths, and the theme breaks them.
         long = [x for x in page.words if len(x) > WORD and "_modules" not in path.parts]

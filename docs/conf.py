@@ -162,6 +162,5 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc", "see-also"],
     "show_prev_next": True,
 }
-html_sidebars = {
-    page: [] for page in ("index", "quickstart", "theory", "misprints", "benchmarks", "changelog")
-}
+# Pages in no folder have nothing beside them to list.
+html_sidebars = {"*": []}

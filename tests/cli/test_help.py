@@ -11,9 +11,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "api" / "command.md"
 
 
 def shown(text):
-    """Words of the usage, whose order hangs on the version of Python, and all that follows."""
+    """Words of the usage, and of what follows; Python 3.13 orders and indents them anew."""
     usage, _, rest = text.partition("\n\n")
-    return sorted(re.findall(r"[^\s\[\]|()]+", usage)), rest
+    return sorted(re.findall(r"[^\s\[\]|()]+", usage)), rest.split()
 
 
 def blocks():

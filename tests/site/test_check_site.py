@@ -40,6 +40,7 @@ def test_a_good_page_has_no_fault(tmp_path, check):
         ('<script src="https://cdn.org/a.js"></script>', "from another server"),
         ('<link href="//cdn.org/a.css" rel="stylesheet">', "from another server"),
         ("<dd>Alias for field number 0</dd>", "1 fields without a description"),
+        ('<nav><div class="bd-toc-item navbar-nav"></div></nav>', "lists nothing"),
         ("<h1>dlngeom.thermodynamics.equilibrium</h1>", "does not fit a phone"),
     ],
 )
