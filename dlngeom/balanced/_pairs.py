@@ -31,6 +31,7 @@ __all__ = [
     "lifts",
     "motion",
     "pairs",
+    "rows_and_columns",
     "symmetric_matrices",
     "tangent_coordinates",
 ]
@@ -100,6 +101,8 @@ class _Places(NamedTuple):
         Signs of an antisymmetric matrix.
     stretch : ndarray (r, r)
         Place of an entry of a symmetric matrix.
+    row, column : ndarray (r, r)
+        Numbers of rows and columns.
     """
 
     both: np.ndarray
@@ -107,6 +110,8 @@ class _Places(NamedTuple):
     pair: np.ndarray
     signs: np.ndarray
     stretch: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
 
 
 @lru_cache(maxsize=64)
@@ -117,7 +122,8 @@ def _places(r: int) -> _Places:
     signs = np.triu(np.ones((r, r)), 1)
     stretch = pair + np.diag(len(k) + np.arange(r))
     entries = np.concatenate([r * k + m, r * m + k])
-    return _Places(np.stack([k, m]), entries, pair, signs - signs.T, stretch)
+    row, column = np.indices((r, r))
+    return _Places(np.stack([k, m]), entries, pair, signs - signs.T, stretch, row, column)
 
 
 @lru_cache(maxsize=64)
@@ -226,6 +232,12 @@ def antisymmetric_matrices(rates: Array, r: int) -> Array:
 def symmetric_matrices(stretch: Array, r: int) -> Array:
     """Matrices ``(..., r, r)`` with given entries ``(..., P + r)`` of pairs, then the diagonal."""
     return _picked(stretch, _places(r).stretch)
+
+
+def rows_and_columns(lam: Array) -> tuple[Array, Array]:
+    """Matrices ``lam_k`` and ``lam_l``, in memory since products of small views take longer."""
+    places = _places(lam.shape[-1])
+    return _picked(lam, places.row), _picked(lam, places.column)
 
 
 def tangent_coordinates(at: Pairs, cores: Array) -> Array:

@@ -8,7 +8,6 @@ takes one for each layer.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -99,6 +98,8 @@ class SquareNetworkWalk:
         if covector is not None or vertical is not horizontal:
             lift = _pairs.lifts(at, lam)
         if isinstance(noise, (tuple, list)):
+            noise = namespace(*noise).stack(list(noise), axis=-3)
+        if noise.ndim > lam.ndim:
             noise = _in_frames(state, at, noise)
         V = anisotropic_coordinates(lift, noise, vertical, horizontal)
         if lift is not None and covector is not None:
@@ -113,10 +114,10 @@ class SquareNetworkWalk:
         return (lam[..., -1] + lam[..., -2]) / root
 
 
-def _in_frames(state: StackedFrames, at: Pairs, layers: Sequence[Array]) -> Array:
-    """Coordinates of the tangent part of layers."""
-    q, stacked = state.q, namespace(*layers).stack(list(layers), axis=-3)
-    return _pairs.tangent_coordinates(at, q[..., 1:, :, :].mT @ (stacked @ q[..., :-1, :, :]))
+def _in_frames(state: StackedFrames, at: Pairs, layers: Array) -> Array:
+    """Coordinates of the tangent part of layers ``(..., N, r, r)``."""
+    q = state.q
+    return _pairs.tangent_coordinates(at, q[..., 1:, :, :].mT @ (layers @ q[..., :-1, :, :]))
 
 
 def anisotropic_coordinates(
@@ -148,8 +149,9 @@ def _acceleration(lam: Array, motion: Motion) -> Array:
     omega = _pairs.antisymmetric_matrices(motion.rates, r)
     h = _pairs.symmetric_matrices(2 * motion.stretch, r)[..., None, :, :]
     upper, lower = omega[..., 1:, :, :], omega[..., :-1, :, :]
+    row, column = (x[..., None, :, :] for x in _pairs.rows_and_columns(lam))
     # The core Om_p Lam + h - Lam Om_{p-1}, and h once more.
-    shifted = upper * lam[..., None, None, :] - lam[..., None, :, None] * lower + h
+    shifted = upper * column - row * lower + h
     return upper @ shifted - shifted @ lower
 
 

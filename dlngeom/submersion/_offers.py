@@ -171,7 +171,10 @@ class Walk(Protocol):
         """Check the shape of what an energy gradient returned."""
 
     def noise(self, state: WalkState, draw: Draw) -> Vector:
-        """Draw a standard Gaussian ambient vector; ``draw`` returns an array of a given shape."""
+        """Draw a standard Gaussian vector, ambient or of coordinates of a tangent vector.
+
+        ``draw`` returns an array of a given shape.
+        """
 
     def step(
         self,
