@@ -52,6 +52,17 @@ class Problem(NamedTuple):
     def gradient(self, W: Any) -> Any:
         return (W - self.target) * self.mask + self.ridge * W
 
+    # The energy is a quadratic in each entry, for helpers.gibbs_means.
+    rest = None
+
+    @property
+    def stiffness(self) -> np.ndarray:
+        return self.mask + self.ridge
+
+    @property
+    def middle(self) -> np.ndarray:
+        return self.mask * self.target / self.stiffness
+
 
 class Draws(NamedTuple):
     """End-to-end matrices ``(chain, draw, m, n)``, CPU seconds for them, and what else to say."""

@@ -7,7 +7,16 @@ import pytest
 from scipy import stats
 
 from tests.helpers import samplers
-from tests.helpers.samplers import LOW_RANK, QUADRATIC, SAMPLERS, effective, observed
+from tests.helpers.gibbs_means import gibbs_lines
+from tests.helpers.samplers import (
+    COMPLETION,
+    LOW_RANK,
+    QUADRATIC,
+    SAMPLERS,
+    effective,
+    mici_nuts,
+    observed,
+)
 
 pytest.importorskip("blackjax")
 pytest.importorskip("emcee")
@@ -86,3 +95,20 @@ def test_all_agree_at_even_depth_on_one_sign_of_the_determinant():
 def test_ours_and_mici_agree_below_full_rank():
     found = draws(LOW_RANK, ("RLE", "RLE adjusted", "mici NUTS"), **{"mici NUTS": 80})
     assert smallest([thinned(W) for W in found.values()]) > ALPHA
+
+
+def independent(problem, *, entropy):
+    """Values of independent draws of the law, or of that without the entropy."""
+    rng = np.random.default_rng(5)
+    lines = gibbs_lines(problem, 20_000, rng, 48, entropy=entropy)
+    W = lines.draw(5000, rng)[:, None]
+    return [*np.moveaxis(np.linalg.svdvals(W), -1, 0), observed(W)["trace"]]
+
+
+def test_completions_agree_with_independent_draws():
+    found = draws(COMPLETION, ("RLE", "RLE adjusted", "blackjax NUTS"))
+    found["mici NUTS"] = mici_nuts(COMPLETION, 80, 3, warm=30).W
+    found = [thinned(W) for W in found.values()]
+    law, mutant = (independent(COMPLETION, entropy=x) for x in (True, False))
+    assert smallest([*found, [x.ravel() for x in law]]) > ALPHA
+    assert smallest([found[0], [x.ravel() for x in mutant]]) < ALPHA**2
