@@ -46,11 +46,6 @@ class Lines(NamedTuple):
         line, node = np.unravel_index(chosen, self.weights.shape)
         return self.fixed[line] + self.nodes[line, node][:, None, None] * self.slope[line]
 
-    @property
-    def effective(self) -> float:
-        """Count of lines of equal weights that would say as much."""
-        return float(1 / np.sum(np.sum(self.weights, axis=1) ** 2))
-
 
 def gibbs_lines(
     energy: Any,
@@ -58,14 +53,11 @@ def gibbs_lines(
     rng: np.random.Generator,
     n_nodes: int,
     sign: float | None = None,
-    *,
-    entropy: bool = True,
 ) -> Lines:
     r"""Lines of the law :math:`e^{-(\beta E - S) / \kappa}\, \mathrm{d}\mathrm{vol}_{g^N}`.
 
     ``energy`` has ``widths``, ``beta``, ``kappa``, and is ``sum stiffness (W - center)^2 / 2`` plus
-    ``rest(W)``.  ``sign`` is that of the determinant, by default both.  Without ``entropy`` the law
-    is another one, which tests must tell from it.
+    ``rest(W)``.  ``sign`` is that of the determinant, by default both.
     """
     depth, inverse = len(energy.widths) - 1, energy.beta / energy.kappa
     spread = (inverse * energy.stiffness) ** -0.5
@@ -78,7 +70,7 @@ def gibbs_lines(
     root = (x + 1) / 2
     sides = [1.0, -1.0] if sign is None else [sign]
     lam = s[:, -2:-1] ** (1 / depth) * root
-    gauss, law = _densities(energy, s[:, :-1], lam, float(entropy))
+    gauss, law = _densities(energy, s[:, :-1], lam)
     jacobian = share * root ** (depth - 1)
     logs = {side: _quadratic(energy, inverse, fixed, slope, side * lam**depth) for side in (1, -1)}
     top = np.maximum(*(np.max(x + gauss, axis=1, keepdims=True) for x in logs.values()))
@@ -101,19 +93,16 @@ def _quadratic(
     return -(terms[0] / 2 + terms[1] * t + terms[2] * t**2 / 2)
 
 
-def _densities(
-    energy: Any, s: np.ndarray, lam: np.ndarray, entropy: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _densities(energy: Any, s: np.ndarray, lam: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Logarithms of volumes in the smallest singular value and in its root.
 
     Lebesgue measure, ``prod (s_k^2 - s_l^2) ds``, and ``exp(S / kappa) dvol``, in the root, with
     what the other singular values say of it.
     """
     depth = len(energy.widths) - 1
-    entropy = entropy / energy.kappa
-    extra = sum(d - s.shape[1] - 1 for d in energy.widths[1:-1]) * entropy
+    extra = sum(d - s.shape[1] - 1 for d in energy.widths[1:-1]) / energy.kappa
     roots = s ** (1 / depth)
-    pair = entropy / 2 - 1
+    pair = 0.5 / energy.kappa - 1
     gauss = np.sum(np.log(s[:, :, None] ** 2 - lam[:, None, :] ** (2 * depth)), axis=1)
     law = gauss + extra * np.log(lam)
     law += np.sum((extra + 1 - depth) * np.log(roots), axis=1, keepdims=True)
