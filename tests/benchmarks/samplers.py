@@ -42,12 +42,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--share", type=float, default=1.0, help="share of the draws to take")
     parser.add_argument("--energy", default="", help="part of the name of the energies to take")
+    parser.add_argument("--samplers", nargs="+", choices=[*SAMPLERS], default=[*SAMPLERS])
     options = parser.parse_args()
     print(f"{'energy':28} {'sampler':14} {'sigma_min/s':>11} {'trace/s':>9} {'means':>15}")
     for name, (problem, samplers, few, many) in RUNS.items():
         if options.energy not in name:
             continue
-        for sampler in samplers:
+        for sampler in filter(options.samplers.__contains__, samplers):
             draws = round(options.share * (few if sampler == "mici NUTS" else many))
             found = SAMPLERS[sampler](problem, draws, 1)
             values = observed(found.W)

@@ -46,14 +46,13 @@ class Lines(NamedTuple):
         line, node = np.unravel_index(chosen, self.weights.shape)
         return self.fixed[line] + self.nodes[line, node][:, None, None] * self.slope[line]
 
-    @property
-    def effective(self) -> float:
-        """Count of lines of equal weights that would say as much."""
-        return float(1 / np.sum(np.sum(self.weights, axis=1) ** 2))
-
 
 def gibbs_lines(
-    energy: Any, count: int, rng: np.random.Generator, n_nodes: int, sign: float | None = None
+    energy: Any,
+    count: int,
+    rng: np.random.Generator,
+    n_nodes: int,
+    sign: float | None = None,
 ) -> Lines:
     r"""Lines of the law :math:`e^{-(\beta E - S) / \kappa}\, \mathrm{d}\mathrm{vol}_{g^N}`.
 

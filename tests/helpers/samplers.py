@@ -88,11 +88,13 @@ def _of_rank(W: np.ndarray, rank: int) -> np.ndarray:
     return (u[..., :rank] * s[..., None, :rank]) @ vt[..., :rank, :]
 
 
-def langevin(problem: Problem, draws: int, seed: int, *, adjust: bool = False) -> Draws:
-    """Our equation, with or without the Metropolis step, 64 chains."""
+def langevin(
+    problem: Problem, draws: int, seed: int, *, adjust: bool = False, burn: float = 20.0
+) -> Draws:
+    """Our equation, with or without the Metropolis step, 64 chains, after a time of ``burn``."""
     chains, dt = 64, problem.adjusted_step if adjust else problem.step
     every = max(1, round(0.1 / dt))
-    warm = round(20 / dt)  # Crossing from one sign of the determinant to the other takes a while.
+    warm = round(burn / dt)  # Crossing from one sign of the determinant to the other takes a while.
     count = -(-draws // chains)
     options = {"energy": problem.energy, "adjust": True} if adjust else {}
 
@@ -114,9 +116,9 @@ def langevin(problem: Problem, draws: int, seed: int, *, adjust: bool = False) -
     return Draws(found.observed["end_to_end"][:, 1:], seconds, note)
 
 
-def adjusted(problem: Problem, draws: int, seed: int) -> Draws:
+def adjusted(problem: Problem, draws: int, seed: int, burn: float = 20.0) -> Draws:
     """Our equation with the Metropolis step."""
-    return langevin(problem, draws, seed, adjust=True)
+    return langevin(problem, draws, seed, adjust=True, burn=burn)
 
 
 def mici_nuts(problem: Problem, draws: int, seed: int, warm: int = 60) -> Draws:

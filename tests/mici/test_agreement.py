@@ -7,7 +7,16 @@ import pytest
 from scipy import stats
 
 from tests.helpers import samplers
-from tests.helpers.samplers import LOW_RANK, QUADRATIC, SAMPLERS, effective, observed
+from tests.helpers.samplers import (
+    COMPLETION,
+    LOW_RANK,
+    QUADRATIC,
+    SAMPLERS,
+    adjusted,
+    effective,
+    mici_nuts,
+    observed,
+)
 
 pytest.importorskip("blackjax")
 pytest.importorskip("emcee")
@@ -86,3 +95,13 @@ def test_all_agree_at_even_depth_on_one_sign_of_the_determinant():
 def test_ours_and_mici_agree_below_full_rank():
     found = draws(LOW_RANK, ("RLE", "RLE adjusted", "mici NUTS"), **{"mici NUTS": 80})
     assert smallest([thinned(W) for W in found.values()]) > ALPHA
+
+
+def test_completions_agree_and_the_mutant_does_not():
+    found = draws(COMPLETION, ("RLE", "blackjax NUTS"))
+    # Steps of these two take longest.
+    found["mici NUTS"] = mici_nuts(COMPLETION, 80, 3, warm=30).W
+    found["RLE adjusted"] = adjusted(COMPLETION, 640, 3, burn=5.0).W
+    assert smallest([thinned(W) for W in found.values()]) > ALPHA
+    mutant = samplers.blackjax_nuts(COMPLETION, 2000, 3, without_entropy(COMPLETION)).W
+    assert smallest([thinned(mutant), thinned(found["blackjax NUTS"])]) < ALPHA**2

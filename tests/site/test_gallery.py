@@ -29,6 +29,7 @@ SMALL = {
     "simons_cone": ["--starts", "20"],
     "spacings": ["--width", "10", "--draws", "20"],
     "submersion": ["--chains", "5", "--steps", "32", "64"],
+    "temperature": ["--chains", "5", "--time", "2"],
 }
 LINES = {
     "cluster_means": 6,
@@ -46,6 +47,7 @@ LINES = {
     "simons_cone": 8,
     "spacings": 7,
     "submersion": 3,
+    "temperature": 6,
 }
 # Their claims are tested at small sizes in a module of their own.
 CLAIMED = {"torch_training", "null_directions", "fourier_scales"}
