@@ -360,15 +360,15 @@ def _columns_then_rows(
 ) -> SVD:
     density = len(training.values) / math.prod(training.shape)
     u, weights = np.asarray(point.u), penalty(point.s, depth, threshold, density)
-    near = point.vt.T * point.s
+    near = np.asarray(point.vt.T * point.s)
     v, s, ut = _svd_along(u, ridge_rows(training.transposed, u, weights, apply, near))
     point = SVD(ut.T, s, v.T)
     return _rows(training, point, penalty(_positive(point.s), depth, threshold, density), apply)
 
 
 def _rows(training: Observed, point: SVD, weights: NumpyArray, apply: MapFunction) -> SVD:
-    frame = np.ascontiguousarray(point.vt.T)
-    return _svd_along(frame, ridge_rows(training, frame, weights, apply, point.u * point.s))
+    near, frame = left_and_right(point)
+    return _svd_along(frame, ridge_rows(training, frame, weights, apply, near))
 
 
 def _svd_along(frame: NumpyArray, coefficients: NumpyArray) -> SVD:

@@ -60,14 +60,16 @@ def ridge_rows(
         return out
     mask, right = observed.with_values(observed.ones), observed.times(frame)
     is_dense, dense = observed.is_dense, observed.dense
-    corrects = near is not None and is_dense and r >= WIDE and m * n >= MANY_NUMBERS
+    near = near if is_dense and r >= WIDE and m * n >= MANY_NUMBERS else None
 
     def task(part: slice) -> None:
         if dense is not None:
             block = dense[0][part]
         else:
             block = mask[part].toarray() if is_dense else mask[part]
-        found = _corrected(block, frame, penalty, right[part], near[part]) if corrects else None
+        found = None
+        if near is not None:
+            found = _corrected(block, frame, penalty, right[part], near[part])
         if found is None:
             normal = _normal(block, frame)
             normal[:, range(r), range(r)] += penalty
