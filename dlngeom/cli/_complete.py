@@ -16,7 +16,7 @@ from dlngeom.cli import _files, _peers, _tasks
 from dlngeom.cli._tasks import Task
 from dlngeom.completion import Completion
 from dlngeom.completion import _complete as completion
-from dlngeom.completion._descent import rmse
+from dlngeom.completion._losses import rmse
 
 __all__ = ["run"]
 

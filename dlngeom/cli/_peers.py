@@ -10,7 +10,7 @@ import numpy as np
 
 from dlngeom._lib.arrays import NumpyArray
 from dlngeom.completion import _biases, _observed
-from dlngeom.completion._descent import DenseSplit, descend_fixed_rank, leading
+from dlngeom.completion._losses import DenseSplit
 
 __all__ = ["COMPARISONS", "Peer", "fixed_rank", "peers"]
 
@@ -106,6 +106,8 @@ def fixed_rank(
         NaN where it breaks down, on constant matrices for example.
     iterations : int
     """
+    from dlngeom.completion._descent import descend_fixed_rank, leading
+
     observed = _observed.observed_entries(values)
     biases = _biases.fit_biases(observed, RIDGE).matrix()
     rest = _observed.observed_entries(values - biases)

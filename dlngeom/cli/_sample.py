@@ -23,7 +23,8 @@ from dlngeom.cli import _files, _posterior, _tasks
 from dlngeom.cli._posterior import PosteriorModel, PosteriorRun, Problem, Summary
 from dlngeom.cli._tasks import Task
 from dlngeom.completion import Completion, _complete
-from dlngeom.completion._descent import leading, rmse
+from dlngeom.completion._descent import leading
+from dlngeom.completion._losses import rmse
 from dlngeom.dln import DeepLinearNetwork
 from dlngeom.points import Frames, dense
 

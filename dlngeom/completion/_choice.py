@@ -161,6 +161,7 @@ class _Field:
         self.parts = [_model.held_out_parts(observed, options.fraction, options.seed)]
         self.done: dict[FitOptions, list[Trial]] = {}
         self.units: dict[tuple[int, str, bool], Units] = {}
+        self.begun: dict[FitOptions, PenaltyPath] = {}
         self.is_race = len(observed.values) > MANY
 
     def repeat(self, is_choice: bool) -> None:
@@ -180,6 +181,7 @@ class _Field:
                 _model.attempt(
                     part, options, self.progress, units=self.units.get((k, *kind)),
                     old=self.old if k == 0 else None, is_behind=self._behind(part, rival),
+                    begun=self.begun.pop(options, None) if k == 0 else None,
                 )
                 for k, part in enumerate(self.parts)
             ]  # fmt: skip
@@ -221,6 +223,7 @@ class _Field:
                 self.parts[0], x, self.progress, is_behind=lambda step, unit: step.rank > PILOT_RANK
             )
             self.units[0, x.biases, x.scaled] = trial.units
+            self.begun[x] = trial.path
             unit = trial.units.scale
             curves.append(sorted((unit * y.training, unit * y.held_out) for y in trial.path.steps))
         if not all(curves):

@@ -18,11 +18,10 @@ from dlngeom._lib.arrays import NumpyArray, Seed, as_generator
 from dlngeom.completion import _biases, _choice, _door, _observed, _options
 from dlngeom.completion._biases import Biases
 from dlngeom.completion._choice import Candidates
-from dlngeom.completion._descent import DescentReport
 from dlngeom.completion._model import RowSpaceModel
 from dlngeom.completion._options import rank_cap
 from dlngeom.completion._path import PathStep, Schedule, empty_path, svd_of_product
-from dlngeom.completion._solvers import SOLVERS, FitOptions, Progress
+from dlngeom.completion._solvers import SOLVERS, DescentReport, FitOptions, Progress
 from dlngeom.points import SVD
 
 __all__ = [

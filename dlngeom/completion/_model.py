@@ -16,10 +16,10 @@ from dlngeom.completion._observed import (
     Observed,
     entries,
     left_and_right,
-    ridge_rows,
     rms,
 )
 from dlngeom.completion._path import PathStep, PenaltyPath, penalty
+from dlngeom.completion._regression import ridge_rows
 from dlngeom.completion._solvers import FitOptions, Progress, Refit
 from dlngeom.points import SVD
 
@@ -151,6 +151,7 @@ def attempt(
     units: Units | None = None,
     old: PenaltyPath | None = None,
     is_behind: Callable[[PathStep, float], bool] | None = None,
+    begun: PenaltyPath | None = None,
 ) -> Trial:
     """Fit biases and follow the path on the training entries alone.
 
@@ -166,6 +167,8 @@ def attempt(
         Path of a matrix of the same shape, from whose best point to go on.
     is_behind : callable, optional
         Called with every step and the unit of its errors; ends the path by returning true.
+    begun : PenaltyPath, optional
+        Path of such a trial that ended early, to be continued by the alternating solver.
 
     Returns
     -------
@@ -175,8 +178,10 @@ def attempt(
     units = _units(training, options) if units is None else units
     aside = None if held_out is None else units.of(held_out)
     end = None if is_behind is None else lambda step: is_behind(step, units.scale)
-    solve = _solvers.follow if options.solver == "alternating" else _solvers.descend_path
-    path, refit = solve(units.of(training), aside, options, _within(old, options), progress, end)
+    solve = _solvers.function_of(options.solver)
+    path, refit = solve(
+        units.of(training), aside, options, _within(old, options), progress, end, begun
+    )
     errors = np.zeros(0) if held_out is None else units.errors(path.point, held_out, progress.apply)
     return Trial(options, units, path, refit, errors)
 

@@ -25,7 +25,6 @@ __all__ = [
     "require_dense_memory",
     "require_memory",
     "require_scale",
-    "ridge_rows",
     "rms",
 ]
 
@@ -38,10 +37,11 @@ GATHERED = 2**14
 
 ENTRIES_PER_TASK = 2**20
 
-# Numbers in the normal equations held at once, and in one block of their right factor.
-NORMAL_NUMBERS = 2**23
-
+# Numbers in one block of a product.
 PRODUCT_NUMBERS = 2**20
+
+# Numbers in a matrix that is also kept dense, if products with it cost less.
+DENSE_NUMBERS = 2**22
 
 # Above this density a product of dense matrices is faster than one with a sparse matrix.
 DENSE = 0.1
@@ -94,6 +94,19 @@ class Observed:
         other.__dict__["ones"] = self.ones
         return other
 
+    @cached_property
+    def dense(self) -> tuple[NumpyArray, NumpyArray] | None:
+        """Mask of zeros and ones, and entries between zeros; none where they cost more."""
+        m, n = self.shape
+        if not self.is_dense or m * n > DENSE_NUMBERS:
+            return None
+        return self.with_values(self.ones).toarray(), self.matrix.toarray()
+
+    def times(self, frame: NumpyArray) -> NumpyArray:
+        """Multiply the entries, with zeros between them, by ``frame``."""
+        matrix = self.matrix if self.dense is None else self.dense[1]
+        return np.asarray(matrix @ frame)
+
     def with_values(self, values: NumpyArray) -> Any:
         """Sparse matrix with the same structure, which it shares, and other values."""
         m = self.matrix
@@ -118,6 +131,21 @@ class Observed:
         values = self.entries_of(left, right, apply)
         values -= self.values
         return self.with_values(values)
+
+    def gap(self, left: NumpyArray, right: NumpyArray, apply: MapFunction = map) -> Any:
+        """Residual, dense where that costs less: the same as of :meth:`residual` for products."""
+        if self.dense is None:
+            return self.residual(left, right, apply)
+        mask, values = self.dense
+        gap = left @ right.T
+        gap *= mask
+        gap -= values
+        return gap
+
+    def rms_of(self, gap: Any) -> float:
+        """Root mean square over the entries of what :meth:`gap` returns."""
+        values = gap.ravel() if isinstance(gap, np.ndarray) else gap.data
+        return math.sqrt(float(np.vdot(values, values)) / max(len(self.values), 1))
 
     def entries_of(
         self, left: NumpyArray, right: NumpyArray, apply: MapFunction = map
@@ -208,63 +236,6 @@ def entries(
     for _ in apply(task, range(0, len(rows), ENTRIES_PER_TASK)):
         pass
     return out
-
-
-def ridge_rows(
-    observed: Observed, frame: NumpyArray, penalty: NumpyArray, apply: MapFunction = map
-) -> NumpyArray:
-    r"""Fit every row by ridge regression on its observed entries.
-
-    .. math:: \min_a \sum_{j \in S_i} (x_{ij} - \langle a, V_j \rangle)^2 + \sum_k c_k a_k^2
-
-    Parameters
-    ----------
-    observed : Observed (m, n)
-    frame : array (n, r)
-        ``V``.
-    penalty : array (r,)
-        ``c``, positive.
-    apply : callable
-        Maps a function over blocks of rows.
-
-    Returns
-    -------
-    array (m, r)
-    """
-    (m, n), r = observed.shape, frame.shape[1]
-    out = np.zeros((m, r))
-    if r == 0:
-        return out
-    mask, right = observed.with_values(observed.ones), observed.matrix @ frame
-    is_dense = observed.is_dense
-
-    def task(part: slice) -> None:
-        block = mask[part].toarray() if is_dense else mask[part]
-        normal = _normal(block, frame)
-        normal[:, range(r), range(r)] += penalty
-        out[part] = np.linalg.solve(normal, right[part][..., None])[..., 0]
-
-    step = max(1, NORMAL_NUMBERS // max(r * r, n if is_dense else 1))
-    for _ in apply(task, [slice(a, min(a + step, m)) for a in range(0, m, step)]):
-        pass
-    return out
-
-
-def _normal(mask: Any, frame: NumpyArray) -> NumpyArray:
-    """Add up ``V_j V_j^T`` over the entries of each row of a mask: ``(k, r, r)``."""
-    n, r = frame.shape
-    i, j = np.triu_indices(r)
-    packed = np.empty((mask.shape[0], len(i)))
-    width = max(1, PRODUCT_NUMBERS // n)
-    for start in range(0, len(i), width):
-        part = slice(start, start + width)
-        # Indexing with arrays would give products by columns, which scipy copies.
-        product = np.take(frame, i[part], axis=1)
-        product *= np.take(frame, j[part], axis=1)
-        packed[:, part] = mask @ product
-    place = np.empty((r, r), dtype=np.intp)
-    place[i, j] = place[j, i] = np.arange(len(i))
-    return np.take(packed, place.ravel(), axis=1).reshape(-1, r, r)
 
 
 GIB = 2**30

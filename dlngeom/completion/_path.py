@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,9 +19,9 @@ from dlngeom.completion._observed import (
     MapFunction,
     Observed,
     left_and_right,
-    ridge_rows,
     rms,
 )
+from dlngeom.completion._regression import ridge_rows
 from dlngeom.completion._stopping import Patience
 from dlngeom.points import SVD
 
@@ -103,6 +103,8 @@ class _PathState(NamedTuple):
     point: SVD
     # Orthonormal columns close to the leading right singular vectors of the residual.
     probe: NumpyArray
+    # Residual of the training entries; none after directions were added, until the next sweep.
+    residual: Any
 
 
 def penalty(s: Array, depth: int, threshold: float, density: float) -> NumpyArray:
@@ -148,6 +150,7 @@ def follow_path(
     rng: np.random.Generator,
     *,
     start: tuple[SVD, float] | None = None,
+    begun: PenaltyPath | None = None,
     apply: MapFunction = map,
     report: Callable[[PathStep], None] | None = None,
     is_behind: Callable[[PathStep], bool] | None = None,
@@ -167,6 +170,8 @@ def follow_path(
         Draws the first probe for singular vectors.
     start : (SVD, float), optional
         Point and threshold to go on from.
+    begun : PenaltyPath, optional
+        Path on the same entries, with a step at least, which is continued after its best one.
     apply : callable
         Maps a function over blocks.
     report : callable, optional
@@ -179,39 +184,63 @@ def follow_path(
     PenaltyPath
     """
     state, largest = _begin(training, schedule.rank, rng)
-    steps: list[PathStep] = []
-    course: list[NumpyArray] = []
-    best = PenaltyPath(state.point, 0.0, steps, course)
+    best = PenaltyPath(state.point, 0.0, [], [])
     data = rms(training.values)
     if largest <= 1e-15 * math.sqrt(len(training.values)) * data or data == 0:
         return best
-    threshold = FIRST * largest
+    threshold, fast = FIRST * largest, start is not None
     if start is not None:
-        state, threshold = state._replace(point=start[0]), start[1]
-    fast = start is not None
+        state, threshold = _at(training, start[0], state.probe, apply), start[1]
+    elif begun is not None:
+        best = _up_to_best(begun)
+        state = _at(training, best.point, state.probe, apply)
+        error = _errors(best.steps)
+        state, threshold, fast = _next(state, best.threshold, error, _falls_fast(error[:-1]))
+    steps, course = best.steps, best.course
     patience = PATIENCE if held_out is None or len(held_out.values) < MANY else SURE
     while len(steps) < schedule.max_steps:
         # While the error falls fast, the residual is what the directions have not fitted yet, and
         # new ones would fit the gaps between few entries.
         state = _settle(training, state, threshold, schedule, apply, grows=not fast)
-        step = _judge(training, held_out, state.point, threshold, apply)
+        step = _judge(training, held_out, state, threshold, apply)
         steps.append(step)
         course.append(np.asarray(state.point.s))
         if report is not None:
             report(step)
-        error = [s.training if held_out is None else s.held_out for s in steps]
+        error = _errors(steps)
         if error[-1] <= min(error):
             best = PenaltyPath(state.point, threshold, steps, course)
         hopeless = is_behind is not None and is_behind(step)
         if hopeless or _ended(error, patience) or step.training <= schedule.tol * data:
             break
-        was_fast, fast = fast, len(error) > 1 and error[-1] < FAST * error[-2]
-        threshold *= FACTOR**3 if fast else FACTOR
-        if was_fast and not fast:
-            # It fell far, perhaps beyond where the next direction enters.
-            state, sizes, _ = _directions(training, state, apply)
-            threshold = max(threshold, FIRST * float(sizes[0]))
+        state, threshold, fast = _next(state, threshold, error, fast)
     return best
+
+
+def _errors(steps: list[PathStep]) -> list[float]:
+    return [step.training if math.isnan(step.held_out) else step.held_out for step in steps]
+
+
+def _falls_fast(error: list[float]) -> bool:
+    return len(error) > 1 and error[-1] < FAST * error[-2]
+
+
+def _next(
+    state: _PathState, threshold: float, error: list[float], was_fast: bool
+) -> tuple[_PathState, float, bool]:
+    """Threshold of the next step, and whether the error falls fast."""
+    fast = _falls_fast(error)
+    threshold *= FACTOR**3 if fast else FACTOR
+    if was_fast and not fast:
+        # It fell far, perhaps beyond where the next direction enters.
+        state, sizes, _ = _directions(state)
+        threshold = max(threshold, FIRST * float(sizes[0]))
+    return state, threshold, fast
+
+
+def _up_to_best(path: PenaltyPath) -> PenaltyPath:
+    steps = [step for step in path.steps if step.threshold >= path.threshold]
+    return path._replace(steps=steps, course=path.course[: len(steps)])
 
 
 def _ended(error: list[float], patience: Patience) -> bool:
@@ -222,12 +251,17 @@ def _ended(error: list[float], patience: Patience) -> bool:
 def _begin(training: Observed, rank: int, rng: np.random.Generator) -> tuple[_PathState, float]:
     """Start without directions but with a probe, and the leading singular value of the data."""
     m, n = training.shape
-    X = training.matrix
+    nothing = _at(training, empty_path(m, n), np.zeros((n, 0)), map)
+    X = nothing.residual
     probe = np.linalg.qr(rng.normal(size=(n, min(BLOCK, rank))))[0]
     for _ in range(POWER_STEPS):
         probe = np.linalg.qr(X.T @ (X @ probe))[0]
     largest = float(np.linalg.svd(X @ probe, compute_uv=False)[0])
-    return _PathState(empty_path(m, n), probe), largest
+    return nothing._replace(probe=probe), largest
+
+
+def _at(training: Observed, point: SVD, probe: NumpyArray, apply: MapFunction) -> _PathState:
+    return _PathState(point, probe, training.gap(*left_and_right(point), apply))
 
 
 def empty_path(m: int, n: int) -> SVD:
@@ -236,16 +270,19 @@ def empty_path(m: int, n: int) -> SVD:
 
 
 def _judge(
-    training: Observed, held_out: Observed | None, point: SVD, threshold: float, apply: MapFunction
+    training: Observed,
+    held_out: Observed | None,
+    state: _PathState,
+    threshold: float,
+    apply: MapFunction,
 ) -> PathStep:
-    error = [
-        math.nan if part is None else _error(part, point, apply) for part in (training, held_out)
-    ]
-    return PathStep(threshold, point.s.shape[0], *error)
+    unseen = math.nan if held_out is None else _error(held_out, state.point, apply)
+    fitted = training.rms_of(state.residual)
+    return PathStep(threshold, state.point.s.shape[0], fitted, unseen)
 
 
 def _error(observed: Observed, point: SVD, apply: MapFunction) -> float:
-    return rms(observed.residual(*left_and_right(point), apply).data)
+    return observed.rms_of(observed.gap(*left_and_right(point), apply))
 
 
 def _settle(
@@ -261,9 +298,9 @@ def _settle(
     error = math.inf
     for _ in range(SWEEPS):
         if grows:
-            state = _emerge(training, state, threshold, schedule, apply)
+            state = _emerge(training, state, threshold, schedule)
         state = _sweep(training, state, threshold, schedule, apply)
-        last, error = error, _error(training, state.point, apply)
+        last, error = error, training.rms_of(state.residual)
         if error > (1 - SETTLED) * last:
             break
     return state
@@ -277,7 +314,7 @@ def _sweep(
     if not state.point.s.shape[0]:
         return state
     point = _columns_then_rows(training, state.point, schedule.depth, threshold, apply)
-    return state._replace(point=pruned(point, schedule.depth, threshold, density))
+    return _at(training, pruned(point, schedule.depth, threshold, density), state.probe, apply)
 
 
 def pruned(point: SVD, depth: int, threshold: float, density: float) -> SVD:
@@ -293,11 +330,11 @@ def _dropped(s: Array, depth: int, threshold: float, density: float) -> float:
 
 
 def _emerge(
-    training: Observed, state: _PathState, threshold: float, schedule: Schedule, apply: MapFunction
+    training: Observed, state: _PathState, threshold: float, schedule: Schedule
 ) -> _PathState:
     """Add the singular directions of the residual beyond the threshold, the largest first."""
     (u, s, vt), density = state.point, len(training.values) / math.prod(training.shape)
-    state, size, (a, right) = _directions(training, state, apply)
+    state, size, (a, right) = _directions(state)
     beyond = size > (threshold if schedule.depth > 1 else 0.0)
     k = min(int(np.sum(beyond)), schedule.rank - s.shape[0])
     if not k:
@@ -305,14 +342,14 @@ def _emerge(
     excess = size[:k] - (0.999 * threshold if schedule.depth == 2 else 0.0)
     left = np.concatenate([u * s, -a[:, :k] * (excess / density)], axis=1)
     both = svd_of_product(left, np.concatenate([vt.T, right[:, :k]], axis=1))
-    return state._replace(point=both)
+    return state._replace(point=both, residual=None)
 
 
 def _directions(
-    training: Observed, state: _PathState, apply: MapFunction
+    state: _PathState,
 ) -> tuple[_PathState, NumpyArray, tuple[NumpyArray, NumpyArray]]:
     """Better probe, and leading singular values, left and right vectors of the residual."""
-    G = training.residual(*left_and_right(state.point), apply)
+    G = state.residual
     probe = np.linalg.qr(G.T @ (G @ state.probe))[0]
     a, size, b = np.linalg.svd(G @ probe, full_matrices=False)
     return state._replace(probe=probe), size, (a, probe @ b.T)
@@ -323,14 +360,22 @@ def _columns_then_rows(
 ) -> SVD:
     density = len(training.values) / math.prod(training.shape)
     u, weights = np.asarray(point.u), penalty(point.s, depth, threshold, density)
-    point = svd_of_product(u, ridge_rows(training.transposed, u, weights, apply))
+    near = np.asarray(point.vt.T * point.s)
+    v, s, ut = _svd_along(u, ridge_rows(training.transposed, u, weights, apply, near))
+    point = SVD(ut.T, s, v.T)
     return _rows(training, point, penalty(_positive(point.s), depth, threshold, density), apply)
 
 
 def _rows(training: Observed, point: SVD, weights: NumpyArray, apply: MapFunction) -> SVD:
-    frame = np.ascontiguousarray(point.vt.T)
-    point = svd_of_product(ridge_rows(training, frame, weights, apply), frame)
-    return point._replace(s=_positive(point.s))
+    near, frame = left_and_right(point)
+    return _svd_along(frame, ridge_rows(training, frame, weights, apply, near))
+
+
+def _svd_along(frame: NumpyArray, coefficients: NumpyArray) -> SVD:
+    """Singular value decomposition of ``coefficients @ frame.T``, whose frame is orthonormal."""
+    q, a = np.linalg.qr(coefficients)
+    u, s, vt = np.linalg.svd(a)
+    return SVD(q @ u, _positive(s), vt @ frame.T)
 
 
 def _positive(s: Array) -> NumpyArray:

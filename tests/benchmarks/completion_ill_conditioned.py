@@ -27,7 +27,8 @@ from pymanopt.optimizers import ConjugateGradient, TrustRegions
 from scipy import sparse
 
 from dlngeom.completion import DLNCompletion
-from dlngeom.completion._observed import Observed, entries, ridge_rows
+from dlngeom.completion._observed import Observed, entries
+from dlngeom.completion._regression import ridge_rows
 from dlngeom.points import SVD
 from dlngeom.pymanopt import EndToEnd, Point, ambient_direction
 

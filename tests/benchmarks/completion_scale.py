@@ -21,7 +21,8 @@ import numpy as np
 from scipy import sparse
 
 from dlngeom.completion import DLNCompletion
-from dlngeom.completion._observed import Observed, entries, ridge_rows
+from dlngeom.completion._observed import Observed, entries
+from dlngeom.completion._regression import ridge_rows
 
 
 def peak() -> float:

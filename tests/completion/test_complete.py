@@ -3,7 +3,7 @@ import pytest
 
 from dlngeom import completion
 from dlngeom.completion import _complete
-from dlngeom.completion._descent import rmse
+from dlngeom.completion._losses import rmse
 from dlngeom.completion._solvers import SOLVERS
 from tests.helpers.completion_cases import hide, low_rank
 from tests.helpers.parameters import slow

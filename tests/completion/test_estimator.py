@@ -8,7 +8,7 @@ from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
-from dlngeom.completion import DLNCompletion, _descent, _observed, _path
+from dlngeom.completion import DLNCompletion, _losses, _observed, _path, _regression
 from dlngeom.completion._observed import Observed
 from tests.helpers.completion_cases import hide, low_rank
 from tests.helpers.parameters import slow
@@ -100,18 +100,18 @@ def test_residual_is_the_gradient_of_the_loss():
 
 @pytest.mark.parametrize("density", [0.05, 0.6])
 def test_ridge_rows_solve_their_normal_equations(density, monkeypatch):
-    monkeypatch.setattr(_observed, "NORMAL_NUMBERS", 100)
-    monkeypatch.setattr(_observed, "PRODUCT_NUMBERS", 60)
+    monkeypatch.setattr(_regression, "NORMAL_NUMBERS", 100)
+    monkeypatch.setattr(_regression, "PRODUCT_NUMBERS", 60)
     values, given = some_entries(density)
     V, c = np.random.default_rng(1).normal(size=(20, 4)), np.array([0.1, 0.2, 0.5, 3.0])
-    got = _observed.ridge_rows(given, V, c)
+    got = _regression.ridge_rows(given, V, c)
     for i, row in enumerate(values):
         seen = ~np.isnan(row)
         normal = V[seen].T @ V[seen] + np.diag(c)
         expected = np.linalg.solve(normal, V[seen].T @ row[seen])
         np.testing.assert_allclose(got[i], expected, atol=1e-12)
     with ThreadPoolExecutor(3) as pool:
-        np.testing.assert_array_equal(_observed.ridge_rows(given, V, c, pool.map), got)
+        np.testing.assert_array_equal(_regression.ridge_rows(given, V, c, pool.map), got)
 
 
 def objective(given, point, depth, threshold):
@@ -199,9 +199,9 @@ def test_descents_on_dense_and_sparse_splits_are_the_same():
     seen = ~np.isnan(values)
     held_out = np.zeros_like(seen)
     held_out[given.rows[::7], given.columns[::7]] = True
-    dense_split = _descent.DenseSplit(np.where(seen, values, 0.0), seen & ~held_out, held_out)
+    dense_split = _losses.DenseSplit(np.where(seen, values, 0.0), seen & ~held_out, held_out)
     part = held_out[given.rows, given.columns]
-    sparse_split = _descent.ObservedSplit(given.select(~part), given.select(part))
+    sparse_split = _losses.ObservedSplit(given.select(~part), given.select(part))
     rng = np.random.default_rng(1)
     point = _path.svd_of_product(rng.normal(size=(30, 3)), rng.normal(size=(20, 3)))
     left, right = rng.normal(size=(30, 4)), rng.normal(size=(20, 4))
