@@ -54,7 +54,7 @@ def _source(
 ) -> Source:
     frame = _without(path, frame, options.drop)
     names = [str(name) for name in frame.columns]
-    meant = len(names) > 2 and _triples.names_triples(names)
+    meant = _triples.names_triples(names)
     if options.triples or (options.triples is None and meant):
         return _triples_of(path, frame, suffix, save)
     count = _label_columns(frame) if options.index_columns is None else options.index_columns

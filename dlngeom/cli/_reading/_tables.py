@@ -13,7 +13,7 @@ import numpy as np
 from dlngeom._lib.arrays import NumpyArray
 from dlngeom.cli._reading import _triples
 from dlngeom.cli._reading._cells import Style, is_integer, separator_name, split
-from dlngeom.cli._reading._dialect import common_width, find_style
+from dlngeom.cli._reading._dialect import common_width, cuts_alike, find_style
 from dlngeom.cli._reading._labels import Layout, find_layout
 from dlngeom.cli._reading._source import ReadingOptions, Source, require_size
 from dlngeom.cli._reading._text import encoding_of, is_comment, lines, suffix_of
@@ -120,6 +120,7 @@ def _matrix(table: _Table, rows: list[list[str]], heading: str, options: Reading
     notes = [_described(table, layout, labels), *layout.doubts]
     if _triples.may_be_meant(rows, layout.header_rows):
         notes.append("if each row is a label of a row, one of a column and a value: --triples")
+    notes += _cures_of_narrow(table, layout, values.shape)
     if closing:
         notes.append("each row ends with a separator, which makes no column")
 
@@ -127,6 +128,23 @@ def _matrix(table: _Table, rows: list[list[str]], heading: str, options: Reading
         write_table(path, completed, values, labels, table.style)
 
     return Source(values, suffix_of(table.path), write, tuple(notes))
+
+
+def _cures_of_narrow(table: _Table, layout: Layout, shape: tuple[int, ...]) -> list[str]:
+    """Options that would read more of a table of which one row or column of numbers is left."""
+    cures = []
+    if shape[1] < 2:
+        head = _head(x for x in lines(table.path, table.encoding, table.skip) if not is_comment(x))
+        others = [x for x in cuts_alike(head) if x != table.style.separator]
+        if layout.index_columns == 2:
+            cures.append("--triples reads labels of a row and a column, and the value there")
+        elif layout.index_columns:
+            cures.append("--index no reads all columns as numbers")
+        marks = f", here at {' or '.join(map(separator_name, others))}" if others else ""
+        cures.append(f"--separator MARK cuts the lines elsewhere{marks}")
+    if shape[0] < 2 and layout.header_rows:
+        cures.append("--header no reads all rows as numbers")
+    return cures
 
 
 def _parsed(table: _Table, layout: Layout) -> tuple[NumpyArray, Labels]:

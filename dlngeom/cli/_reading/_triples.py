@@ -63,6 +63,8 @@ def may_be_meant(rows: Sequence[Sequence[str]], header_rows: int) -> bool:
 
 def names_triples(names: Sequence[Any]) -> bool:
     """Whether names of columns are those of triples."""
+    if len(names) < 3:
+        return False
     first, second, third = ("".join(filter(str.isalnum, str(x))).casefold() for x in names[:3])
     pair = (first in _USERS and second in _ITEMS) or (first in _ITEMS and second in _USERS)
     return pair and third in _VALUES

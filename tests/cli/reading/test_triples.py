@@ -135,3 +135,48 @@ def test_triples_in_triples_out(tmp_path, monkeypatch, capsys):
     given = pd.DataFrame(rows, columns=got.columns)
     both = given.merge(got, on=["user", "item"], suffixes=("", "_out"))
     np.testing.assert_array_equal(both["rating"], both["rating_out"])
+
+
+BLANKS = [(f"u{i}", f"film {j}", (i * j) % 5 + 1) for i in range(6) for j in range(5) if i != j]
+SQUARE = np.where(np.eye(6, 5) > 0, NAN, np.multiply.outer(range(6), range(5)) % 5 + 1)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("header", [(), ("user", "item", "rating"), ("a", "b", "c")])
+@pytest.mark.parametrize("triples", [None, True])
+def test_labels_may_hold_other_separators(separator, header, triples, tmp_path):
+    """A label that ends in a number looks beside a comma like a decimal one."""
+    for mark in {" ", ";", "|"} - {separator}:
+        rows = [(a, b.replace(" ", mark), x) for a, b, x in BLANKS]
+        (tmp_path / "a.csv").write_text(lines(rows, separator, header))
+        if triples or mark == " " or "user" in header:
+            source = read(tmp_path / "a.csv", ReadingOptions(triples=triples))
+            np.testing.assert_array_equal(source.values, SQUARE)
+
+
+@pytest.mark.parametrize("name", ["shop", "shop of one"])
+def test_a_table_whose_labels_end_in_numbers_is_cut_at_its_header(name, tmp_path):
+    values = np.arange(12.0).reshape(6, 2)
+    text = "name,sales\n" + "".join(f"{name} {k},{k + 2}\n" for k in range(6))
+    (tmp_path / "one.csv").write_text(text)
+    assert "cut at comma" in read(tmp_path / "one.csv").notes[0]
+    text = "name,a,b\n" + "".join(
+        f"{name} {k},{x:.0f},{y:.0f}\n" for k, (x, y) in enumerate(values)
+    )
+    (tmp_path / "two.csv").write_text(text)
+    np.testing.assert_array_equal(read(tmp_path / "two.csv").values, values)
+
+
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("shop 1,12\nshop 2,13\nshop 3,9\n", "--separator"),
+        ("a,b,5\nc,d,6\ne,f,7\n", "--triples"),
+        ("id,sales\n1,12\n2,13\n4,9\n", "--index no"),
+        ("x,y\n1,12\n", "--header no"),
+    ],
+)
+def test_a_matrix_too_narrow_is_refused_with_the_option_that_reads_it(text, cure, tmp_path, capsys):
+    (tmp_path / "a.csv").write_text(text)
+    assert main(["complete", str(tmp_path / "a.csv"), "--output", str(tmp_path / "out")]) == 2
+    assert cure in capsys.readouterr().err
