@@ -14,11 +14,11 @@ from geomstats.geometry.general_linear import GeneralLinear
 from geomstats.geometry.spd_matrices import SPDMatrices
 
 from dlngeom._lib import checks
-from dlngeom._lib.arrays import Array, eps, namespace, symmetric
+from dlngeom._lib.arrays import Array, namespace, symmetric
 from dlngeom._lib.door import plain
 from dlngeom.dln import EndToEndGeometry, InfinitelyDeepNetwork
 from dlngeom.points import SVD, svd
-from dlngeom.points._checks import require_positive, require_rank
+from dlngeom.points._checks import require_definite, require_rank, require_symmetric
 from dlngeom.points._covectors import is_operator
 
 __all__ = ["Form", "as_array", "broadcast", "form_of", "in_groups", "random_seed"]
@@ -95,7 +95,8 @@ class Form:
         Raises
         ------
         ValueError
-            If the shape or rank is another, or they are not positive definite as they must be.
+            If the shape or rank is another, or they are not symmetric or not positive definite
+            where they must be.
         """
         W = self.matrices(as_array(x))
         checks.matrix("the point", W)
@@ -110,9 +111,10 @@ class Form:
 def _eigenvectors(W: Array, ordered: bool) -> SVD:
     """Singular value decomposition of symmetric positive definite matrices."""
     checks.finite("the point", W)
+    require_symmetric("the point", W)
     xp = namespace(W)
     s, u = xp.linalg.eigh(W)
-    require_positive("the point", s, W.shape[-1] * eps(s))
+    require_definite("the point", s)
     if ordered:
         order = xp.arange(W.shape[-1] - 1, -1, -1)
         s, u = xp.take(s, order, axis=-1), xp.take(u, order, axis=-1)

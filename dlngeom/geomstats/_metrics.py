@@ -19,6 +19,7 @@ from dlngeom.geodesics._maps import squared_dist
 from dlngeom.geomstats._coordinates import EntryCoordinates
 from dlngeom.geomstats._forms import as_array, broadcast, form_of, in_groups
 from dlngeom.points import SVD, Tangent, dense
+from dlngeom.points._checks import require_symmetric
 from dlngeom.points._covectors import components
 
 __all__ = ["DeepLinearMetric", "chosen_direction", "unit_tangent_vector"]
@@ -74,7 +75,8 @@ class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc
     -----
     Equations (4.14), (4.17) and (14.10) of Menon, *The geometry of the deep linear network*.
     On the pytorch backend, ``exp``, ``log``, geodesics and parallel transport carry no derivatives.
-    Methods raise ValueError at matrices of lower rank, and
+    Methods raise ValueError at matrices of lower rank, on ``SPDMatrices`` also at matrices that
+    are not symmetric (to 1e-8 relative, 1e-3 in float32) or not positive definite, and
     :class:`dlngeom.geodesics.GeodesicError` where no geodesic was found, as between matrices with
     determinants of opposite sign.
     """
@@ -90,7 +92,8 @@ class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc
 
     def _vector(self, point: SVD, vector: Array) -> Tangent:
         """Tangent vector of the core, in the frames of a point."""
-        return components(point, self.form.matrices(as_array(vector)))
+        Z = self.form.matrices(as_array(vector))
+        return components(point, symmetric(Z) if self.form.symmetric else Z)
 
     def _located(self, base_point: Array, *vectors: Array) -> tuple[Any, ...]:
         """Point and vectors of the core with the same batch axes."""
@@ -155,6 +158,9 @@ class DeepLinearMetric(EntryCoordinates, RiemannianMetric):  # type: ignore[misc
             return None
         if not point.shape[-2:] == other.shape[-2:] == self._space.shape:
             return None
+        for x in (point, other):
+            # The factorisation reads one triangle.
+            require_symmetric("the point", x)
         return aligned_roots(point, other)
 
     def _log(self, point: Array, base_point: Array) -> tuple[SVD, Tangent]:

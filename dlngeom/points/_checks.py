@@ -15,8 +15,10 @@ __all__ = [
     "check_factors",
     "check_frames",
     "check_svd",
+    "require_definite",
     "require_positive",
     "require_rank",
+    "require_symmetric",
     "require_weights",
 ]
 
@@ -32,6 +34,34 @@ def require_positive(name: str, s: Array, limit: float | Array = 0.0) -> None:
         raise ValueError(
             f"{name} has a smallest singular value {float(xp.min(smallest)):.3g}, its rank is "
             f"below {s.shape[-1]}: give the rank, or an SVD of that rank"
+        )
+
+
+def require_symmetric(name: str, W: Array) -> None:
+    """Require symmetric matrices, to the tolerance of :func:`relative_tolerance`."""
+    if 0 in W.shape:
+        return
+    xp = namespace(W)
+    gap = xp.max(xp.abs(W - W.mT), axis=(-2, -1))
+    limit = checks.relative_tolerance(W) * xp.max(xp.abs(W), axis=(-2, -1))
+    if bool(xp.any(gap > limit)):
+        transpose = "T" if W.ndim == 2 else "mT"
+        raise ValueError(
+            f"{name} is not symmetric: off by {float(xp.max(gap)):.2g}, symmetrise with "
+            f"(N + N.{transpose})/2"
+        )
+
+
+def require_definite(name: str, values: Array) -> None:
+    """Require the smallest of all eigenvalues to be positive, beyond rounding errors."""
+    if 0 in values.shape:
+        return
+    xp = namespace(values)
+    smallest = xp.min(values, axis=-1)
+    least = values.shape[-1] * eps(values) * xp.max(values, axis=-1)
+    if bool(xp.any((smallest <= least) | (smallest <= 0))):
+        raise ValueError(
+            f"{name} has a smallest eigenvalue {float(xp.min(smallest)):.3g}: not positive definite"
         )
 
 

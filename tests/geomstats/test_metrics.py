@@ -82,10 +82,69 @@ def test_closed_form_of_two_layers_by_the_integrator(two_layers, rng):
         together = getattr(two_layers, call)(P[0], Q)
         loop = [getattr(two_layers, call)(P[0], q) for q in Q]
         np.testing.assert_allclose(together, loop, rtol=1e-13, atol=1e-13)
-    near = P + 1e-9 * symmetric(rng, 5)
+    near = P + 1e-8 * symmetric(rng, 5)  # Rounding errors of P are 1e-8 of it.
     np.testing.assert_allclose(two_layers.dist(P, near), two_layers.norm(near - P, P), rtol=1e-6)
-    with pytest.raises(ValueError, match="smallest singular value"):
+    with pytest.raises(ValueError, match="not positive definite"):
         two_layers.dist(P[0], -Q[0])
+
+
+METHODS = {
+    "inner_product": lambda m, N, Z: m.inner_product(Z, Z, N),
+    "norm": lambda m, N, Z: m.norm(Z, N),
+    "inner_coproduct": lambda m, N, Z: m.inner_coproduct(Z, Z, N),
+    "riemannian_gradient": lambda m, N, Z: m.riemannian_gradient(Z, N),
+    "exp": lambda m, N, Z: m.exp(0.1 * Z, N),
+    "log from": lambda m, N, Z: m.log(np.eye(3), N),
+    "log to": lambda m, N, Z: m.log(N, np.eye(3)),
+    "dist from": lambda m, N, Z: m.dist(N, np.eye(3)),
+    "dist to": lambda m, N, Z: m.dist(np.eye(3), N),
+    "squared_dist": lambda m, N, Z: m.squared_dist(np.eye(3), N),
+    "dist_pairwise": lambda m, N, Z: m.dist_pairwise(np.stack([np.eye(3), N])),
+    "geodesic": lambda m, N, Z: m.geodesic(np.eye(3), end_point=N)(0.5),
+    "geodesic from": lambda m, N, Z: m.geodesic(N, initial_tangent_vec=0.1 * Z)(0.5),
+    "parallel_transport": lambda m, N, Z: m.parallel_transport(Z, N, direction=0.1 * Z),
+    "transport to": lambda m, N, Z: m.parallel_transport(Z, np.eye(3), end_point=N),
+    "christoffel_operator": lambda m, N, Z: m.christoffel_operator(Z, Z, N),
+    "curvature": lambda m, N, Z: m.curvature(Z, Z, Z, N),
+    "injectivity_radius": lambda m, N, Z: m.injectivity_radius(N),
+}
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, math.inf])
+@pytest.mark.parametrize("call", METHODS)
+def test_points_that_are_not_symmetric_or_not_positive_are_refused(call, depth, rng):
+    if (depth == math.inf and call == "curvature") or (depth > 2 and call == "injectivity_radius"):
+        return  # Not known there.
+    metric = SPDMatrices(3).equip_with_metric(DeepLinearMetric, depth=depth).metric
+    N, Z = np.diag([1.0, 2.0, 3.0]), symmetric(rng)
+    METHODS[call](metric, N, Z)
+    METHODS[call](metric, N + 1e-10 * np.eye(3, k=1), Z)  # Rounding is no fault.
+    with pytest.raises(ValueError, match=r"not symmetric: off by 0\.3, symmetrise with \(N \+ N"):
+        METHODS[call](metric, N + 0.3 * np.eye(3, k=1), Z)
+    with pytest.raises(ValueError, match="smallest eigenvalue -1: not positive definite"):
+        METHODS[call](metric, np.diag([-1.0, 2.0, 3.0]), Z)
+
+
+def test_symmetry_is_held_to_the_precision_of_the_data(rng):
+    metric = SPDMatrices(3).equip_with_metric(DeepLinearMetric, depth=3).metric
+    N = spd(rng, 2).astype(np.float32)
+    N[1, 0, 1] += 1e-5
+    assert np.all(metric.dist(np.eye(3, dtype=np.float32), N) > 0)
+    N[1, 0, 1] += 0.25
+    with pytest.raises(ValueError, match=r"off by 0\.25, symmetrise with \(N \+ N\.mT\)/2"):
+        metric.dist(np.eye(3, dtype=np.float32), N)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("call", [x for x in METHODS if "dist" not in x and "to" not in x])
+def test_skew_parts_of_vectors_are_ignored_at_symmetric_points(call, depth, rng):
+    metric = SPDMatrices(3).equip_with_metric(DeepLinearMetric, depth=depth).metric
+    P, Z = spd(rng), symmetric(rng)
+    if depth > 2 and call == "injectivity_radius":
+        return
+    skew = rng.standard_normal((3, 3))
+    found, expected = (METHODS[call](metric, P, x) for x in (Z + skew - skew.T, Z))
+    np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_two_layers_transport_like_bures_and_wasserstein(wasserstein, two_layers, rng):
@@ -299,7 +358,7 @@ def test_quotient_is_equipped_by_default():
         (lambda: EndToEndMatrices(3, 3, 2, 2).to_tangent(np.eye(3)), "base_point=None"),
         (lambda: BalancedMatrices(2, 2).to_tangent(*2 * [np.ones((2, 2, 2))]), "rank"),
         (lambda: BalancedMatrices(2, 2).frames(np.ones((3, 2, 2))), "must be"),
-        (lambda: spd_space().metric.inner_product(*3 * [-np.eye(2)]), "smallest singular value"),
+        (lambda: spd_space().metric.inner_product(*3 * [-np.eye(2)]), "smallest eigenvalue -1"),
     ],
 )  # fmt: skip
 def test_metrics_and_spaces_refuse_bad_input(call, message):
