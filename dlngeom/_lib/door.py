@@ -8,7 +8,7 @@ its meaning is clear, and refused with the cure where it is not.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import array_api_compat
@@ -17,6 +17,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 from dlngeom._lib.arrays import to_numpy
+from dlngeom._lib.derivatives import is_traced
 
 __all__ = ["plain", "real_numbers", "takes_arrays"]
 
@@ -28,6 +29,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 def takes_arrays(*names: str) -> Callable[[_Function], _Function]:
     """Decorate a public function: the named arguments reach it as plain arrays.
 
+    Values that jax records cannot be looked at: without a word from the caller ``check_finite``, if
+    the function has it, is then False.
+
     Parameters
     ----------
     *names : str
@@ -36,19 +40,23 @@ def takes_arrays(*names: str) -> Callable[[_Function], _Function]:
 
     def decorate(function: _Function) -> _Function:
         places = _places(function, names)
+        looks = "check_finite" in (function.__kwdefaults__ or {})
 
         @functools.wraps(function)
         def entered(*args: Any, **kwargs: Any) -> Any:
-            given = len(args)
+            given, foreign = len(args), False
             for place, name, optional in places:
                 if place < given:
                     value = args[place]
                     if type(value) is np.ndarray and value.dtype is _DOUBLE:
                         continue  # The usual argument, let in at the cost of two comparisons.
+                    foreign = True
                     if not (optional and value is None):
                         args = (*args[:place], plain(name, value), *args[place + 1 :])
                 elif name in kwargs and not (optional and kwargs[name] is None):
-                    kwargs[name] = plain(name, kwargs[name])
+                    kwargs[name], foreign = plain(name, kwargs[name]), True
+            if foreign and looks and "check_finite" not in kwargs:
+                kwargs["check_finite"] = not is_traced(*_arrays(args), *_arrays(kwargs.values()))
             try:
                 return function(*args, **kwargs)
             except np.linalg.LinAlgError as error:
@@ -57,6 +65,14 @@ def takes_arrays(*names: str) -> Callable[[_Function], _Function]:
         return entered  # type: ignore[return-value]
 
     return decorate
+
+
+def _arrays(values: Iterable[Any]) -> list[Any]:
+    """Arrays among some arguments, and in tuples of them."""
+    found: list[Any] = []
+    for value in values:
+        found += value if isinstance(value, tuple) else [value]
+    return found
 
 
 def _overflow(name: str, error: Exception) -> str:
