@@ -12,15 +12,17 @@ import numpy as np
 from dlngeom import endtoend, network
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Seed, as_generator, constant, eps, namespace, to_numpy
-from dlngeom._lib.derivatives import checked_by_value
+from dlngeom._lib.derivatives import checked_by_value, held
 from dlngeom._lib.stiefel import random_frame, random_spectrum
 from dlngeom._lib.vectors import first_array, without_chain
 from dlngeom.dln import _closed_forms as closed_forms
 from dlngeom.dln import _flows
 from dlngeom.dln._geodesics import end_to_end_geodesic
 from dlngeom.dln._shooting import end_to_end_shooting
+from dlngeom.dln._smooth_geodesics import may_be_compiled, smooth_geodesic
 from dlngeom.dln._walks import EndToEndWalk, InfiniteWalk
 from dlngeom.endtoend._checks import EndToEndPoint, EndToEndVector, checked_components
+from dlngeom.endtoend._curvature import christoffel_table, contract
 from dlngeom.network._flow import escape, watch_matrices
 from dlngeom.points import SVD, Frames, Tangent, _covectors, dense, svd
 from dlngeom.points._checks import check_svd, require_positive, require_rank
@@ -144,6 +146,8 @@ class _EndToEndSpace(Base):
 
     def geodesic(self, point: EndToEndPoint, vector: EndToEndVector) -> Geodesic:
         """Geodesic of a point and a tangent vector, both dense or both in frames."""
+        if may_be_compiled(point, vector, self.depth, self.rank):
+            return self._smooth_geodesic(point, vector)
         at = self._regular("the point", point)
         Z = checked_components("tangent", point, at, vector, True, tangent=True)
         curve = end_to_end_geodesic(_broadcast(at, Z), Z, self.depth)
@@ -153,6 +157,24 @@ class _EndToEndSpace(Base):
             point=lambda state: dense(curve.point(state)),
             velocity=lambda state: dense((curve.point(state), curve.velocity(state))),
         )
+
+    def _smooth_geodesic(self, point: Any, vector: Any) -> Geodesic:
+        """Geodesic of dense arrays of jax, checked by their values alone."""
+        fixed, at = held((point, vector)), self._regular("the point", held(point))
+        Z = checked_components("tangent", fixed[0], at, fixed[1], True, tangent=True)
+        batch = tuple(np.broadcast_shapes(at.s.shape[:-1], Z.M.shape[:-2]))
+        xp = namespace(point)
+        W, along = (xp.broadcast_to(x, (*batch, self.m, self.n)) for x in (point, vector))
+        curve = smooth_geodesic(W, along, _broadcast(at, Z), int(self.depth))
+
+        def transport(state: tuple[Array, ...], field: tuple[Array, ...]) -> tuple[Array, ...]:
+            here = svd(curve.point(state), self.rank)
+            rate, carried = (
+                _covectors.components(here, x) for x in (curve.velocity(state), field[0])
+            )
+            return (-contract(here, christoffel_table(here.s, self.depth), rate, carried),)
+
+        return curve._replace(transport=transport)
 
     def ambient(self, point: EndToEndPoint, vector: EndToEndVector) -> tuple[Array, ...]:
         """Check a tangent vector and make it dense."""

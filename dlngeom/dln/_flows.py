@@ -25,10 +25,10 @@ from dlngeom.points._nearest import nearby_frames
 from dlngeom.points._products import singular_value_decomposition
 from dlngeom.submersion._equations import Equation, composed
 
-__all__ = ["balanced_flow", "matrix_flow", "singular_flow"]
+__all__ = ["FEW_LAYERS", "balanced_flow", "matrix_flow", "singular_flow", "smooth_layers"]
 
 # Up to this depth products of layers cost less than decompositions of thin factors.
-_FEW_LAYERS = 8
+FEW_LAYERS = 8
 # Gram matrices square condition numbers: beyond this one a QR decomposition is worth its price.
 _WELL_CONDITIONED = 100.0
 
@@ -46,7 +46,7 @@ def matrix_flow(W: Array, gradient: EnergyGradient, depth: float, rank: int) -> 
     lowest, highest = int(xp.min(ranks)), max(int(xp.max(ranks)), 1)
     s = (start.s * xp.astype(present, start.s.dtype))[..., :highest]
     start = SVD(start.u[..., :highest], s, start.vt[..., :highest, :])
-    if 2 <= depth <= _FEW_LAYERS:
+    if 2 <= depth <= FEW_LAYERS:
         layers = smooth_layers if is_traced(W) else _layers_over
         return smallest_flow(layers(W, start, int(depth)), gradient)._replace(initial=W)
     if lowest < highest:
@@ -102,7 +102,7 @@ def _roots(core: Array, depth: int) -> tuple[Array, Array]:
 
 def singular_flow(point: SVD, gradient: EnergyGradient, depth: float) -> Equation:
     """Flow of an SVD, whose energy sees SVDs: numpy's as the smallest network over it."""
-    if not isinstance(point.s, np.ndarray) or not 2 <= depth <= _FEW_LAYERS:
+    if not isinstance(point.s, np.ndarray) or not 2 <= depth <= FEW_LAYERS:
         return factored_flow(point, gradient, depth)
     check = GradientCheck(point.u.shape[-2], point.vt.shape[-1])
 

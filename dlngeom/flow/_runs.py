@@ -23,6 +23,13 @@ __all__ = ["FlowError", "follow"]
 # A flow runs away if it would change by more than its size within this fraction of its time.
 _SUDDEN = 1e-4
 
+# What to do where jax cannot trace a flow that it differentiates.
+_UNTRACED = (
+    "the energy gradient, or the coordinates of this flow, read numbers, which jax cannot "
+    "differentiate: start from a dense matrix of depth 8 or less or from layers, and use jax alone "
+    "in energy_gradient"
+)
+
 # Bytes of a number whose type does not tell.
 _DOUBLE = 8
 
@@ -114,10 +121,12 @@ def _solution(
 
 def _with_diffrax(equation: Equation, times: np.ndarray, options: SolverOptions) -> Solution | None:
     try:
-        from dlngeom.flow import _diffrax
+        from dlngeom._lib.ode import compiled
     except ImportError:
         return None
-    return _diffrax.solve(equation, times, options)
+    return compiled.solve(
+        equation.start, equation.rates, equation.single, times, options, _UNTRACED
+    )
 
 
 def _points(equation: Equation, first: Any, states: Sequence[tuple[Array, ...]]) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import array_api_compat
 import numpy as np
 
-from dlngeom._lib.arrays import Array, eps, inner, namespace, to_numpy
+from dlngeom._lib.arrays import Array, constant, eps, inner, namespace, to_numpy
+from dlngeom._lib.derivatives import held, is_traced
 from dlngeom._lib.ode.integrate import Solution, SolverOptions, integrate
 from dlngeom._lib.ode.system import HaltError, SolverState
 from dlngeom.submersion._equations import Geodesic
@@ -25,6 +27,9 @@ _EVALUATIONS = 20_000
 _WINDOW, _NEAR = 500, 0.1
 # First step, as a fraction of the way; the solver's own choice is too cautious.
 _FIRST = 0.25
+# Parts of the way, whose ends prove that a compiled geodesic meets no boundary between them.
+_CERTAIN = 64
+_UNTRACED = "this geodesic reads numbers, which jax cannot differentiate"
 _MEETS = "it meets matrices of lower rank, or such as rounding takes for them"
 # Points in a step, and refinements, in the search for its smallest clearance.
 _NODES, _ZOOMS = 8, 26
@@ -46,6 +51,10 @@ def states_at(curve: Geodesic, times: np.ndarray, rtol: float = PRECISE) -> list
         return [curve.start] * len(times)  # No geodesics, at any time.
     if curve.meets is not None:
         return _on_line(curve, times)
+    if curve.speed is not None:
+        found = _compiled(curve, times, rtol)
+        if found is not None:
+            return found
     states = {0.0: curve.start}
     for sign in (1.0, -1.0):
         ahead = np.unique(sign * times[sign * times > 0])
@@ -55,12 +64,60 @@ def states_at(curve: Geodesic, times: np.ndarray, rtol: float = PRECISE) -> list
     return [states[time] for time in times.tolist()]
 
 
+def _compiled(curve: Geodesic, times: np.ndarray, rtol: float) -> list[tuple[Array, ...]] | None:
+    """States by compiled code; None where a geodesic may meet the boundary, or none is compiled."""
+    if not array_api_compat.is_jax_array(curve.start[0]):
+        return None
+    try:
+        # Loaded here, since only jax arrays need it.
+        from dlngeom._lib.ode import compiled
+    except ImportError:
+        return None
+    batch = curve.clearance(curve.start).shape
+    xp = namespace(*curve.start)
+    start = tuple(xp.reshape(x, (-1, *x.shape[-2:])) for x in curve.start)
+    options = SolverOptions(rtol=max(rtol, 100 * eps(start[0])), max_evaluations=_EVALUATIONS)
+    states, sound = {0.0: start}, True
+    for sign in (1.0, -1.0):
+        ahead = np.unique(sign * times[sign * times > 0])
+        if not len(ahead):
+            continue
+        grid = np.union1d(np.linspace(0, ahead[-1], _CERTAIN + 1), ahead)
+        rates = curve.rates if sign > 0 else _backwards(curve)
+        solution = compiled.solve(start, rates, False, grid, options, _UNTRACED)
+        if solution is None:
+            return None
+        sound = sound & _stays_inside(curve, solution.states, grid)
+        states |= dict(zip((sign * grid).tolist(), solution.states, strict=True))
+    if is_traced(sound):
+        # Compiled code cannot raise.
+        spoilt = xp.where(sound, 1.0, math.nan)
+        states = {t: tuple(x * spoilt for x in state) for t, state in states.items()}
+    elif not bool(sound):
+        return None
+    shaped = [[xp.reshape(x, (*batch, *x.shape[1:])) for x in states[t]] for t in times.tolist()]
+    return [tuple(state) for state in shaped]
+
+
+def _backwards(curve: Geodesic) -> Callable[[SolverState], SolverState]:
+    return lambda state: tuple(-x for x in curve.rates(state))
+
+
+def _stays_inside(curve: Geodesic, states: Sequence[SolverState], times: np.ndarray) -> Any:
+    """Whether clearances, which change no faster than the point moves, prove that none is met."""
+    xp, speed = namespace(states[0][0]), curve.speed
+    assert speed is not None
+    clearance = xp.stack([curve.clearance(state) for state in states])
+    steps = constant(np.diff(times), clearance)[:, None] * speed(states[0])
+    return xp.all(clearance[1:] + clearance[:-1] > steps)
+
+
 def _on_line(curve: Geodesic, times: np.ndarray) -> list[tuple[Array, ...]]:
     """States of a geodesic that is a straight line in its coordinates."""
     assert curve.meets is not None
     x, v = curve.start
-    xp = namespace(x)
-    far = float(xp.max(xp.abs(x))) + float(np.max(np.abs(times))) * float(xp.max(xp.abs(v)))
+    xp, (start, rate) = namespace(x), held((x, v))
+    far = float(xp.max(xp.abs(start))) + float(np.max(np.abs(times))) * float(xp.max(xp.abs(rate)))
     # A product of four such numbers does not overflow.
     if not far < float(xp.finfo(x.dtype).max) ** 0.25:
         raise ValueError(f"the geodesic overflows: its coordinates reach {far:.2g}")

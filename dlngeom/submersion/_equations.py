@@ -80,6 +80,10 @@ class Geodesic(NamedTuple):
     meets : callable, optional
         Where the coordinates are ``(x, v)`` and move on the straight line ``x + t v``: from a time
         of any sign to the first time on the way there at which the boundary is met, or None.
+    speed : callable, optional
+        Length of the velocity as a function of the coordinates.  Given where the clearance is the
+        distance to the boundary and the rates are functions that jax can trace, so that they may be
+        compiled.
     """
 
     start: tuple[Array, ...]
@@ -90,6 +94,7 @@ class Geodesic(NamedTuple):
     transport: Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, ...]]
     lifted: Callable[[tuple[Array, ...], tuple[Array, ...]], tuple[Array, ...]] | None = None
     meets: Callable[[float], float | None] | None = None
+    speed: Callable[[tuple[Array, ...]], Array] | None = None
 
 
 class Chart(NamedTuple):

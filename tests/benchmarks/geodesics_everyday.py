@@ -96,6 +96,17 @@ def low_rank(dims: tuple[int, int], rank: int, depth: int) -> Row:
     return Row(time / 10, 0.03, f"a pair of {dims} of rank {rank}, random, depth {depth}")
 
 
+def alone(dims: tuple[int, int], rank: int, depth: int) -> Row:
+    """Distances of random matrices below full rank, asked for pair by pair."""
+    space = EndToEndMatrices(*dims, rank, depth=depth)
+    gs.random.seed(0)
+    A, B = space.random_point(20), space.random_point(20)
+    (time,) = fastest(
+        lambda: [space.metric.dist(a, b) for a, b in zip(A, B, strict=True)], repeats=1
+    )
+    return Row(time / 20, 0.03, f"one pair of {dims} of rank {rank} alone, depth {depth}")
+
+
 def mean() -> Row:
     """Frechet mean of 20 matrices at depth 3."""
     space = EndToEndMatrices(3, 3, 3, depth=3)
@@ -115,6 +126,10 @@ ROWS: dict[str, Callable[[], Row]] = {
     "Bures-Wasserstein log": lambda: bures_wasserstein("log", 1000),
     "rank one": rank_one,
     "rank two": lambda: low_rank((4, 4), 2, 2),
+    "rank two alone, depth 1": lambda: alone((4, 4), 2, 1),
+    "rank two alone, depth 2": lambda: alone((4, 4), 2, 2),
+    "rank three alone, depth 1": lambda: alone((6, 6), 3, 1),
+    "rank three alone, depth 2": lambda: alone((6, 6), 3, 2),
     "Frechet mean": mean,
 }
 

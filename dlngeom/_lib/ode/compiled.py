@@ -1,4 +1,4 @@
-"""Flows of jax arrays by diffrax: compiled, each chain with its own steps, and differentiable.
+"""Differential equations of jax arrays by diffrax: compiled, with steps of each chain, and smooth.
 
 Derivatives of a solution are those of its steps, by reverse accumulation through checkpoints of
 them (``diffrax.RecursiveCheckpointAdjoint``).
@@ -18,7 +18,7 @@ from jax import numpy as jnp
 from dlngeom._lib.derivatives import is_traced
 from dlngeom._lib.jax_functions import Program, traced
 from dlngeom._lib.ode.integrate import LOOSE, Solution, SolverOptions, relative_tolerance
-from dlngeom.submersion._equations import Equation
+from dlngeom._lib.ode.system import SolverState
 
 __all__ = ["solve"]
 
@@ -26,30 +26,55 @@ __all__ = ["solve"]
 _STAGES = 12
 
 
-def solve(equation: Equation, times: np.ndarray, options: SolverOptions) -> Solution | None:
+def solve(
+    start: SolverState,
+    rates: Callable[[SolverState], SolverState],
+    single: bool,
+    times: np.ndarray,
+    options: SolverOptions,
+    refusal: str,
+) -> Solution | None:
     """Solution at saved times; None where SciPy must find out what is wrong, or do it.
 
     That is where the rates cannot be traced, or a chain did not reach the end.
+
+    Parameters
+    ----------
+    start : tuple of arrays
+        State at the first time, with one leading axis of chains unless ``single``.
+    rates : callable
+        Rates of such states.
+    single : bool
+        Whether there is one chain.
+    times, options
+        As for :func:`dlngeom._lib.ode.integrate.integrate`.
+    refusal : str
+        Error where jax differentiates rates that cannot be traced.
+
+    Returns
+    -------
+    Solution or None
+
+    Raises
+    ------
+    TypeError
+        With ``refusal``.
     """
     if len(times) == 1:
         return None
-    start = tuple(x if not equation.single else x[None, ...] for x in equation.start)
+    start = tuple(x if not single else x[None, ...] for x in start)
 
-    def rates(state: Any) -> Any:
-        if equation.single:
-            return equation.rates(state)
-        return tuple(x[0] for x in equation.rates(tuple(x[None, ...] for x in state)))
+    def alone(state: Any) -> Any:
+        if single:
+            return rates(state)
+        return tuple(x[0] for x in rates(tuple(x[None, ...] for x in state)))
 
     try:
-        program, constants = traced(rates, tuple(x[0] for x in start))
+        program, constants = traced(alone, tuple(x[0] for x in start))
     except Exception as error:
         # Called with numbers, the function either works or raises the error that it deserves.
         if is_traced(*start):
-            raise TypeError(
-                "the energy gradient, or the coordinates of this flow, read numbers, which jax "
-                "cannot differentiate: start from a dense matrix of depth 8 or less or from "
-                "layers, and use jax alone in energy_gradient"
-            ) from error
+            raise TypeError(refusal) from error
         return None
     rtol = relative_tolerance(start[0], options.rtol)
     run = _solver(program, rtol > LOOSE, options.max_evaluations // _STAGES + 1)
@@ -57,9 +82,9 @@ def solve(equation: Equation, times: np.ndarray, options: SolverOptions) -> Solu
     states, done = run(constants, start, jnp.asarray(times), rtol, atol)
     if not is_traced(*states) and not bool(done):
         return None
-    if equation.single:
+    if single:
         states = tuple(x[0] for x in states)
-    axis = 0 if equation.single else 1
+    axis = 0 if single else 1
     saved: list[Any] = [tuple(jnp.take(x, i, axis=axis) for x in states) for i in range(len(times))]
     return Solution(times, saved, (float(times[-1]), saved[-1]), None, [], [], None)
 
