@@ -12,7 +12,7 @@ from tests.helpers.automatic import ENERGIES, LINE, accepted, coarsest, exact, s
 LEVEL = 1e-5
 
 
-def by_densities(name, count=100_000):
+def by_densities(name, count=30_000):
     """Means of the law by weights of matrices alone, from densities of the library."""
     energy = ENERGIES[name]
     spread = (energy.beta / energy.kappa * energy.stiffness) ** -0.5
@@ -26,7 +26,7 @@ def by_densities(name, count=100_000):
     return [np.average(x, weights=weights) for x in values]
 
 
-@pytest.mark.parametrize("name", ["quadratic 3, N=1, 1e2", "wide 2, N=2", "kappa 3, N=2"])
+@pytest.mark.parametrize("name", ["quadratic 3, N=3", "wide 2, N=2", "kappa 3, N=2"])
 def test_reference_means_are_those_of_the_density(name):
     law = exact(name)
     np.testing.assert_allclose(law.means, by_densities(name), rtol=0.01)
