@@ -211,14 +211,15 @@ def warm_up(
     model: PosteriorModel, point: Frames, run: PosteriorRun, *, estimate: bool
 ) -> tuple[PosteriorModel, Frames]:
     """Burn in, and estimate the noise level on the way if asked to."""
-    rounds, known = ROUNDS if estimate else 1, model.noise
+    rounds, known, ratio = ROUNDS if estimate else 1, model.noise, 1.0
     seeds = np.random.SeedSequence(run.seed).generate_state(rounds, np.uint64)
     for seed in seeds:
         part = run._replace(steps=max(run.steps // rounds, 2), seed=int(seed), options={})
         found = simulate(model, point, part)
         point = flat(found.points, slice(-1, None))
-        half = found.times.size // 2
         if estimate:
+            half = found.times.size // 2
+            ratio = _ratio(found, half)
             model = model._replace(
                 noise=_noise(
                     model,
@@ -226,7 +227,7 @@ def warm_up(
                     2 * float(np.mean(found.observed["energy"][:, half:])),
                 )
             )
-    if estimate and _ratio(found, half) > SETTLED:
+    if ratio > SETTLED:
         # Residuals of chains on their way tell less than those of entries held out.
         model = model._replace(noise=max(model.noise, known))
     return model, point

@@ -98,8 +98,9 @@ def run(options: argparse.Namespace) -> None:
             rank = _complete.rank_cap(options.rank, task.values.shape)
             _require_small(chains, rank, options.depth, task.values.shape)
         names = (
-            f"mean{task.suffix}",
-            *(f"{x}.npy" for x in ("mean", "quantile-05", "quantile-95")),
+            f"{x}{suffix}"
+            for x in ("mean", "quantile-05", "quantile-95")
+            for suffix in (task.suffix, ".npy")
         )
         _files.require_other_file(options.input, options.output, (*names, "figure.png"))
         rng = _tasks.generator(options.seed)
@@ -196,7 +197,7 @@ def _biases(point: Completion, task: Task) -> Biases:
     # A large mean among the directions slows all others, and observed means are less exact.
     columns = point.predicted.mean(axis=0)
     rest = np.linalg.svd(point.predicted - columns, compute_uv=False)
-    if _rank(rest, point, task) >= _rank(point.point.s, point, task):
+    if _rank(rest, point, task) >= _rank(np.asarray(point.point.s), point, task):
         return point.biases
     return Biases(0.0, np.zeros(len(point.predicted)), columns)
 
@@ -353,10 +354,13 @@ def _warning(found: list[float], advice: str) -> list[str]:
 def _write(task: Task, outcome: Outcome, folder: Any) -> None:
     entries, shaped = outcome.entries, task.source.shaped
     matrices = {
-        f"mean{task.suffix}": entries.mean,
-        "mean.npy": entries.mean,
-        "quantile-05.npy": entries.low,
-        "quantile-95.npy": entries.high,
+        f"{name}{suffix}": values
+        for name, values in (
+            ("mean", entries.mean),
+            ("quantile-05", entries.low),
+            ("quantile-95", entries.high),
+        )
+        for suffix in (task.suffix, ".npy")
     }
     figure = plotting.sample_figure(
         shaped(outcome.in_units(entries.mean)), shaped(outcome.problem.scale * entries.deviation),

@@ -108,6 +108,9 @@ def test_csv_and_picture_come_back_in_their_format(tmp_path):
     grey = np.add.outer(np.linspace(0, 150, 20), 5 * np.arange(16) % 80)
     Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "b.png")
     assert run(tmp_path / "b.png", *QUICK, "--output", tmp_path / "b") == 0
+    low = np.loadtxt(tmp_path / "a" / "quantile-05.csv", delimiter=",")
+    assert (low < mean).all()
+    assert (tmp_path / "b" / "quantile-95.png").exists()
     with Image.open(tmp_path / "b" / "mean.png") as image:
         assert image.size == (16, 20)
 
