@@ -35,7 +35,7 @@ def completion_figure(
     completed : array (m, n) or (m, n, 3)
         Completed matrix.
     error : array (m, n) or (m, n, 3)
-        Prediction minus truth, NaN where the truth is unknown; that of colours is averaged.
+        Prediction minus what is known, fitted entries too, NaN elsewhere; colours are averaged.
     singular_values : array (steps, r)
         Singular values of the low-rank part after each step, zero before a direction enters.
 
@@ -60,7 +60,15 @@ def completion_figure(
     _masked_picture(figure, axes[0, 1], completed, "completed", "gray", low, high)
     error = error if error.ndim == 2 else np.mean(error, axis=2)
     limit = float(np.nanpercentile(np.abs(error), 99)) or 1.0
-    _masked_picture(figure, axes[1, 0], error, "prediction minus truth", "RdBu_r", -limit, limit)
+    _masked_picture(
+        figure,
+        axes[1, 0],
+        error,
+        "prediction minus what is known, fitted entries too",
+        "RdBu_r",
+        -limit,
+        limit,
+    )
     _course(axes[1, 1], singular_values)
     return figure
 

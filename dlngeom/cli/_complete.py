@@ -21,6 +21,8 @@ from dlngeom.completion._losses import rmse
 __all__ = ["run"]
 
 MAX_ITERATIONS = 500
+# Errors that differ by less, relative to them, are a tie.
+TIE = 5e-4
 
 
 class CompletionRow(NamedTuple):
@@ -85,11 +87,13 @@ def _describe(task: Task, options: argparse.Namespace, cap: int) -> str:
     m, n = task.values.shape
     missing = np.isnan(task.values).mean()
     rows, columns = _tasks.empty(task.values)
+    alone = f" Nothing is observed in {rows} rows and {columns} columns: they get their biases."
     return (
         f"{task.name}: {m} x {n}, {missing:.1%} missing, rank cap {cap}, {options.solver}, "
         f"seed {options.seed}\n"
-        f"Errors are on {np.count_nonzero(task.test)} entries that no method sees. "
-        f"Nothing is observed in {rows} rows and {columns} columns: they get their biases."
+        f"Errors are on {np.count_nonzero(task.test)} entries that no method sees."
+        + alone
+        * bool(rows or columns)
     )
 
 
@@ -179,17 +183,23 @@ def _verdict(rows: list[CompletionRow], result: Completion) -> str:
         "no biases" if result.kind == "none" else f"biases of {result.kind.replace('+', ' + ')}"
     )
     how = f"depth {result.depth}, {biases}{scale}"
-    if ours.error <= best.error:
-        ratio = ours.error / best.error if best.error else 1.0
+    ratio = ours.error / best.error if best.error else 1.0 if not ours.error else np.inf
+    if abs(ratio - 1) < TIE:
+        return f"\nOurs ({how}) is as good as {best.method}, the best of {len(others)} others."
+    if ratio < 1:
         return (
-            f"\nThe least error is ours ({how}): {ratio:.3f} times that of {best.method}, the best "
+            f"\nThe least error is ours ({how}): {_times(ratio)} that of {best.method}, the best "
             f"of {len(others)} others."
         )
-    ratio = ours.error / best.error if best.error else np.inf
     return (
         f"\nThe least error is that of {best.method}: {best.error:.5g}. Ours ({how}) is "
-        f"{ratio:.3f} times that."
+        f"{_times(ratio)} that."
     )
+
+
+def _times(ratio: float) -> str:
+    """Ratio of errors with three digits, however small or large it is."""
+    return f"{ratio:.3f} times" if 0.01 <= ratio < 1000 else f"{ratio:.2g} times"
 
 
 def _range(result: Completion) -> str:

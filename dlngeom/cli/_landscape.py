@@ -117,6 +117,7 @@ def _values(options: argparse.Namespace) -> tuple[NumpyArray, str]:
     source = _tasks.read(path, options)
     _tasks.say(source)
     values = source.values
+    _require_small(values.shape)
     observed = _complete.check_values(values)
     largest = float(np.max(np.abs(values[observed])))
     if not LARGEST[0] <= largest <= LARGEST[1]:
@@ -127,12 +128,15 @@ def _values(options: argparse.Namespace) -> tuple[NumpyArray, str]:
     return values, path.name
 
 
-def _check(shape: tuple[int, ...], options: argparse.Namespace) -> None:
+def _require_small(shape: tuple[int, ...]) -> None:
     if max(shape) > MAX_SIDE:
         raise ValueError(
             f"the matrix is {shape[0]} x {shape[1]}: this command takes at most "
             f"{MAX_SIDE} x {MAX_SIDE}, since it uses dense Hessians"
         )
+
+
+def _check(shape: tuple[int, ...], options: argparse.Namespace) -> None:
     checks.integer("starts", options.starts, 1, MAX_STARTS)
     for depth in options.depths:
         if depth == math.inf and shape[0] != shape[1]:
@@ -220,9 +224,11 @@ def _table(rows: list[LandscapeRow], energy: Energy, options: argparse.Namespace
         )
     lines.append(
         "index, zero: negative and vanishing eigenvalues of the Hessian for g^N; lowest rate: the "
-        "smallest\npoints: distinct ones that a symmetry or a continuum relates, found by as many "
-        "searches"
+        "smallest eigenvalue\npoints: distinct ones that a symmetry or a continuum relates, found "
+        "by as many searches"
     )
+    if not any(row.kind == "minimum" for row in rows):
+        lines.append("No minimum was found: give more --starts, other --depths or a larger --ridge")
     return "\n".join(lines)
 
 

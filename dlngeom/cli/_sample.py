@@ -22,11 +22,12 @@ from dlngeom._lib.trajectory import Trajectory
 from dlngeom.cli import _files, _posterior, _tasks
 from dlngeom.cli._posterior import PosteriorModel, PosteriorRun, Problem, Summary
 from dlngeom.cli._tasks import Task
-from dlngeom.completion import Completion, _complete
+from dlngeom.completion import Completion, _complete, _observed
+from dlngeom.completion._biases import Biases, biases_of_kind, column_deviations
 from dlngeom.completion._descent import leading
 from dlngeom.completion._losses import rmse
 from dlngeom.dln import DeepLinearNetwork
-from dlngeom.points import Frames, dense
+from dlngeom.points import Frames
 
 __all__ = ["run"]
 
@@ -42,6 +43,10 @@ NUMBERS, MAX_NUMBERS = 2**22, 2**26
 MAX_DRAWS, MAX_FRAMES, MAX_ENTRIES = 2**12, 2**26, 2**29
 # Chains whose R-hat is larger have not mixed.
 MIXED = 1.1
+# Steps, in those after which the slowest singular value forgets where it was, that chains need.
+ENOUGH = 30
+# Columns whose deviations have this ratio may be in different units.
+DIFFERENT = 5.0
 # Matrices in the file of draws, and numbers in them.
 FILED, MAX_FILED = 200, 2**23
 
@@ -94,8 +99,9 @@ def run(options: argparse.Namespace) -> None:
             rank = _complete.rank_cap(options.rank, task.values.shape)
             _require_small(chains, rank, options.depth, task.values.shape)
         names = (
-            f"mean{task.suffix}",
-            *(f"{x}.npy" for x in ("mean", "quantile-05", "quantile-95")),
+            f"{x}{suffix}"
+            for x in ("mean", "quantile-05", "quantile-95")
+            for suffix in (task.suffix, ".npy")
         )
         _files.require_other_file(options.input, options.output, (*names, "figure.png"))
         rng = _tasks.generator(options.seed)
@@ -143,11 +149,14 @@ def _sample(
     task: Task, chains: int, rng: np.random.Generator, options: argparse.Namespace
 ) -> Outcome:
     problem, point = _point_estimate(task, rng, options)
-    rank = _rank(point, task) if options.rank is None else options.rank
+    rest = (point.predicted - problem.biases.matrix()) / problem.scale
+    rank = options.rank
+    if rank is None:
+        rank = _rank(problem.scale * np.linalg.svd(rest, compute_uv=False), point, task)
     _require_small(chains, rank, options.depth, task.values.shape)
     model = _model(problem, point, rank, options)
     # The completion may have found fewer directions than the networks have.
-    at = leading(dense(point.point) / problem.scale, rank, options.seed)
+    at = leading(rest, rank, options.seed)
     frames = _posterior.start(model, at, chains, rng)
     step = options.step_size * _posterior.step_limit(frames)
     print(_describe(task, problem, model, chains, options), flush=True)
@@ -169,21 +178,29 @@ def _sample(
 def _point_estimate(
     task: Task, rng: np.random.Generator, options: argparse.Namespace
 ) -> tuple[Problem, Completion]:
-    """Complete with and without biases, and keep what predicts the held-out entries better."""
+    """Complete with the biases that predict held-out entries best, and columns on one scale."""
     cap = min(MAX_RANK, *task.values.shape) if options.rank is None else options.rank
     seed = int(rng.integers(2**31))
     _require_rest(task)
     with tqdm(unit="step", desc="completion") as bar:
         # One noise level for all entries: columns stay on one scale.
-        results = [
-            completion.complete(
-                task.visible, rank=cap, depth=options.depth, biases=kind, scale=False,
-                max_iterations=MAX_ITERATIONS, rng=seed, report=lambda step: bar.update(),
-            )
-            for kind in ("rows+columns", "none")
-        ]  # fmt: skip
-    point = min(results, key=lambda result: result.held_out)
-    return _posterior.problem_of(task.visible, point.biases), point
+        point = completion.complete(
+            task.visible, rank=cap, depth=options.depth, scale=False,
+            max_iterations=MAX_ITERATIONS, rng=seed, report=lambda step: bar.update(),
+        )  # fmt: skip
+    return _posterior.problem_of(task.visible, _biases(point, task)), point
+
+
+def _biases(point: Completion, task: Task) -> Biases:
+    """Biases of the completion, or means of its columns where that leaves one direction less."""
+    if point.kind != "none":
+        return point.biases
+    # A large mean among the directions slows all others, and observed means are less exact.
+    columns = point.predicted.mean(axis=0)
+    rest = np.linalg.svd(point.predicted - columns, compute_uv=False)
+    if _rank(rest, point, task) >= _rank(np.asarray(point.point.s), point, task):
+        return point.biases
+    return Biases(0.0, np.zeros(len(point.predicted)), columns)
 
 
 def _require_rest(task: Task) -> None:
@@ -195,13 +212,13 @@ def _require_rest(task: Task) -> None:
         )
 
 
-def _rank(point: Completion, task: Task) -> int:
-    """Count the singular values that stand out from the noise."""
+def _rank(s: NumpyArray, point: Completion, task: Task) -> int:
+    """Count the singular values that stand out from the noise of a completion."""
     # Largest singular value of a noise matrix, divided by the root of the observed fraction.
     m, n = task.values.shape
     seen = np.mean(~np.isnan(task.visible))
     edge = point.held_out * (math.sqrt(m) + math.sqrt(n)) / math.sqrt(seen)
-    return max(1, int(np.sum(point.point.s > edge)))
+    return max(1, int(np.sum(s > edge)))
 
 
 def _model(
@@ -232,18 +249,31 @@ def _describe(
     m, n = task.values.shape
     seen = ~np.isnan(task.visible)
     few = [int(np.sum(seen.sum(axis=axis) < model.space.rank)) for axis in (1, 0)]
-    removed = "removed" if problem.biases.rows.any() else "kept"
+    rows, columns = (bool(x.any()) for x in (problem.biases.rows, problem.biases.columns))
+    removed = "biases removed" if rows else "means of columns removed" if columns else "biases kept"
     lines = [
-        f"{task.name}: {m} x {n}, {np.isnan(task.values).mean():.1%} missing, biases {removed}, "
+        f"{task.name}: {m} x {n}, {np.isnan(task.values).mean():.1%} missing, {removed}, "
         f"seed {options.seed}",
         f"depth {options.depth}, rank {model.space.rank}, {chains} chains of {options.steps} steps",
     ]
+    if _differ(task.visible):
+        lines.append(
+            "deviations of columns differ much, and the noise has one level for all entries: if "
+            "units differ,\ndivide each column by its deviation first"
+        )
     if any(few):
         lines.append(
             f"{few[0]} rows and {few[1]} columns have fewer observed entries than the rank: "
             "their intervals are mostly those of the prior"
         )
     return "\n".join(lines)
+
+
+def _differ(values: NumpyArray) -> bool:
+    """Whether deviations of columns have a ratio that makes a common noise level doubtful."""
+    observed = _observed.observed_entries(values)
+    found = column_deviations(observed, biases_of_kind(observed, "columns", 0.0))
+    return bool(np.max(found) > DIFFERENT * np.min(found, where=found > 0, initial=np.inf))
 
 
 def _report(task: Task, outcome: Outcome) -> str:
@@ -284,15 +314,34 @@ def _scalars(outcome: Outcome) -> str:
             line += f"{float(rhat):9.3f}{float(ess):9.0f}"
             found.append(float(rhat))
         lines.append(line)
-    lines += _warning(found)
+    lines += _warning(found, _advice(outcome))
     if not stats:
         lines.append("R-hat and effective sample sizes need arviz-stats")
     return "\n".join(lines)
 
 
-def _warning(found: list[float]) -> list[str]:
+def _advice(outcome: Outcome) -> str:
+    """Say which option helps: a smaller rank, or as many steps as the slowest direction needs."""
+    model, depth = outcome.model, len(outcome.draws.q) - 1
+    share, (m, n) = float(np.mean(model.mask)), model.data.shape
+    s = outcome.trajectory.observed["singular_values"].mean(axis=(0, 1))
+    standing = int(np.sum(s > model.noise * (math.sqrt(m) + math.sqrt(n)) / math.sqrt(share)))
+    if 0 < standing < len(s):
+        return f"singular values beyond {standing} are lost in the noise: give --rank {standing}"
+    # The cometric there times the curvature of the energy is the rate of the slowest direction.
+    rate = outcome.step * depth * max(float(s[-1]), 1e-12) ** (2 - 2 / depth) * share
+    done, need = outcome.trajectory.times[-1] / outcome.step, ENOUGH / rate
+    if need <= done:
+        return "give more --steps, a smaller --rank or another --seed"
+    flat = ", or --depth 1, where all are as fast" if depth > 1 else ""
+    return (
+        f"the smallest singular value forgets its start in {1 / rate:.0f} steps: give "
+        f"{need / done:.1f} times the --steps{flat}"
+    )
+
+
+def _warning(found: list[float], advice: str) -> list[str]:
     """Say that chains disagree, or that they do not move enough to tell."""
-    advice = "give more --steps, another --rank or another --seed"
     if any(math.isnan(x) for x in found):
         return [f"NOT CONVERGED: R-hat is undefined, the chains do not move;\n{advice}"]
     if max(found) <= MIXED:
@@ -306,10 +355,13 @@ def _warning(found: list[float]) -> list[str]:
 def _write(task: Task, outcome: Outcome, folder: Any) -> None:
     entries, shaped = outcome.entries, task.source.shaped
     matrices = {
-        f"mean{task.suffix}": entries.mean,
-        "mean.npy": entries.mean,
-        "quantile-05.npy": entries.low,
-        "quantile-95.npy": entries.high,
+        f"{name}{suffix}": values
+        for name, values in (
+            ("mean", entries.mean),
+            ("quantile-05", entries.low),
+            ("quantile-95", entries.high),
+        )
+        for suffix in (task.suffix, ".npy")
     }
     figure = plotting.sample_figure(
         shaped(outcome.in_units(entries.mean)), shaped(outcome.problem.scale * entries.deviation),

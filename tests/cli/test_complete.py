@@ -286,3 +286,18 @@ def test_photograph_against_every_fixed_rank(tmp_path, capsys, missing, seed):
     else:
         assert chosen <= 1.08 * min(fixed.values())
         assert chosen < min(fixed[10], fixed[20], fixed[50])
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(1.0, "is as good as mean"), (1e-7, "1e-07 times that of mean"), (0.5, "0.500 times that")],
+)
+def test_the_verdict_boasts_of_no_tie(error, said):
+    from types import SimpleNamespace
+
+    from dlngeom.cli._complete import CompletionRow, _verdict
+
+    result = SimpleNamespace(scale=np.ones(2), kind="none", depth=1)
+    rows = [CompletionRow("mean", 1.0), CompletionRow("ours", error)]
+    assert said in _verdict(rows, result)
+    assert ("The least error is ours" in _verdict(rows, result)) == (error < 1)

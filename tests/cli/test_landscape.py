@@ -156,3 +156,15 @@ def test_help_names_every_option():
     for option in ("depths", "betas", "ridge", "starts", "saddles", "seed", "output"):
         assert f"--{option}" in done.stdout
     assert "no minimiser" in " ".join(done.stdout.split())
+
+
+def test_size_is_told_first(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.full((30, 8), 1e6))
+    assert run(tmp_path / "a.npy", "--output", tmp_path / "out") == 2
+    assert "at most 6 x 6" in capsys.readouterr().err
+
+
+def test_without_a_minimum_there_is_advice(tmp_path, capsys):
+    arguments = ("--depths", 2, "--betas", 1, "--ridge", 0, "--starts", 4)
+    assert run(*arguments, "--output", tmp_path / "out") == 0
+    assert "No minimum was found" in capsys.readouterr().out

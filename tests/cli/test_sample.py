@@ -108,6 +108,9 @@ def test_csv_and_picture_come_back_in_their_format(tmp_path):
     grey = np.add.outer(np.linspace(0, 150, 20), 5 * np.arange(16) % 80)
     Image.fromarray(grey.astype(np.uint8)).save(tmp_path / "b.png")
     assert run(tmp_path / "b.png", *QUICK, "--output", tmp_path / "b") == 0
+    low = np.loadtxt(tmp_path / "a" / "quantile-05.csv", delimiter=",")
+    assert (low < mean).all()
+    assert (tmp_path / "b" / "quantile-95.png").exists()
     with Image.open(tmp_path / "b" / "mean.png") as image:
         assert image.size == (16, 20)
 
@@ -258,6 +261,40 @@ def test_coverage_over_many_data_sets(tmp_path, capsys):
         assert run(tmp_path / "data.npy", *arguments) == 0
         shares.append(number(capsys.readouterr().out, "in the 90% predictive interval"))
     assert 87 <= np.mean(shares) <= 93
+
+
+@pytest.fixture
+def offset(tmp_path):
+    """A product of rank two with little noise around a large mean."""
+    _, values, _ = noisy_product(5, (20, 8), 1e-3)
+    hidden = np.random.default_rng(1).random(values.shape) < 0.2
+    np.save(tmp_path / "offset.npy", np.where(hidden, np.nan, values + 50))
+    return tmp_path / "offset.npy"
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_a_large_mean_is_no_direction_of_the_network(offset, tmp_path, capsys, monkeypatch):
+    from dlngeom.cli import _sample as sample
+
+    monkeypatch.setattr(sample, "MAX_ITERATIONS", 60)
+    out = ("--output", tmp_path / "out")
+    assert run(offset, "--chains", 4, "--steps", 40, *out) == 0
+    text = capsys.readouterr().out
+    assert "means of columns removed" in text
+    assert number(text, "singular value 1") < 100
+
+
+@pytest.mark.usefixtures("blank_figures")
+def test_advice_is_the_option_that_helps(offset, data, tmp_path, capsys, monkeypatch):
+    from dlngeom.cli import _sample as sample
+
+    pytest.importorskip("arviz_stats")
+    monkeypatch.setattr(sample, "MIXED", 0.5)
+    few = ("--chains", 4, "--steps", 40, "--output", tmp_path / "out")
+    assert run(data, "--rank", 4, *few) == 0
+    assert "lost in the noise: give --rank" in capsys.readouterr().out
+    assert run(data, "--rank", 2, *few) == 0
+    assert re.search(r"give [\d.]+ times the --steps, or --depth 1", capsys.readouterr().out)
 
 
 @pytest.mark.usefixtures("blank_figures")

@@ -87,9 +87,9 @@ def _source(path: Path, pixels: _Pixels) -> Source:
     colours = np.where(pixels.seen[..., None], pixels.colours, np.nan)
     height, width, channels = colours.shape
     values = np.moveaxis(colours, 2, 1).reshape(height, channels * width)
-    kinds = {1: "grey", 3: "in colour, red, green and blue side by side"}
+    kinds = {1: "a grey picture", 3: "a picture in colour"}
     depth = {8: "8 bits", 16: "16 bits", 32: "numbers as they are"}[pixels.bits]
-    notes = [f"{path.name}: a picture {kinds[channels]}, {depth}", *pixels.notes]
+    notes = [f"{path.name}: {kinds[channels]}, {depth}", *pixels.notes]
     if not pixels.seen.all():
         share = 1 - pixels.seen.mean()
         notes.append(f"{share:.1%} of its pixels are transparent or not given: missing")

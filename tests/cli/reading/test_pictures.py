@@ -243,7 +243,7 @@ def test_a_transparent_picture_is_completed_in_colour(smooth, tmp_path, monkeypa
     path, colours, seen = smooth
     arguments = [str(path), "--output", str(tmp_path / "out"), "--rank", "3", "--depth", "2"]
     assert main(["complete", *arguments]) == 0
-    assert "in colour, red, green and blue side by side" in (printed := capsys.readouterr().out)
+    assert "a picture in colour" in (printed := capsys.readouterr().out)
     for colour in ("red", "green", "blue"):
         assert f"a.png, {colour}: 24 x 20, " in printed
     assert "pixels are transparent" in printed
