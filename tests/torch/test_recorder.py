@@ -194,3 +194,9 @@ def test_the_record_is_of_balanced_layers_if_the_start_is():
     run = train(model, target(), 1e-3, 10, Recorder(model, every=10))
     frames(tuple(x[0, 0] for x in run.points))
     assert max(np.max(np.abs(G)) for G in run.observed["invariants"]) < 1e-5
+
+
+def test_flows_of_unbalanced_layers_are_named():
+    layers = [np.eye(4), 2 * np.eye(4), np.eye(4)]
+    with pytest.raises(ValueError, match=r"not balanced.*network_flow.*network_langevin"):
+        gradient_flow(DeepLinearNetwork(WIDTHS), layers, lambda W: W, [0, 1], upstairs=True)
