@@ -72,7 +72,7 @@ def test_the_page_on_geomstats_lists_what_is_left_out():
 
 def test_strata_and_momenta(capsys):
     _, scope, printed = run("strata.md", capsys)
-    assert printed.count("True") == 7
+    assert printed.count("True") == 8
     assert "False" not in printed
     moved = [float(x) for x in re.findall(r"moved by ([\d.]+)", printed)]
     # Lazy layers hardly move, and reach the target all the same.
