@@ -59,6 +59,7 @@ def test_statistics_with_geomstats(capsys):
     assert np.max(np.abs(np.mean(space.metric.log(points, mean), axis=0))) < 1e-3
     assert "halfway, symmetric: (1, 3, 3)" in printed
     assert "the same point below: True" in printed
+    assert "a geodesic is found: True" in printed
 
 
 def test_the_page_on_geomstats_lists_what_is_left_out():
