@@ -200,5 +200,6 @@ def _require_balanced(factors: Sequence[Array]) -> None:
             raise ValueError(
                 f"layers {p} and {p + 1} are not balanced: |W_{p} W_{p}^T - W_{p + 1}^T W_{p + 1}| "
                 f"is {worst:.2g} relative, allowed {limit:g}; nearest_balanced(factors) gives a "
-                "balanced network near them"
+                "balanced network near them, dlngeom.flow.network_flow and "
+                "dlngeom.langevin.network_langevin take them as they are"
             )

@@ -115,6 +115,7 @@ class Invariant(LayersManifold):
         dimension = sum(x.size for x in checked) - constraints
         name = f"Networks of widths {self._widths} with given invariants"
         super().__init__(name, dimension, point_layout=len(checked))
+        self._require_spanned()
         self._start = self._point(checked)
 
     @property
@@ -192,6 +193,18 @@ class Invariant(LayersManifold):
             length = self.typical_dist / math.sqrt(steps)
             point = self.retraction(point, length * self.random_tangent_vector(point))
         return point
+
+    def _require_spanned(self) -> None:
+        """Require hidden widths at which there are points where the leaf is a manifold."""
+        for p, (below, width, above) in enumerate(
+            zip(self._widths, self._widths[1:], self._widths[2:], strict=False), start=1
+        ):
+            if width > below + above:
+                raise ValueError(
+                    f"hidden width {width} > {below} + {above}: columns of W_{p} and rows of "
+                    f"W_{p + 1} must span it for the leaf to be a manifold; take a narrower one, "
+                    "or dlngeom.flow.network_flow, which flows layers of any width"
+                )
 
     def _require(self, point: Any) -> None:
         self._frame(point)

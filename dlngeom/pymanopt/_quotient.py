@@ -58,6 +58,12 @@ class _Above(tuple[Array, ...]):
         return self._own if same else None
 
 
+def _name(space: RiemannianSubmersion) -> str:
+    """Name of a space for readers: that of its class, if it prints as nothing better."""
+    plain = type(space).__repr__ is object.__repr__ and type(space).__str__ is object.__str__
+    return type(space).__name__ if plain else str(space)
+
+
 class Quotient(Manifold):  # type: ignore[misc]
     r"""Base of a Riemannian submersion, by points upstairs and horizontal vectors.
 
@@ -121,17 +127,17 @@ class Quotient(Manifold):  # type: ignore[misc]
         self._embedded = isinstance(space, HasEmbedding)
         if self._embedded and not isinstance(space, HasPointCheck):
             raise ValueError(
-                f"{space} has an embedding: it needs a method check_point that makes points of "
-                "what the embedding returns"
+                f"{_name(space)} has an embedding: it needs a method check_point that makes points "
+                "of what the embedding returns"
             )
         self._space, self._rng = space, as_separate_generator(rng)
         example = embedding(space, space.random_point(0))
         if isinstance(example, tuple) and any(isinstance(x, tuple) for x in example):
-            raise ValueError(f"points of {space} are nested tuples: they must be flat ones")
+            raise ValueError(f"points of {_name(space)} are nested tuples: they must be flat ones")
         self._example, self._tuples = example, isinstance(example, tuple)
         self._typical = float(norm(example)) or 1.0
         layout = len(example) if self._tuples else 1
-        super().__init__(f"Quotient by {space}", space.dim_base, point_layout=layout)
+        super().__init__(f"Quotient by {_name(space)}", space.dim_base, point_layout=layout)
 
     @property
     def space(self) -> RiemannianSubmersion:
@@ -208,7 +214,7 @@ class Quotient(Manifold):  # type: ignore[misc]
             if moved is not None:
                 return self._point(moved)
             V = combine(0.5, V, 0.0, V)
-        raise ValueError(f"no step along the vector stays in {self._space}")
+        raise ValueError(f"no step along the vector stays in {_name(self._space)}")
 
     def transport(self, point_a: Any, point_b: Any, tangent_vector_a: Any) -> Any:
         """Horizontal projection at the other point."""

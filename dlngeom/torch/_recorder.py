@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -28,10 +29,12 @@ _OBSERVED: dict[str, Callable[[Any], Any]] = {
 class Recorder:
     r"""Record the layers of a model during training, against the time of the gradient flow.
 
-    .. math:: t_k = \sum_{j=1}^k \eta_j
+    .. math:: t_k = \sum_{j=1}^k \eta_j \, \frac{1 - \tau}{1 - \mu}
 
     Gradient descent with learning rates ``eta_j`` is Euler's method for the gradient flow of the
-    layers, in steps of that size.  Call :meth:`step` once after each step of the optimizer.
+    layers, in steps of that size.  Momentum ``mu`` and dampening ``tau`` of ``torch.optim.SGD``
+    make time run faster by the factor, and leave a lag.  Call :meth:`step` once after each step of
+    the optimizer.
 
     Parameters
     ----------
@@ -64,8 +67,10 @@ class Recorder:
     Notes
     -----
     Theorem 1 of Menon, *The geometry of the deep linear network*: the flow keeps the invariants;
-    descent changes them by the square of the learning rate in each step.  Momentum ``mu`` makes
-    time run ``1/(1 - mu)`` times faster; adaptive optimizers follow another flow.
+    descent changes them by the square of the learning rate in each step.  Momentum starts at
+    rest, so layers follow the flow late; the lag is of first order in the learning rate, for a
+    constant gradient ``eta mu / (1 - mu)^2``.  Optimizers of any other class, such as Adam, follow
+    another flow: a warning says once that their times are plain sums of learning rates.
 
     Examples
     --------
@@ -103,7 +108,7 @@ class Recorder:
         for name, function in self._functions.items():
             if not callable(function):
                 raise TypeError(f"observe[{name!r}]={function!r}: it must be a function of layers")
-        self._time, self._steps = 0.0, 0
+        self._time, self._steps, self._warned = 0.0, 0, False
         self._times: list[float] = []
         self._points: list[tuple[np.ndarray, ...]] = []
         self._observed: list[dict[str, Any]] = []
@@ -115,14 +120,19 @@ class Recorder:
         Parameters
         ----------
         lr : float or torch.optim.Optimizer
-            Learning rate of the step; an optimizer is asked for its own, so call this before the
-            scheduler changes it.
+            Time of the step; an optimizer is asked for its learning rate and its momentum, so
+            call this before the scheduler changes them.
+
+        Warns
+        -----
+        UserWarning
+            Once, if the optimizer is no ``torch.optim.SGD``.
 
         Raises
         ------
         ValueError
-            If the rate is not positive, if the layers have several, or an entry of a layer that
-            is to be recorded is not finite.
+            If the rate is negative, if the layers have several, if momentum is not below 1, or an
+            entry of a layer that is to be recorded is not finite.
         """
         rate = self._rate_of(lr) if isinstance(lr, torch.optim.Optimizer) else lr
         self._time += checks.nonnegative("lr", rate)
@@ -155,21 +165,47 @@ class Recorder:
         self._observed.append(observed)
 
     def _rate_of(self, optimizer: torch.optim.Optimizer) -> float:
-        """Learning rate of the layers."""
+        """Time of a step of the layers."""
         own = {id(layer.weight) for layer in self._layers}
-        rates = {
-            float(group["lr"])
+        groups = [
+            group
             for group in optimizer.param_groups
             if any(id(parameter) in own for parameter in group["params"])
-        }
-        if not rates:
+        ]
+        if not groups:
             raise ValueError("the optimizer moves none of the layers: pass the one that does")
-        if len(rates) > 1:
-            raise ValueError(
-                f"the layers have learning rates {sorted(rates)}: the gradient flow has one time, "
-                "give all layers the same"
+        for key, name in (("lr", "learning rates"), ("momentum", "momenta"), ("dampening", "")):
+            values = {float(group.get(key, 0.0)) for group in groups}
+            if len(values) > 1:
+                raise ValueError(
+                    f"the layers have {name or key} {sorted(values)}: the gradient flow has one "
+                    "time, give all layers the same"
+                )
+        if isinstance(optimizer, torch.optim.SGD):
+            return float(groups[0]["lr"]) * _speed(groups[0])
+        self._warn_of(optimizer)
+        return float(groups[0]["lr"])
+
+    def _warn_of(self, optimizer: torch.optim.Optimizer) -> None:
+        """Say once that the times are not those of the gradient flow."""
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{type(optimizer).__name__} does not follow the gradient flow, as torch.optim.SGD "
+                "does: the recorded times are sums of its learning rates, and no times of the flow",
+                UserWarning,
+                stacklevel=4,
             )
-        return rates.pop()
+
+
+def _speed(group: dict[str, Any]) -> float:
+    """How much faster time runs with the momentum of a group of ``torch.optim.SGD``."""
+    momentum = float(group["momentum"])
+    if momentum == 0:
+        return 1.0  # Dampening has no effect then.
+    if not 0 < momentum < 1:
+        raise ValueError(f"momentum={momentum:g}: it must be below 1 for the layers to have a time")
+    return (1 - float(group["dampening"])) / (1 - momentum)
 
 
 def _energy_of(energy: Callable[[Any], Array | float]) -> Callable[[Any], np.ndarray]:

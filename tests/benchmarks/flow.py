@@ -1,4 +1,4 @@
-"""CPU seconds of a gradient flow against training the layers, at equal accuracy, on one BLAS thread.
+"""CPU seconds of a gradient flow against training the layers, at equal accuracy, one thread.
 
 The problem: a 500 x 500 matrix of rank 5 with entries of unit variance, 10% of them observed,
 three layers, a balanced start of rank 20 with ``|W| = 1e-2``, followed to the time where 1% of the

@@ -212,3 +212,11 @@ def test_steps_too_long_are_halved():
     moved = manifold.retraction(x, 1e3 * manifold.random_tangent_vector(x))
     for G, wanted in zip(network.invariants(moved), manifold.invariants, strict=True):
         np.testing.assert_allclose(G, wanted, atol=1e-9)
+
+
+@pytest.mark.parametrize("widths", [(3, 8, 4), (2, 2, 6, 3)])
+def test_hidden_layers_that_cannot_be_spanned_are_named(widths, rng):
+    layers = [rng.standard_normal((b, a)) for a, b in pairwise(widths)]
+    below, width, above = widths[-3:]
+    with pytest.raises(ValueError, match=rf"hidden width {width} > {below} \+ {above}: .*flow"):
+        Invariant(layers)

@@ -235,3 +235,11 @@ def test_long_steps_stay_in_the_space():
     x = manifold.random_point()
     y = manifold.retraction(x, 50 * manifold.random_tangent_vector(x))
     assert np.linalg.norm(y) == pytest.approx(1, abs=1e-13)
+
+
+def test_spaces_of_ones_own_are_called_by_their_class():
+    class CP(BuresWasserstein):
+        __repr__ = object.__repr__
+
+    assert str(Quotient(CP(3, 1))) == "Quotient by CP"
+    assert "BuresWasserstein(n=3, rank=1)" in str(Quotient(BuresWasserstein(3, 1)))

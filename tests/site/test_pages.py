@@ -59,6 +59,7 @@ def test_statistics_with_geomstats(capsys):
     assert np.max(np.abs(np.mean(space.metric.log(points, mean), axis=0))) < 1e-3
     assert "halfway, symmetric: (1, 3, 3)" in printed
     assert "the same point below: True" in printed
+    assert "a geodesic is found: True" in printed
 
 
 def test_the_page_on_geomstats_lists_what_is_left_out():
@@ -72,7 +73,7 @@ def test_the_page_on_geomstats_lists_what_is_left_out():
 
 def test_strata_and_momenta(capsys):
     _, scope, printed = run("strata.md", capsys)
-    assert printed.count("True") == 7
+    assert printed.count("True") == 8
     assert "False" not in printed
     moved = [float(x) for x in re.findall(r"moved by ([\d.]+)", printed)]
     # Lazy layers hardly move, and reach the target all the same.

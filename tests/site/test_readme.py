@@ -25,6 +25,8 @@ def test_examples_run_as_printed(code, capsys):
         assert float(printed) < 1e-7
         first, last = (invariants([x[0, k] for x in scope["trained"].points]) for k in (0, -1))
         np.testing.assert_allclose(last, first, atol=1e-6)
+    elif "check_submersion" in code:
+        assert re.fullmatch(r"13 properties of a Riemannian submersion held\n", printed)
     else:
         assert printed.endswith("True\n")
 

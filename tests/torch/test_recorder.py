@@ -10,6 +10,7 @@ from torch import nn
 from dlngeom import DeepLinearNetwork, frames, network
 from dlngeom.flow import gradient_flow, network_flow
 from dlngeom.torch import Recorder, balanced_init_, factors
+from tests.helpers.parameters import slow
 from tests.helpers.reference import slope
 
 WIDTHS = (4, 4, 4, 4)
@@ -25,11 +26,11 @@ def target(m=4, n=4):
     return Y / np.linalg.norm(Y)
 
 
-def train(model, Y, lr, n_steps, recorder):
+def train(model, Y, lr, n_steps, recorder, **options):
     """Full-batch descent on whitened inputs."""
     x = torch.eye(Y.shape[1], dtype=model[0].weight.dtype)
     y = torch.as_tensor(Y.T, dtype=x.dtype)
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, **options)
     for _ in range(n_steps):
         optimizer.zero_grad()
         (torch.sum((model(x) - y) ** 2) / 2).backward()
@@ -38,12 +39,12 @@ def train(model, Y, lr, n_steps, recorder):
     return recorder.trajectory()
 
 
-def deviation(lr, time=2.0, dtype=torch.float64):
+def deviation(lr, time=2.0, dtype=torch.float64, **options):
     """Largest relative distance of training from the flow, over ten draws."""
     Y, model = target(), balanced_init_(build(dtype=dtype), scale=0.5, rng=0)
     start = network.end_to_end(factors(model)).double().numpy()
     n_steps = round(time / lr)
-    run = train(model, Y, lr, n_steps, Recorder(model, every=n_steps // 10))
+    run = train(model, Y, lr, n_steps, Recorder(model, every=n_steps // 10), **options)
     flow = gradient_flow(DeepLinearNetwork(WIDTHS), start, lambda W: W - Y, run.times)
     exact = flow.points[0]
     found = run.observed["end_to_end"][0]
@@ -64,6 +65,48 @@ def test_descent_is_of_first_order_in_the_learning_rate():
     rates = np.array([8e-3, 4e-3, 2e-3])
     order = slope(rates, [deviation(rate) for rate in rates])
     assert abs(order - 1) < 0.1
+
+
+MOMENTA = [
+    {"momentum": 0.8},
+    slow({"momentum": 0.8, "nesterov": True}),
+    slow({"momentum": 0.8, "dampening": 0.5}),
+]
+
+
+@pytest.mark.parametrize("options", MOMENTA)
+def test_momentum_makes_time_run_faster_and_lags(options):
+    """The lag is of first order; a wrong factor would not vanish with the rate."""
+    rates = np.array([1e-3, 5e-4])
+    gaps = [deviation(rate, 0.1, **options) for rate in rates]
+    assert gaps[-1] < 2e-2
+    assert abs(slope(rates, gaps) - 1) < 0.15
+
+
+def test_time_with_momentum():
+    model, mu, n_steps = build(), 0.9, 5
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=mu)
+    recorder = Recorder(model)
+    for _ in range(n_steps):
+        recorder.step(optimizer)
+    np.testing.assert_allclose(recorder.trajectory().times, 0.1 / (1 - mu) * np.arange(6))
+    with pytest.raises(ValueError, match="momentum=1"):
+        recorder.step(torch.optim.SGD(model.parameters(), lr=0.1, momentum=1.0))
+    groups = [{"params": [W], "momentum": 0.1 * k} for k, W in enumerate(model.parameters())]
+    with pytest.raises(ValueError, match="momenta"):
+        recorder.step(torch.optim.SGD(groups, lr=0.1))
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.RMSprop])
+def test_optimizers_of_another_flow_warn_once(kind, recwarn):
+    recorder = Recorder(model := build())
+    optimizer = kind(model.parameters(), lr=0.1)
+    with pytest.warns(UserWarning, match=f"{kind.__name__} does not follow") as caught:
+        recorder.step(optimizer)
+    assert caught[0].filename == __file__
+    recorder.step(optimizer)
+    assert not recwarn
+    np.testing.assert_allclose(recorder.trajectory().times, [0, 0.1, 0.2])
 
 
 def test_what_is_recorded():
@@ -151,3 +194,9 @@ def test_the_record_is_of_balanced_layers_if_the_start_is():
     run = train(model, target(), 1e-3, 10, Recorder(model, every=10))
     frames(tuple(x[0, 0] for x in run.points))
     assert max(np.max(np.abs(G)) for G in run.observed["invariants"]) < 1e-5
+
+
+def test_flows_of_unbalanced_layers_are_named():
+    layers = [np.eye(4), 2 * np.eye(4), np.eye(4)]
+    with pytest.raises(ValueError, match=r"not balanced.*network_flow.*network_langevin"):
+        gradient_flow(DeepLinearNetwork(WIDTHS), layers, lambda W: W, [0, 1], upstairs=True)
