@@ -43,8 +43,8 @@ __all__ = [
 # Parts of the burn-in; after each the noise level is estimated again.
 ROUNDS = 4
 
-# R-hat of the last part up to which chains are taken to have reached the posterior.
-SETTLED = 1.2
+# Factor by which the last two estimates of the noise level may differ in chains that have settled.
+SETTLED = 1.1
 
 # Noise assumed for data that a matrix of the rank fits exactly, relative to their size.
 SMALLEST_NOISE = 1e-6
@@ -211,7 +211,7 @@ def warm_up(
     model: PosteriorModel, point: Frames, run: PosteriorRun, *, estimate: bool
 ) -> tuple[PosteriorModel, Frames]:
     """Burn in, and estimate the noise level on the way if asked to."""
-    rounds, known, ratio = ROUNDS if estimate else 1, model.noise, 1.0
+    rounds, noises = ROUNDS if estimate else 1, [model.noise]
     seeds = np.random.SeedSequence(run.seed).generate_state(rounds, np.uint64)
     for seed in seeds:
         part = run._replace(steps=max(run.steps // rounds, 2), seed=int(seed), options={})
@@ -219,29 +219,13 @@ def warm_up(
         point = flat(found.points, slice(-1, None))
         if estimate:
             half = found.times.size // 2
-            ratio = _ratio(found, half)
-            model = model._replace(
-                noise=_noise(
-                    model,
-                    flat(found.points, slice(half, None)),
-                    2 * float(np.mean(found.observed["energy"][:, half:])),
-                )
-            )
-    if ratio > SETTLED:
+            square = 2 * float(np.mean(found.observed["energy"][:, half:]))
+            noises.append(_noise(model, flat(found.points, slice(half, None)), square))
+            model = model._replace(noise=noises[-1])
+    if not 1 / SETTLED < noises[-1] / noises[max(len(noises) - 2, 0)] < SETTLED:
         # Residuals of chains on their way tell less than those of entries held out.
-        model = model._replace(noise=max(model.noise, known))
+        model = model._replace(noise=max(noises[-1], noises[0]))
     return model, point
-
-
-def _ratio(found: Trajectory, first: int) -> float:
-    """Largest R-hat of the singular values and the energy, of the draws from one on."""
-    s, energy = found.observed["singular_values"], found.observed["energy"]
-    x = np.concatenate([s, energy[..., None]], axis=-1)[:, first:]
-    if min(x.shape[:2]) < 2:
-        return math.inf
-    within = x.var(axis=1, ddof=1).mean(axis=0)
-    between = x.mean(axis=1).var(axis=0, ddof=1)
-    return float(np.sqrt(1 + np.max(between / np.maximum(within, 1e-300))))
 
 
 def _noise(model: PosteriorModel, draws: Frames, square: float) -> float:
