@@ -60,6 +60,7 @@ GALLERY = (
     "low_rank_limits",
     "free_energy_landscape",
     "selection",
+    "temperature",
     "diagnostics",
     "equilibrium_law",
     "spacings",
