@@ -62,6 +62,15 @@ class Trajectory:
     invariants: Callable[[Any], dict[str, Any]] | None = field(default=None, repr=False)
     running: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Chains, draws, times and what was observed, instead of all numbers."""
+        chains, draws = tuple(parts(self.points)[0].shape)[:2]
+        span = f", t={self.times[0]:g} to {self.times[-1]:g}" if len(self.times) else ""
+        names = "; observed: " + ", ".join(self.observed) if self.observed else ""
+        step = "" if self.step_size is None else f", step_size={self.step_size:.3g}"
+        kind = type(self.points).__name__
+        return f"<Trajectory of {kind}: {chains} chains, {draws} draws{span}{step}{names}>"
+
     def to_xarray(self) -> Any:
         """Return points and observed quantities as a dataset over ``chain`` and ``draw``.
 

@@ -5,7 +5,7 @@ import pytest
 
 import dlngeom
 from dlngeom import DeepLinearNetwork
-from dlngeom.langevin import network_langevin, riemannian_langevin
+from dlngeom.langevin import brownian_motion, network_langevin, riemannian_langevin
 from dlngeom.quotients import HermitianSpectrum, Sphere
 from tests.helpers import langevin_cases as cases
 
@@ -86,3 +86,12 @@ def test_converged_chains_agree_and_chains_in_two_wells_do_not():
         rng=0, observe={"det": lambda x: np.linalg.det(dlngeom.dense(x))},
     )  # fmt: skip
     assert run.diagnostics(100)["r_hat"]["det"] > 1.1
+
+
+def test_a_trajectory_shows_what_it_has_in_one_line():
+    space = DeepLinearNetwork((2, 3, 2))
+    options = {"duration": 1.0, "n_steps": 5, "beta": 2.0, "rng": 0, "n_chains": 3}
+    shown = repr(brownian_motion(space, space.random_point(0), upstairs=True, **options))
+    assert shown.startswith("<Trajectory of Frames: 3 chains, 6 draws, t=0 to 1, step_size=0.2")
+    assert "end_to_end" in shown
+    assert len(shown) < 200
