@@ -144,8 +144,10 @@ def test_gradients_and_hessians_have_their_orders(name):
     problem = PROBLEMS[name]()
     manifold = problem.manifold
     x = manifold.random_point()
-    V, U = (manifold.random_tangent_vector(x) for _ in range(2))
-    assert slopes(problem, x, V) == pytest.approx([2, 3], abs=0.1)
+    V, U, *more = (manifold.random_tangent_vector(x) for _ in range(7))
+    # Along single vectors the third derivative may nearly vanish.
+    orders = np.median([slopes(problem, x, Z) for Z in (V, U, *more)], axis=0)
+    assert orders == pytest.approx([2, 3], abs=0.1)
     H = [problem.riemannian_hessian(x, Z) for Z in (V, U)]
     crossed = manifold.inner_product(x, H[0], U), manifold.inner_product(x, V, H[1])
     assert crossed[0] == pytest.approx(crossed[1], abs=1e-9)
