@@ -87,13 +87,13 @@ def _describe(task: Task, options: argparse.Namespace, cap: int) -> str:
     m, n = task.values.shape
     missing = np.isnan(task.values).mean()
     rows, columns = _tasks.empty(task.values)
-    alone = f" Nothing is observed in {rows} rows and {columns} columns: they get their biases."
+    alone = ""
+    if rows or columns:
+        alone = f" Nothing is observed in {rows} rows and {columns} columns: they get their biases."
     return (
         f"{task.name}: {m} x {n}, {missing:.1%} missing, rank cap {cap}, {options.solver}, "
         f"seed {options.seed}\n"
-        f"Errors are on {np.count_nonzero(task.test)} entries that no method sees."
-        + alone
-        * bool(rows or columns)
+        f"Errors are on {np.count_nonzero(task.test)} entries that no method sees.{alone}"
     )
 
 

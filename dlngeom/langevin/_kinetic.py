@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -148,8 +147,7 @@ def kinetic_langevin(
     relaxing = walk_of(space, start)
     walk = KineticWalk(space, relaxing, energy_gradient, beta, friction)
     call = {"function": "kinetic_langevin", "beta": beta, "friction": friction}
-    scene = Scene.of(space, relaxing, start, 2 / beta, 2 / beta, energy_gradient)
-    scene = replace(scene, inertia=True)
+    scene = Scene.of(space, relaxing, start, 2 / beta, 2 / beta, energy_gradient, inertia=True)
     return walk_on(walk, (start, first), space, options, 0.0, 0.0, call, scene=scene)
 
 

@@ -78,12 +78,13 @@ class Scene:
         vertical: float,
         horizontal: float,
         energy_gradient: Callable[[Any], Any] | None,
+        inertia: bool = False,
     ) -> Scene:
         """Scene of a run from a point of any library; Metropolis steps are as those without."""
         own = walk if space is None else walk_of(space, point)
         like: Array = parts(point)[0]
         native = energy_gradient and numpy_gradient(energy_gradient, like)
-        return cls(space, own, vertical, horizontal, native)
+        return cls(space, own, vertical, horizontal, native, inertia)
 
     def curvature(self, point: Point) -> np.ndarray:
         """Largest curvature ``(chain,)`` of the energy at numpy points, NaN where it has none."""
