@@ -3,8 +3,9 @@ BIN := .venv/bin
 # test-core leaves geomstats out, and with it the bound on numpy.
 EXTRA ?= test
 
-# The tests work on small matrices, where threads of BLAS only wait for each other.
-test slow docs: export OPENBLAS_NUM_THREADS = 1
+# The tests work on small matrices, where threads of BLAS and torch only wait for each other.
+test slow conformance docs: export OPENBLAS_NUM_THREADS = 1
+test slow conformance docs: export OMP_NUM_THREADS = 1
 
 .PHONY: demo test slow conformance lint docs bench dist clean
 
@@ -19,7 +20,7 @@ slow: .venv/installed-test
 
 # The test cases of geomstats on its pytorch backend, at all sizes.
 conformance: .venv/installed-test
-	GEOMSTATS_BACKEND=pytorch OMP_NUM_THREADS=1 ALL_SIZES=1 \
+	GEOMSTATS_BACKEND=pytorch ALL_SIZES=1 \
 	  $(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/geomstats/test_conformance.py
 
 lint: .venv/installed-test

@@ -10,6 +10,7 @@ from dlngeom._lib import checks
 from dlngeom._lib.derivatives import detached
 from dlngeom._lib.door import takes_arrays
 from dlngeom._lib.vectors import Point, Vector, parts
+from dlngeom.points import SVD, Frames
 from dlngeom.points._covectors import Covector
 from dlngeom.submersion import Base, RiemannianSubmersion
 from dlngeom.submersion._walks import walk_of
@@ -69,6 +70,7 @@ def step(
     """
     point, noise, covector = (detached(x) for x in (point, noise, covector))
     _check_numbers(duration=duration, beta=beta, kappa=kappa)
+    _check_real(point, noise, covector)
     walk = walk_of(space, point)
     vertical = (2 * duration / beta) ** 0.5
     horizontal = vertical if kappa == 1 else vertical * kappa**0.5
@@ -89,6 +91,26 @@ def _check_numbers(*, duration: Any, beta: Any, kappa: Any) -> None:
             checks.nonnegative(name, value)
     if not _is_traced(beta):
         checks.inverse_temperature(beta)
+
+
+def _check_real(point: Point, noise: Vector, covector: Covector | None) -> None:
+    """Refuse complex numbers where the point is real, and points of ours that are not."""
+    given = {"point": point, "noise": noise, "covector": covector}
+    bad = {
+        name: str(x.dtype)
+        for name, value in given.items()
+        if value is not None
+        for x in parts(value)
+        if _is_complex(x)
+    }
+    if bad and ("point" not in bad or isinstance(point, (Frames, SVD))):
+        raise ValueError(f"{bad}: this space is real, pass the real part")
+
+
+def _is_complex(x: Any) -> bool:
+    """Whether a dtype of numpy, jax or torch is complex."""
+    dtype = getattr(x, "dtype", None)
+    return getattr(dtype, "kind", None) == "c" or bool(getattr(dtype, "is_complex", False))
 
 
 def _is_traced(value: Any) -> bool:

@@ -220,8 +220,8 @@ def observed(W: np.ndarray) -> dict[str, np.ndarray]:
 
 def effective(x: np.ndarray) -> float:
     """Bulk effective sample size of ``(chain, draw)`` by arviz-stats."""
-    import arviz_stats
+    from arviz_stats.base.array import array_stats
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return float(arviz_stats.ess(x))
+        return float(array_stats.ess(x, chain_axis=0, draw_axis=1))

@@ -173,6 +173,30 @@ def test_step_is_one_step_in_every_library(xp, rng):
         ref.close(dlngeom.dense(dlngeom.SVD(*xp.numpy(tuple(there)))), dlngeom.dense(here), 1e-12)
 
 
+@pytest.mark.parametrize("widths", [(2, 2, 2), (3, 2, 3)])
+@pytest.mark.parametrize("part", ["frames", "values", "noise", "covector"])
+def test_complex_numbers_are_refused_by_real_spaces(widths, part, rng):
+    space = DeepLinearNetwork(widths)
+    given = {
+        "point": space.random_point(rng),
+        "noise": ref.random_layers(widths, rng),
+        "covector": rng.standard_normal((widths[-1], widths[0])),
+    }
+    x = given["point"]
+    if part == "frames":
+        given["point"] = x._replace(q=tuple(q + 0j for q in x.q))
+    elif part == "values":
+        given["point"] = x._replace(lam=x.lam + 0j)
+    else:
+        given[part] = with_imaginary_part(given[part])
+    with pytest.raises(ValueError, match="complex128.*pass the real part"):
+        step(space, **given, duration=0.01, beta=2.0)
+
+
+def with_imaginary_part(value):
+    return tuple(x + 0j for x in value) if isinstance(value, tuple) else value + 0j
+
+
 def test_step_downstairs_is_the_shadow_of_a_horizontal_step(rng):
     space = DeepLinearNetwork((3, 2, 2, 3))
     W = space.base.random_point(rng)

@@ -24,7 +24,7 @@ def page(monkeypatch):
 @pytest.mark.slow
 def test_training_of_a_torch_network(page):
     pytest.importorskip("torch")
-    at = page("torch_training", RATES=(0.04, 0.02), TIME=8.0, LONG=90.0, CHAINS=128)
+    at = page("torch_training", RATES=(0.04, 0.02), TIME=8.0, LONG=90.0, CHAINS=512)
     # First order in the rate, and torch's default is far from the flow of balanced layers.
     assert np.log2(at["off"][0] / at["off"][1]) == pytest.approx(1, abs=0.1)
     assert 10 * at["own"] < at["near"]
