@@ -61,8 +61,8 @@ def close(one, two):
     return all(np.allclose(x, y, rtol=1e-9, atol=1e-12) for x, y in pairs)
 
 
-def outcome(name, changes, expected=None):
-    """Empty if all is well, else what went wrong."""
+def outcome(name, changes, expected=None, errors=None):
+    """Empty if all is well, else what went wrong; an error is appended to ``errors``."""
     call, given_arguments = public_calls()[name]
     arguments = given_arguments | {argument: m.value for argument, m in changes.items()}
     before = [x.copy() for x in arrays(tuple(arguments.values()))]
@@ -71,6 +71,8 @@ def outcome(name, changes, expected=None):
             warnings.simplefilter("ignore")
             found = call(**arguments)
     except Exception as error:
+        if errors is not None:
+            errors.append(error)
         return refusal(error, changes)
     after = arrays(tuple(arguments.values()))
     if not all(same_bits(x, y) for x, y in zip(before, after, strict=True)):

@@ -28,8 +28,6 @@ from dlngeom._lib.vectors import (
 )
 from dlngeom.submersion._given import check_like, finite_result, named, point_upstairs
 from dlngeom.submersion._offers import (
-    HasBasePoint,
-    HasEmbedding,
     HasInverseCometric,
     HasMeanCurvature,
     HasPointCheck,
@@ -275,17 +273,20 @@ class BasePoint(NamedTuple):
 
 def base_point(space: RiemannianSubmersion, point: Point) -> Any:
     """Point of the base under a point upstairs: its projection, unless that forgets too much."""
-    return space.base_point(point) if isinstance(space, HasBasePoint) else space.project(point)
+    own = getattr(space, "base_point", None)  # Checking a protocol costs as much as a small step.
+    return space.project(point) if own is None else own(point)
 
 
 def above(space: RiemannianSubmersion, point: Any) -> Point:
     """Point of the fibre over a point of the base."""
-    return space.above(point) if isinstance(space, HasBasePoint) else space.orbit_point(point, 0)
+    own = getattr(space, "above", None)
+    return space.orbit_point(point, 0) if own is None else own(point)
 
 
 def embedding(space: RiemannianSubmersion | Moves, point: Point) -> Vector:
     """Ambient position of a point: the point itself, unless the space has an embedding."""
-    return space.embedding(point) if isinstance(space, HasEmbedding) else point
+    own = getattr(space, "embedding", None)
+    return point if own is None else own(point)
 
 
 @takes_arrays("point", "vector")

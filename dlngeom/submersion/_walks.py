@@ -20,7 +20,6 @@ from dlngeom.submersion._spaces import (
     above,
     base_point,
     embedding,
-    horizontal_projection,
 )
 
 __all__ = ["AmbientWalk", "BaseWalk", "gaussian", "same_shapes", "walk_of"]
@@ -69,9 +68,10 @@ class AmbientWalk:
         horizontal: Any,
     ) -> WalkState:
         """Step with the projections and the retraction of the space."""
-        up = scale(vertical, self.space.vertical_projection(state, noise))
-        along = scale(horizontal, horizontal_projection(self.space, state, noise))
-        V = combine(1.0, up, 1.0, along)
+        V = scale(horizontal, self.space.tangent_projection(state, noise))
+        if vertical is not horizontal:
+            up = self.space.vertical_projection(state, noise)
+            V = combine(1.0, V, 1.0, scale(vertical - horizontal, up))
         if covector is not None:
             V = combine(1.0, V, -1.0, scale(time, self.space.codifferential(state, covector)))
         return self.space.retraction(state, V)

@@ -189,7 +189,7 @@ def test_complex_numbers_are_refused_by_real_spaces(widths, part, rng):
         given["point"] = x._replace(lam=x.lam + 0j)
     else:
         given[part] = with_imaginary_part(given[part])
-    with pytest.raises(ValueError, match="complex128.*pass the real part"):
+    with pytest.raises(ValueError, match=r"complex128.*pass the real part"):
         step(space, **given, duration=0.01, beta=2.0)
 
 
