@@ -166,8 +166,13 @@ def signed_svd(H: Array) -> tuple[Array, Array, Array]:
         return values, left, left
     # Only the others need sorting; the right vectors of these are the left ones.
     indefinite, right = ~positive, left.copy()
-    found = _sorted_by_size(values[indefinite], left[indefinite])
-    values[indefinite], left[indefinite], right[indefinite] = found
+    signed, vectors = values[indefinite], left[indefinite]
+    order = np.argsort(-np.abs(signed), axis=-1)
+    # Functions that index along an axis take longer than the sort of a few small matrices.
+    rows = np.arange(len(order))[:, None]
+    signed, vectors = signed[rows, order], np.swapaxes(vectors, -1, -2)[rows, order]
+    values[indefinite], left[indefinite] = np.abs(signed), np.swapaxes(vectors, -1, -2)
+    right[indefinite] = np.swapaxes(vectors * np.copysign(1.0, signed)[..., None], -1, -2)
     return values, left, right
 
 
