@@ -250,13 +250,15 @@ def _first(bad: Array, x: Array) -> str:
 
 
 def orthonormal(name: str, q: Array) -> None:
-    """Require orthonormal columns, to the tolerance of :func:`relative_tolerance`."""
+    """Require finite orthonormal columns, to the tolerance of :func:`relative_tolerance`."""
     xp = namespace(q)
     if 0 in q.shape:
         return
-    gap = float(xp.max(xp.abs(q.mT @ q - identity(q.shape[-1], q))))
+    with np.errstate(over="ignore", invalid="ignore"):
+        gap = float(xp.max(xp.abs(q.mT @ q - identity(q.shape[-1], q))))
     limit = relative_tolerance(q)
     if not gap <= limit:
+        finite(name, q)
         raise ValueError(f"{name} is not orthonormal: off by {gap:.2g}, allowed {limit:g}")
 
 

@@ -109,8 +109,7 @@ def check_svd(point: SVD, *, check_finite: bool = True) -> SVD:
     checks.batches_agree("SVD", (u, 2), (s, 1), (vt, 2))
     checks.rank(r, u.shape[-2], vt.shape[-1])
     if check_finite and 0 not in s.shape:
-        for name, x in zip(["u", "s", "vt"], (u, s, vt), strict=True):
-            checks.finite(name, x)
+        checks.finite("s", s)
         checks.orthonormal("u", u)
         checks.orthonormal("vt^T", vt.mT)
         _require_nonnegative("s", s)
@@ -167,6 +166,5 @@ def check_frames(point: Frames, *, check_finite: bool = True) -> Frames:
         _require_nonnegative("lam", lam)
         require_positive("lam", lam)
         for p, frame in enumerate(q):
-            checks.finite(f"Q_{p}", frame)
             checks.orthonormal(f"Q_{p}", frame)
     return Frames(lam, q)
