@@ -155,10 +155,10 @@ def _code():
             yield path.relative_to(ROOT), block
 
 
-def _faces_in(tree):
+def _faces_in(nodes):
     """Map the names of a module to the faces that it imports under them."""
     faces = {}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.partition(".")[0] == "dlngeom":
@@ -172,11 +172,12 @@ def _faces_in(tree):
 
 def _undeclared(tree):
     """Names that are reached through a face, and that it does not declare."""
-    faces = _faces_in(tree)
-    bound = {x.arg for x in ast.walk(tree) if isinstance(x, ast.arg)} | {
-        x.id for x in ast.walk(tree) if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Store)
+    nodes = list(ast.walk(tree))
+    faces = _faces_in(nodes)
+    bound = {x.arg for x in nodes if isinstance(x, ast.arg)} | {
+        x.id for x in nodes if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Store)
     }
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module in FACES:
             pairs = [(node.module, alias.name) for alias in node.names]
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
@@ -193,10 +194,11 @@ def _undeclared(tree):
 
 
 def test_no_test_and_no_page_reaches_an_undeclared_name():
-    found = {f"{place}: {name}" for place, code in _code() for name in _undeclared(ast.parse(code))}
+    whole = list(_code())
+    found = {f"{place}: {name}" for place, code in whole for name in _undeclared(ast.parse(code))}
     assert not found, sorted(found)
     private = re.compile(r"dlngeom[\w.]*\._(?!_)")
-    pages = {str(p) for p, code in _code() if p.parts[0] != "tests" and private.search(code)}
+    pages = {str(p) for p, code in whole if p.parts[0] != "tests" and private.search(code)}
     assert not pages
     assert list(_undeclared(ast.parse("import dlngeom\ndlngeom.nothing"))) == ["dlngeom.nothing"]
 

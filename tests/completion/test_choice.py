@@ -42,11 +42,12 @@ def test_tables_in_different_units_are_scaled_and_results_are_not():
 
 @pytest.mark.parametrize("call", ["estimator", "function"])
 def test_scaled_columns_do_not_depend_on_their_units(call):
-    values, _ = hide(low_rank(noise=0.1), 0.3)
-    units = np.geomspace(1e-3, 1e3, 45)
+    values, _ = hide(low_rank((40, 30), noise=0.1), 0.3)
+    units = np.geomspace(1e-3, 1e3, 30)
     options = {"biases": "columns", "scale": "columns"}
     if call == "function":
-        one, two = (complete(x, rng=0, **options).completed for x in (values, units * values))
+        options |= {"depth": (1, 3), "rank": 4, "rng": 0, "max_iterations": 10}
+        one, two = (complete(x, **options).completed for x in (values, units * values))
     else:
         model = DLNCompletion(random_state=0, **options)
         one, two = (model.fit_transform(x) for x in (values, units * values))
@@ -68,12 +69,12 @@ def test_biases_are_chosen_by_what_they_predict():
 
 
 def test_a_depth_of_auto_is_the_best_of_three_on_held_out_entries():
-    values, _ = hide(low_rank(noise=0.2), 0.4)
-    options = {"biases": "columns", "scale": False, "rng": 2}
+    values, _ = hide(low_rank((40, 30), noise=0.2), 0.4)
+    options = {"rank": 4, "biases": "columns", "scale": False, "rng": 2}
     chosen = complete(values, **options)
     each = [complete(values, depth=N, **options).held_out for N in (1, 2, 3)]
     assert chosen.depth == 1 + int(np.argmin(each))
-    model = DLNCompletion("auto", biases="columns", scale=False, random_state=0).fit(values)
+    model = DLNCompletion("auto", rank=4, biases="columns", scale=False, random_state=0).fit(values)
     assert model.depth_ == chosen.depth
 
 
@@ -112,13 +113,13 @@ def test_constant_columns_are_completed_by_their_constant():
 
 
 def test_clipped_predictions_keep_to_the_observed_range():
-    values, hidden = hide(np.clip(low_rank(noise=0.5), 3, 7), 0.4)
-    free, kept = (complete(values, rng=0, clip=clip) for clip in (False, True))
+    values, hidden = hide(np.clip(low_rank((40, 30), noise=0.5), 3, 7), 0.4)
+    free, kept = (complete(values, rank=4, depth=2, rng=0, clip=clip) for clip in (False, True))
     assert free.outside > 0
     assert kept.outside == 0
     low, high = np.nanmin(values), np.nanmax(values)
     np.testing.assert_allclose(kept.predicted, np.clip(free.predicted, low, high), atol=1e-12)
-    model = DLNCompletion(random_state=0, clip=True).fit(values)
+    model = DLNCompletion(random_state=0, rank=4, clip=True).fit(values)
     completed = model.transform(values)
     assert completed.min() >= low
     assert completed.max() <= high

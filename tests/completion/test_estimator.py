@@ -64,7 +64,9 @@ def test_scikit_learn_s_checks():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.EstimatorCheckFailedWarning")
 def test_scikit_learn_s_checks_fail_with_predict_alone():
     expected = dict.fromkeys(CALL_PREDICT, "predict(rows, columns) takes places, not rows")
-    check_estimator(DLNCompletion(), expected_failed_checks=expected, on_skip=None)
+    # Neither biases nor scales are chosen, which the checks above see.
+    model = DLNCompletion(biases=False, scale=False)
+    check_estimator(model, expected_failed_checks=expected, on_skip=None)
 
 
 @pytest.mark.parametrize("density", [0.05, 0.6])
@@ -162,13 +164,17 @@ def test_recovers_an_exact_matrix_and_its_rank(depth):
     np.testing.assert_array_equal(completed[~hidden], values[~hidden])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "solver", [slow("conjugate-gradient"), slow("trust-regions"), slow("steepest-descent")]
+    ("solver", "max_iter"),
+    [("conjugate-gradient", 500), ("trust-regions", 22), ("steepest-descent", 250)],
 )
-def test_descents_complete_by_stopping_early(solver):
-    matrix = low_rank()
+def test_descents_complete_by_stopping_early(solver, max_iter):
+    matrix = low_rank((60, 40))
     values, hidden = hide(matrix + 0.1 * np.random.default_rng(3).normal(size=matrix.shape), 0.3)
-    model = DLNCompletion(solver=solver, rank=10, random_state=0, biases=False, verbose=True)
+    model = DLNCompletion(
+        solver=solver, rank=6, max_iter=max_iter, random_state=0, biases=False, verbose=True
+    )
     completed = model.fit_transform(as_sparse(values))
     assert rmse((completed - matrix)[hidden]) < 0.08
     best = min(model.path_, key=lambda step: step.held_out)
@@ -176,11 +182,11 @@ def test_descents_complete_by_stopping_early(solver):
     assert best.training < best.held_out
     rows, columns = np.nonzero(hidden)
     np.testing.assert_allclose(model.predict(rows, columns), completed[hidden], rtol=1e-12)
-    warm = model.set_params(warm_start=True, rank=12, verbose=False).fit(values)
+    warm = model.set_params(warm_start=True, rank=8, verbose=False).fit(values)
     assert rmse((warm.transform(values) - matrix)[hidden]) < 0.08
 
 
-@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("depth", [1, slow(3)])
 def test_trust_regions_end_where_the_gradient_vanishes(depth):
     # The loss in a single column is quadratic at depth one, and a step or two solve it.
     spread = np.exp(np.random.default_rng(0).uniform(-200, 200, size=(4, 1)))
@@ -236,11 +242,11 @@ def test_ill_conditioned_matrix():
     assert np.linalg.norm(completed - matrix) < 1e-6 * np.linalg.norm(matrix)
 
 
-@pytest.mark.parametrize("count", [2000, 1800])
-def test_twice_as_many_entries_as_unknowns_are_enough(count):
+@pytest.mark.parametrize(("seeds", "allowed"), [(range(2), 0), slow(range(2, 10), 1)], ids=str)
+def test_twice_as_many_entries_as_unknowns_are_enough(seeds, allowed):
     # 975 unknowns; new directions that enter too early fit the gaps between the entries.
-    failed = 0
-    for seed in range(10):
+    failed, count = 0, 1800
+    for seed in seeds:
         rng = np.random.default_rng(seed)
         matrix = rng.normal(size=(100, 5)) @ rng.normal(size=(5, 100))
         matrix *= 100 / np.linalg.norm(matrix)
@@ -250,24 +256,24 @@ def test_twice_as_many_entries_as_unknowns_are_enough(count):
         model = DLNCompletion(biases=False, random_state=seed)
         completed = model.fit_transform(values.reshape(matrix.shape))
         failed += np.linalg.norm(completed - matrix) > 1e-6 * np.linalg.norm(matrix)
-    assert failed <= 1
+    assert failed <= allowed
 
 
 def test_dense_sparse_and_pandas_input_give_the_same():
-    values, _ = hide(low_rank(noise=0.1), 0.4)
+    values, _ = hide(low_rank((30, 24), noise=0.1), 0.4)
     values[3, 4] = 0.0
-    model = DLNCompletion(random_state=0)
+    model = DLNCompletion(random_state=0, rank=4, max_iter=10)
     expected = model.fit_transform(values)
     stored = as_sparse(values)
     assert stored[3, 4] == 0
     assert stored.nnz == np.sum(~np.isnan(values))
     for kind in (sparse.csr_array, sparse.csc_array, sparse.coo_matrix):
         np.testing.assert_array_equal(clone(model).fit_transform(kind(stored)), expected)
-    names = [f"c{i}" for i in range(45)]
-    frame = pd.DataFrame(values, columns=names, index=range(100, 160))
+    names = [f"c{i}" for i in range(24)]
+    frame = pd.DataFrame(values, columns=names, index=range(100, 130))
     result = clone(model).set_output(transform="pandas").fit_transform(frame)
     assert list(result.columns) == names
-    assert list(result.index) == list(range(100, 160))
+    assert list(result.index) == list(range(100, 130))
     np.testing.assert_array_equal(result.to_numpy(), expected)
 
 
@@ -287,33 +293,34 @@ def test_new_rows_are_completed_from_the_row_space():
 
 
 def test_predict_is_transform_entry_by_entry():
-    values, hidden = hide(low_rank(noise=0.1), 0.4)
-    model = DLNCompletion(random_state=0).fit(values)
+    values, hidden = hide(low_rank((30, 24), noise=0.1), 0.4)
+    model = DLNCompletion(random_state=0, max_iter=10).fit(values)
     rows, columns = np.nonzero(hidden)
     expected = model.transform(values)[hidden]
     np.testing.assert_allclose(model.predict(rows, columns), expected, rtol=1e-12)
 
 
 def test_rows_and_columns_without_entries_get_the_biases():
-    values, _ = hide(low_rank(noise=0.1), 0.4)
+    values, _ = hide(low_rank((30, 24), noise=0.1), 0.4)
     values[4], values[:, 7] = np.nan, np.nan
-    model = DLNCompletion(random_state=0).fit(values)
+    model = DLNCompletion(random_state=0, max_iter=10).fit(values)
     mean, a, b = model.biases_
     np.testing.assert_allclose(model.transform(values)[4], mean + b, rtol=1e-12)
     np.testing.assert_allclose(model.transform(values)[:, 7], mean + a, rtol=1e-10)
 
 
 def test_result_does_not_depend_on_threads_and_survives_pickling():
-    values, _ = hide(low_rank(noise=0.1), 0.4)
-    one = DLNCompletion(random_state=0).fit(values)
-    two = pickle.loads(pickle.dumps(DLNCompletion(random_state=0, n_jobs=2).fit(values)))
+    values, _ = hide(low_rank((30, 24), noise=0.1), 0.4)
+    one = DLNCompletion(random_state=0, max_iter=10).fit(values)
+    threaded = DLNCompletion(random_state=0, max_iter=10, n_jobs=2).fit(values)
+    two = pickle.loads(pickle.dumps(threaded))
     np.testing.assert_array_equal(one.transform(values), two.transform(values))
 
 
 def test_result_scales_and_shifts_with_the_data():
     values, _ = hide(low_rank(noise=0.1), 0.4)
-    one = DLNCompletion(random_state=0).fit_transform(values)
-    two = DLNCompletion(random_state=0).fit_transform(1e4 * values - 7)
+    model = DLNCompletion(random_state=0, rank=6)
+    one, two = (clone(model).fit_transform(x) for x in (values, 1e4 * values - 7))
     np.testing.assert_allclose(two, 1e4 * one - 7, atol=1e-3)
 
 
@@ -340,7 +347,9 @@ def test_warm_start_goes_on_with_more_entries_and_the_same_held_out_ones():
 @pytest.mark.parametrize("solver", ["alternating", "conjugate-gradient"])
 def test_warm_start_keeps_to_a_cap_that_has_fallen(solver):
     values, _ = hide(low_rank(), 0.4)
-    model = DLNCompletion(solver=solver, rank=20, max_iter=20, warm_start=True, random_state=0)
+    model = DLNCompletion(
+        solver=solver, rank=6, max_iter=20, warm_start=True, random_state=0, biases=False
+    )
     assert model.fit(values).rank_ > 2
     assert model.set_params(rank=2).fit(values).rank_ == 2
 
@@ -360,8 +369,8 @@ def test_held_out_entries_are_a_fair_sample():
 
 
 def test_float32_in_float32_out_and_progress(capsys):
-    values, _ = hide(low_rank(noise=0.1), 0.4)
-    model = DLNCompletion(random_state=0, verbose=True, rank=4)
+    values, _ = hide(low_rank((30, 24), noise=0.1), 0.4)
+    model = DLNCompletion(random_state=0, verbose=True, rank=4, max_iter=10)
     assert model.fit_transform(values.astype(np.float32)).dtype == np.float32
     assert model.rank_ <= 4
     assert "rank" in capsys.readouterr().err

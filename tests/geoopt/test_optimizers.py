@@ -43,8 +43,11 @@ OPTIMIZERS = {
     ("name", "where"),
     [
         ("sgd", "downstairs"),
-        ("sgd", "upstairs"),
-        *(slow(name, where) for name in OPTIMIZERS for where in MANIFOLDS if name != "sgd"),
+        # Both carry moments along, and one of them goes by the metric too.
+        slow("momentum", "downstairs"),
+        slow("adam", "upstairs"),
+        slow("sgd", "upstairs"),
+        slow("line search", "upstairs"),
     ],
 )
 def test_convex_energies_reach_their_minimiser(name, where):
@@ -66,7 +69,7 @@ def test_convex_energies_reach_their_minimiser(name, where):
     assert x.manifold.check_point_on_manifold(x.detach())
 
 
-@pytest.mark.parametrize("where", [slow("upstairs"), "downstairs"])
+@pytest.mark.parametrize("where", ["downstairs"])
 def test_minibatches(where):
     """Regression without noise: every minibatch has the same minimiser."""
     x, Y = problem(where)

@@ -38,9 +38,7 @@ GOOD = [
 ]
 QUOTIENTS = [
     manifolds.Grassmann(4, 2),
-    slow(manifolds.Grassmann(4, 2, k=2)),
-    slow(manifolds.ComplexGrassmann(4, 2)),
-    manifolds.ComplexGrassmann(3, 2, k=2),
+    slow(manifolds.ComplexGrassmann(3, 2, k=2)),
     manifolds.PSDFixedRank(4, 2),
     manifolds.PSDFixedRankComplex(3, 2),
     manifolds.Elliptope(4, 2),
@@ -202,11 +200,16 @@ FACTORS = [
 ]
 
 
-def test_products_are_submersions_part_by_part(rng):
+@pytest.mark.slow
+def test_products_are_submersions():
+    space = from_manifold(manifolds.Product(FACTORS))
+    assert len(dlngeom.check_submersion(space, space.random_point(3), 1, orbits=True)) == 16
+
+
+def test_products_are_their_parts(rng):
     space = from_manifold(manifolds.Product(FACTORS))
     alone = [from_manifold(x) for x in FACTORS]
     x = space.random_point(3)
-    assert len(dlngeom.check_submersion(space, x, 1, orbits=True)) == 16
     assert space.dim == sum(s.dim for s in alone)
     assert space.dim_base == sum(m.dim for m in FACTORS)
     V = space.tangent_projection(x, tuple(rng.standard_normal(y.shape) for y in x))
@@ -316,9 +319,7 @@ def test_brownian_motion_stays_and_repeats(manifold):
 def test_long_runs_stay_on_the_manifold():
     space = from_manifold(manifolds.Stiefel(4, 2))
     x = space.random_point(3)
-    run = brownian_motion(
-        space, x, upstairs=True, duration=50, n_steps=2000, rng=0, save_every=2000
-    )
+    run = brownian_motion(space, x, upstairs=True, duration=10, n_steps=400, rng=0, save_every=400)
     end = run.points[0, -1]
     np.testing.assert_allclose(end.T @ end, np.eye(2), atol=1e-11)
 
@@ -339,7 +340,7 @@ def cosine_gap(space, beta=1.5, duration=0.3):
     x = space.random_point(3)
     run = brownian_motion(
         space, x, upstairs=True, beta=beta, duration=duration, n_steps=30, rng=0,
-        n_chains=2000, save_every=30,
+        n_chains=500, save_every=30,
     )  # fmt: skip
     cosines = run.points[:, -1] @ x
     error = cosines.std() / len(cosines) ** 0.5
@@ -354,7 +355,8 @@ def test_brownian_motion_on_the_sphere_decays_by_its_first_eigenvalue(monkeypatc
     monkeypatch.setattr(
         type(space), "retraction", lambda self, x, V, *, order=2: honest(self, x, 2**0.5 * V)
     )
-    assert cosine_gap(space) > 5
+    # A p-value of 1e-9 and less.
+    assert cosine_gap(space) > 6.2
 
 
 class Slow(manifolds.Sphere):

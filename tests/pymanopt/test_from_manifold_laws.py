@@ -13,7 +13,7 @@ from tests.helpers.laws_cases import ALPHA, SEED, last, two_sample
 
 pytestmark = pytest.mark.slow
 
-CHAINS = 4000
+CHAINS = 2000
 
 
 class Nearest(manifolds.Stiefel):
@@ -30,7 +30,7 @@ def ends(space, start, *, beta=1.5, upstairs=True, seed=SEED, observe=None):
     place = space if upstairs else space.base
     found = brownian_motion(
         place, start if upstairs else space.project(start), upstairs=upstairs, beta=beta,
-        duration=0.3, n_steps=30, rng=seed, n_chains=CHAINS, save_every=30,
+        duration=0.3, n_steps=15, rng=seed, n_chains=CHAINS, save_every=15,
         observe={"x": observe or (space.project if upstairs else np.array)},
     )  # fmt: skip
     return last(found)
@@ -42,7 +42,7 @@ def test_subspaces_have_the_law_of_the_worked_grassmannian(upstairs):
     start = np.eye(3)[:, :2]
     exact = ends(known, start, upstairs=upstairs, seed=SEED + 1)
     assert two_sample(ends(space, start, upstairs=upstairs), exact) > ALPHA
-    assert two_sample(ends(space, start, upstairs=upstairs, beta=1.0), exact) < ALPHA
+    assert two_sample(ends(space, start, upstairs=upstairs, beta=1.0), exact) < 1e-8
 
 
 def test_parts_of_a_product_have_their_own_laws(monkeypatch):
@@ -72,4 +72,5 @@ def test_parts_of_a_product_have_their_own_laws(monkeypatch):
         lambda self, x, V, *, order=2: honest(self, x, V * (2**0.5 if V.ndim > 2 else 1)),
     )  # fmt: skip
     sphere, frames, _ = p()
-    assert sphere > ALPHA > frames
+    assert sphere > ALPHA
+    assert frames < 1e-8

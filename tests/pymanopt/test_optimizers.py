@@ -68,13 +68,13 @@ def test_particle_swarm_decreases_the_cost(depth, retraction, rng):
 
 
 @pytest.mark.usefixtures("seeded_globally")
-@pytest.mark.parametrize(("retraction", "depth"), crossed(RETRACTIONS[::-1], [3, 1, 2]))
+@pytest.mark.parametrize(("retraction", "depth"), crossed(RETRACTIONS[::-1], [3, 1]))
 def test_nelder_mead_decreases_the_cost(depth, retraction, rng):
     manifold, twin = (EndToEnd(3, 3, 1, depth, retraction=retraction, rng=6) for _ in range(2))
     problem = Quartic(3, 3, rng).problem(manifold, "dense")
     # The optimizer draws its simplex itself; a manifold with the same seed draws the same.
     simplex = [twin.random_point() for _ in range(manifold.dim + 1)]
-    result = NelderMead(max_iterations=20, **SILENT).run(problem)
+    result = NelderMead(max_iterations=10, **SILENT).run(problem)
     assert result.cost < min(problem.cost(x) for x in simplex)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 from PIL import Image
 
@@ -61,19 +62,39 @@ def draw_command():
     return module
 
 
+@pytest.fixture
+def _canvas():
+    """No figure but those of the page, and none on a screen."""
+    before = plt.get_backend()
+    plt.close("all")
+    plt.switch_backend("agg")
+    with plt.rc_context():
+        yield
+    plt.close("all")
+    plt.switch_backend(before)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(SMALL))
-def test_page_prints_its_numbers_and_draws_its_figures(name, tmp_path):
-    # geomstats chooses its backend by an import hook of the old kind.
-    warnings = ["-W", "error", "-W", "ignore:BackendImporter:ImportWarning"]
+def test_a_page_is_drawn_from_the_command_line(tmp_path):
+    name = "simons_cone"
     output = ["--output", tmp_path / "figure.png"]
-    command = [sys.executable, *warnings, DOCS / "draw.py", name, *SMALL[name], *output]
+    command = [sys.executable, "-W", "error", DOCS / "draw.py", name, *SMALL[name], *output]
     environment = os.environ | {"MPLBACKEND": "agg"}
     environment.pop("DISPLAY", None)
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == LINES[name]
-    assert "nan" not in done.stdout
+    assert list(tmp_path.glob("figure_*.png"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SMALL))
+@pytest.mark.usefixtures("_canvas")
+def test_page_prints_its_numbers_and_draws_its_figures(name, tmp_path, capsys):
+    draw_command().main([name, *SMALL[name], "--output", str(tmp_path / "figure.png")])
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) == LINES[name]
+    assert "nan" not in printed
     figures = sorted(tmp_path.glob("figure_*.png"))
     assert figures
     for path in figures:

@@ -16,10 +16,10 @@ from scipy import sparse
 from dlngeom.cli._reading import ReadingOptions, read
 
 FAST = settings(
-    max_examples=60, deadline=None, derandomize=True, database=None,
+    max_examples=30, deadline=None, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
-LONG = settings(FAST, max_examples=1000)
+LONG = settings(FAST, max_examples=400)
 
 NUMBERS = st.one_of(
     st.integers(-9, 999).map(float),
@@ -139,7 +139,7 @@ UNLABELLED = {
 @pytest.mark.parametrize("kind", ["integers", "ratings", "fractions", "one digit"])
 def test_numbers_are_data_and_default_labels_are_labels(kind, how, tmp_path):
     rng = np.random.default_rng(0)
-    for _ in range(50):
+    for _ in range(20):
         values = everyday(rng, kind)
         (tmp_path / "a.csv").write_text(UNLABELLED[how](values))
         np.testing.assert_array_equal(read(tmp_path / "a.csv").values, values)
@@ -225,10 +225,10 @@ def check_damaged(suffix, count, folder):
 
 @pytest.mark.parametrize("suffix", WHOLE)
 def test_no_damage_makes_a_traceback(suffix, tmp_path):
-    check_damaged(suffix, 30, tmp_path)
+    check_damaged(suffix, 20, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", WHOLE)
 def test_no_damage_of_many_makes_a_traceback(suffix, tmp_path):
-    check_damaged(suffix, 600, tmp_path)
+    check_damaged(suffix, 300, tmp_path)
