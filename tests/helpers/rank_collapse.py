@@ -12,7 +12,7 @@ from dlngeom import dense, svd
 from dlngeom.pymanopt import EndToEnd, ambient_direction
 
 # And how many runs.
-OPTIMIZERS = {"ConjugateGradient": (ConjugateGradient, 8), "TrustRegions": (TrustRegions, 4)}
+OPTIMIZERS = {"ConjugateGradient": (ConjugateGradient, 20), "TrustRegions": (TrustRegions, 8)}
 
 
 class Case(NamedTuple):
