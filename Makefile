@@ -3,8 +3,12 @@ BIN := .venv/bin
 # test-core leaves geomstats out, and with it the bound on numpy.
 EXTRA ?= test
 
+CONFORMANCE := $(BIN)/python -m pytest -n 2 --dist worksteal -m slow \
+  tests/geomstats/test_conformance.py
+
 # The tests work on small matrices, where threads of BLAS only wait for each other.
-test slow docs: export OPENBLAS_NUM_THREADS = 1
+test slow docs conformance: export OPENBLAS_NUM_THREADS = 1
+conformance: export OMP_NUM_THREADS = 1
 
 .PHONY: demo test slow conformance lint docs bench dist clean
 
@@ -17,10 +21,11 @@ test: .venv/installed-test
 slow: .venv/installed-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
-# The test cases of geomstats on its pytorch backend, at all sizes.
+# The test cases of geomstats on two of its backends, at all sizes: half an hour.
+conformance: export ALL_SIZES = 1
 conformance: .venv/installed-test
-	GEOMSTATS_BACKEND=pytorch OMP_NUM_THREADS=1 ALL_SIZES=1 \
-	  $(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/geomstats/test_conformance.py
+	GEOMSTATS_BACKEND=numpy $(CONFORMANCE)
+	GEOMSTATS_BACKEND=pytorch $(CONFORMANCE)
 
 lint: .venv/installed-test
 	$(BIN)/ruff format --check .
