@@ -40,6 +40,7 @@ else:
     # One layer, an even number and an odd one, below full rank; pytorch takes twice the time.
     SIZES = [(2, 1, 2), (2, 2, 2), (3, 3, 2)] if gs.__name__.endswith("numpy") else [(2, 3, 1)]
     KNOWN_SIZES = [("GL", 3), ("full", float("inf")), ("SPD", 2), ("SPD", float("inf"))]
+    KNOWN_SIZES = KNOWN_SIZES if gs.__name__.endswith("numpy") else KNOWN_SIZES[:3]
     FLAT_DEPTHS = (3,)
 BUNDLES = [x for x in SIZES if x[1] > 1]
 
