@@ -3,6 +3,9 @@ BIN := .venv/bin
 # test-core leaves geomstats out, and with it the bound on numpy.
 EXTRA ?= test
 
+CONFORMANCE := $(BIN)/python -m pytest -n 2 --dist worksteal -m slow \
+  tests/geomstats/test_conformance.py tests/cli/test_complete.py
+
 # The tests work on small matrices, where threads of BLAS and torch only wait for each other.
 test slow conformance docs: export OPENBLAS_NUM_THREADS = 1
 test slow conformance docs: export OMP_NUM_THREADS = 1
@@ -18,10 +21,12 @@ test: .venv/installed-test
 slow: .venv/installed-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
-# The test cases of geomstats on its pytorch backend, at all sizes.
+# What is too long for each commit: the test cases of geomstats on two of its backends, at all
+# sizes, and more draws of the photograph; half an hour.
+conformance: export ALL_SIZES = 1
 conformance: .venv/installed-test
-	GEOMSTATS_BACKEND=pytorch ALL_SIZES=1 \
-	  $(BIN)/python -m pytest -n 2 --dist worksteal -m slow tests/geomstats/test_conformance.py
+	GEOMSTATS_BACKEND=numpy $(CONFORMANCE)
+	GEOMSTATS_BACKEND=pytorch $(CONFORMANCE) --deselect tests/cli
 
 lint: .venv/installed-test
 	$(BIN)/ruff format --check .

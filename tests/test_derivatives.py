@@ -5,6 +5,7 @@ import pytest
 
 import dlngeom
 from dlngeom import endtoend, flow, geodesics, spectral, thermodynamics
+from dlngeom._lib.derivatives import smooth_in
 from tests.helpers import reference as ref
 from tests.helpers.namespaces import Namespace
 from tests.helpers.parameters import slow
@@ -28,7 +29,7 @@ FUNCTIONS = {
     "transport to": lambda W, x: endtoend.transport(x["other"], W, x["Z"], x["depth"]),
     "volume": lambda W, x: endtoend.log_volume_density(W, x["depth"]),
     "christoffel": lambda W, x: endtoend.christoffel(W, x["Z"], x["Y"], x["depth"]),
-    "curvature": lambda W, x: endtoend.curvature(W, x["Z"], x["Y"], x["Z"], min(3, x["depth"])),
+    "curvature": lambda W, x: endtoend.curvature(W, x["Z"], x["Y"], x["Z"], x["depth"]),
     "entropy": lambda W, x: thermodynamics.entropy(W, WIDTHS),
     "entropy_egrad": lambda W, x: thermodynamics.entropy_egrad(W, WIDTHS),
     "entropy_gradient": lambda W, x: thermodynamics.entropy_gradient(W, WIDTHS),
@@ -48,6 +49,7 @@ CASES = [
     for name in FUNCTIONS
     for depth in depths
     if depth == 3 or not name.startswith(("entropy", "free"))
+    if depth <= 3 or name != "curvature"  # Which takes long, and has no infinite depth.
 ]
 
 
@@ -103,23 +105,26 @@ def test_functions_of_a_matrix_in_torch(name, depth, rng):
         agree(np.sum(at.grad.numpy() * change), expected, 1e-7)
 
 
-JAX = [slow(x) for x in FUNCTIONS if x != "curvature"]
+# Compiled as a whole, which takes less than op by op; a few are called one by one as well.
+JAX = [slow(x, True) for x in FUNCTIONS if x != "curvature"]
+JAX += [slow(x, False) for x in ("cometric", "gradient", "entropy_egrad")]
 
 
-@pytest.mark.parametrize("name", JAX)
-def test_functions_of_a_matrix_in_jax(name, rng):
+@pytest.mark.parametrize(("name", "compiled"), JAX)
+def test_functions_of_a_matrix_in_jax(name, compiled, rng):
     jax = pytest.importorskip("jax")
     xp = Namespace("jax")
     plain, function = others(rng, 3), FUNCTIONS[name]
     given = carried(xp, plain)
+    weights = [rng.standard_normal(np.shape(x)) for x in leaves(function(np.eye(SIZE), plain))]
+    gradient = jax.grad(lambda W: contracted(function(W, given), weights))
+    gradient = jax.jit(gradient) if compiled else gradient
     for W in points(rng)[1:3]:
         change = rng.standard_normal(W.shape)
-        weights = [rng.standard_normal(np.shape(x)) for x in leaves(function(W, plain))]
         expected = central_difference(
-            lambda t, W=W, d=change, c=weights: contracted(function(W + t * d, plain), c)
+            lambda t, W=W, d=change: contracted(function(W + t * d, plain), weights)
         )
-        found = jax.grad(lambda W, c=weights: contracted(function(W, given), c))(xp.array(W))
-        agree(np.sum(np.asarray(found) * change), expected, 1e-7)
+        agree(np.sum(np.asarray(gradient(xp.array(W))) * change), expected, 1e-7)
 
 
 @pytest.mark.parametrize("function", [endtoend.cometric, endtoend.gradient])
@@ -145,6 +150,23 @@ def test_compiled_derivatives_at_a_zero_are_nan():
     assert np.all(np.isnan(np.asarray(found)))
     with pytest.raises(ValueError, match="no derivative"):
         jax.grad(value)(xp.array(np.diag([2.0, 1.0, 0.0])))
+
+
+@pytest.mark.slow
+def test_jax_traces_nearby_matrices_together():
+    """The value, and one function of all matrices that its derivative is extrapolated from."""
+    jax = pytest.importorskip("jax")
+    Namespace("jax")
+    calls = []
+
+    @smooth_in("W")
+    def squared(W):
+        calls.append(W)
+        return (W * W).sum((-2, -1))
+
+    found = jax.grad(squared)(jax.numpy.eye(2))
+    np.testing.assert_allclose(found, 2 * np.eye(2), atol=1e-10)
+    assert len(calls) == 2
 
 
 def weight_by_layers(a, b, depth):

@@ -298,14 +298,27 @@ def _extrapolated(function: Any, matrices: Any, rest: Any, kwargs: Any) -> Any:
     spreads = [spread_of(x, step) for x in matrices]
     if _has_checks(function):
         kwargs = kwargs | {"check_finite": False}  # Done, and compiled code could not.
-    total = None
-    for j in range(1, nodes + 1):
-        share = (-1) ** (j + 1) * math.comb(nodes, j)
+    shares = [(-1) ** (j + 1) * math.comb(nodes, j) for j in range(1, nodes + 1)]
+
+    def at(j: Any) -> Any:
         moved = [x + j * spread for x, spread in zip(matrices, spreads, strict=True)]
-        found = function(*moved, *rest, **kwargs)
-        term = _combine(lambda x, _, c=share: c * x, found, found)
+        return function(*moved, *rest, **kwargs)
+
+    if array_api_compat.is_jax_array(matrices[0]):
+        return _summed_by_jax(at, shares, matrices[0].dtype)
+    total = None
+    for j, share in enumerate(shares, start=1):
+        term = _combine(lambda x, _, c=share: c * x, *2 * (at(j),))
         total = term if total is None else _combine(lambda x, y: x + y, total, term)
     return total
+
+
+def _summed_by_jax(at: Callable[[Any], Any], shares: list[int], dtype: Any) -> Any:
+    """Add up ``share * at(j)``, traced once: tracing and compiling take most of the time."""
+    jax = _library("jax")
+    weights = jax.numpy.asarray(shares, dtype=dtype)
+    found = jax.vmap(at)(jax.numpy.arange(1, len(shares) + 1, dtype=dtype))
+    return jax.tree_util.tree_map(lambda x: jax.numpy.tensordot(weights, x, 1), found)
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,6 +1,7 @@
 """Our manifolds, metrics and bundle under the test cases that geomstats ships."""
 
 import os
+from itertools import product
 
 import geomstats.backend as gs
 import numpy as np
@@ -28,11 +29,19 @@ from tests.helpers.conformance_cases import EXCLUDED, NOT_OPEN, Nearby, calls, r
 
 pytestmark = pytest.mark.slow
 
-# All sizes take pytorch a quarter of an hour: ``make conformance`` runs them.
-if gs.__name__.endswith("numpy") or os.environ.get("ALL_SIZES"):
+KNOWN = {"GL": GeneralLinear, "full": lambda n: FullRankMatrices(n, n), "SPD": SPDMatrices}
+
+# All sizes take both backends half an hour: ``make conformance`` runs them.
+if os.environ.get("ALL_SIZES"):
     SIZES = [(d, depth, r) for d in (2, 3) for depth in (1, 2, 3, 5) for r in (d, d - 1)]
+    KNOWN_SIZES = list(product(KNOWN, (2, 3, float("inf"))))
+    FLAT_DEPTHS = (1, 3)
 else:
-    SIZES = [(2, 3, 1)]
+    # One layer, an even number and an odd one, below full rank; pytorch takes twice the time.
+    SIZES = [(2, 1, 2), (2, 2, 2), (3, 3, 2)] if gs.__name__.endswith("numpy") else [(2, 3, 1)]
+    KNOWN_SIZES = [("GL", 3), ("full", float("inf")), ("SPD", 2), ("SPD", float("inf"))]
+    KNOWN_SIZES = KNOWN_SIZES if gs.__name__.endswith("numpy") else KNOWN_SIZES[:3]
+    FLAT_DEPTHS = (3,)
 BUNDLES = [x for x in SIZES if x[1] > 1]
 
 
@@ -147,11 +156,9 @@ def test_closed_form_against_quotient_metric(d, depth, r, name, arguments):
     )  # fmt: skip
 
 
-KNOWN = {"GL": GeneralLinear, "full": lambda n: FullRankMatrices(n, n), "SPD": SPDMatrices}
 ROWS = [
     pytest.param(kind, depth, name, arguments, id=f"{kind}-{depth}-{name}-{label(arguments)}")
-    for kind in KNOWN
-    for depth in (2, 3, float("inf"))
+    for kind, depth in KNOWN_SIZES
     for name, arguments in calls(
         RiemannianMetricTestCase, {**EXCLUDED, **(NOT_OPEN if kind == "SPD" else {})}
     )
@@ -170,7 +177,7 @@ def test_spaces_of_geomstats(kind, depth, name, arguments):
 
 FLAT = [
     pytest.param(depth, name, arguments, id=f"{depth}-{name}-{label(arguments)}")
-    for depth in (1, 3)
+    for depth in FLAT_DEPTHS
     for name, arguments in calls(RiemannianMetricTestCase, EXCLUDED)
 ]
 
