@@ -8,8 +8,7 @@ import sys
 from collections import Counter
 
 from tests.helpers.mutations import mutations
-from tests.helpers.public_calls import public_calls
-from tests.test_fuzz import CALLS, outcome
+from tests.test_fuzz import CALLS, fresh, outcome
 
 KINDS = ("right value", "clear error", "raw error", "wrong value")
 
@@ -25,9 +24,9 @@ def kind(name, argument, mutation, expected):
 
 def count(name):
     """Count the outcomes of one public call, and list the faults."""
-    call, arguments = public_calls()[name]
+    call, arguments = fresh(name)
     expected, counts, faults = call(**arguments), Counter(), []
-    for argument, value in public_calls()[name][1].items():
+    for argument, value in fresh(name)[1].items():
         for mutation in mutations(argument, value):
             which, found = kind(name, argument, mutation, expected)
             counts[which] += 1
