@@ -339,20 +339,25 @@ def equilibrium(space, start, gradient, *, chains, beta, phases, observe):
 def stationary_norms(space, start, *, chains, dt, time, beta):
     """Time averages of ``|W|^2`` after a burn-in, one for each chain, for half of it as energy.
 
-    A step is independent of its noise: subtracting the martingale ``2 <x, V>`` that drives ``R^2``
-    leaves the mean as it is, and takes nearly all of the spread.
+    The change of ``R^2`` is ``2 <x, V> + |V|^2 - 2 N |W|^2 dt`` and the bias.  A step is independent
+    of its noise: subtracting all but ``|W|^2``, less its mean, leaves the mean as it is and takes
+    nearly all of the spread.
     """
     rng, depth, size = np.random.default_rng(SEED), space.depth, np.sqrt(2 * dt / beta)
     x = rebuild(start, [np.repeat(a[None], chains, axis=0) for a in parts(start)])
-    total, steps, burn = np.zeros(chains), round(time / dt), round(1.5 / dt)
+    total, steps, burn = np.zeros(chains), round(time / dt), round(3.0 / dt)
     for k in range(burn + steps):
         noise = tuple(rng.standard_normal(W.shape) for W in factors(x))
         W = space.project(x)
+        if k == burn:
+            total -= squared_norm(x)
         if k >= burn:
-            radial_noise = np.sum(coordinates(factors(x), 1) * coordinates(noise, 1), axis=-1)
-            total += np.sum(W**2, axis=(-2, -1)) - size * radial_noise / (depth * dt)
+            V = coordinates(space.tangent_projection(x, noise), 1)
+            radial = 2 * size * np.sum(coordinates(factors(x), 1) * V, axis=-1)
+            total += 2 * depth * dt * np.sum(W**2, axis=(-2, -1)) - radial
+            total -= size**2 * (np.sum(V**2, axis=-1) - space.dim)
         x = step(space, x, noise, duration=dt, beta=beta, covector=W)
-    return total / steps
+    return (total + squared_norm(x)) / (2 * depth * dt * steps)
 
 
 class Quadratic:
