@@ -1,8 +1,11 @@
 """Samples of the walks, p-values against exact laws, and mutants that must not pass them."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
+import pytest
 from scipy import stats
 
 from dlngeom import (
@@ -23,6 +26,7 @@ from dlngeom.dln._square_walk import anisotropic_coordinates
 from dlngeom.dln._walks import anisotropic
 from dlngeom.endtoend import inverse_cometric
 from dlngeom.langevin import brownian_motion, riemannian_langevin, step
+from dlngeom.langevin._engine import _groups
 from dlngeom.network import singular_values
 from dlngeom.quotients import HermitianSpectrum, Sphere
 from dlngeom.submersion._walks import AmbientWalk
@@ -30,6 +34,14 @@ from dlngeom.thermodynamics import entropy_gradient
 
 SEED = int(os.environ.get("DLNGEOM_TEST_SEED", "20240213"))
 ALPHA = 1e-5
+
+
+@contextmanager
+def one_group() -> Iterator[None]:
+    """Run all chains at once: without a pool to share with, calls of numpy cost most."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_groups, "_GROUPS", 1)
+        yield
 
 
 def two_sample(x, y):
@@ -121,6 +133,7 @@ def frames_start(widths, rank, size=1.0):
     return Frames(size * spectrum(rank), tuple(np.eye(d)[:, :rank] for d in widths))
 
 
+@one_group()
 def radial(m, n, rank, depth, *, chains, steps, time=0.2, beta=1.5, law_beta=None):
     """p-value of the singular values of Brownian motion downstairs."""
     if depth == np.inf:
@@ -142,6 +155,7 @@ def squared_norm(point):
     return (len(point.q) - 1) * np.sum(point.lam**2, axis=-1)
 
 
+@one_group()
 def cone_samples(widths, rank, kappa, *, chains, steps, time=0.1, beta=1.5):
     start = frames_start(widths, rank)
     run = riemannian_langevin(
@@ -177,6 +191,7 @@ def sphere(size, kappa, *, chains, steps, time=0.3, beta=1.5):
     return one_sample(x, laws.sphere_law(size, 1.0, time, beta, kappa))
 
 
+@one_group()
 def dyson(x0, kappa, *, chains, steps, time=0.1, beta=1.5, law_beta=None, law_kappa=None):
     """p-value of the eigenvalues of Hermitian matrices."""
     space = HermitianSpectrum(len(x0))
@@ -200,6 +215,7 @@ class EntropicForce:
         return -dense((W, covector)) / self.beta
 
 
+@one_group()
 def shadows(size, depth, *, chains, steps, time=0.15, beta=1.5, force=True):
     """p-value of upstairs Brownian motion, projected, against the drift of the entropy below."""
     widths = (size,) * (depth + 1)
@@ -324,6 +340,7 @@ def radial_retraction(self, point, vector, *, order=2):
     return moved * (length / self.project(moved))[..., None]
 
 
+@one_group()
 def equilibrium(space, start, gradient, *, chains, beta, phases, observe):
     """Samples after phases ``(duration, steps)``, coarse ones first to come near cheaply."""
     for i, (time, steps) in enumerate(phases):
@@ -339,20 +356,25 @@ def equilibrium(space, start, gradient, *, chains, beta, phases, observe):
 def stationary_norms(space, start, *, chains, dt, time, beta):
     """Time averages of ``|W|^2`` after a burn-in, one for each chain, for half of it as energy.
 
-    A step is independent of its noise: subtracting the martingale ``2 <x, V>`` that drives ``R^2``
-    leaves the mean as it is, and takes nearly all of the spread.
+    The change of ``R^2`` is ``2 <x, V> + |V|^2 - 2 N |W|^2 dt`` and the bias.  Steps do not depend
+    on their noise: subtracting all but ``|W|^2``, less its mean, keeps the mean, and takes
+    nearly all of the spread.
     """
     rng, depth, size = np.random.default_rng(SEED), space.depth, np.sqrt(2 * dt / beta)
     x = rebuild(start, [np.repeat(a[None], chains, axis=0) for a in parts(start)])
-    total, steps, burn = np.zeros(chains), round(time / dt), round(1.5 / dt)
+    total, steps, burn = np.zeros(chains), round(time / dt), round(3.0 / dt)
     for k in range(burn + steps):
         noise = tuple(rng.standard_normal(W.shape) for W in factors(x))
         W = space.project(x)
+        if k == burn:
+            total -= squared_norm(x)
         if k >= burn:
-            radial_noise = np.sum(coordinates(factors(x), 1) * coordinates(noise, 1), axis=-1)
-            total += np.sum(W**2, axis=(-2, -1)) - size * radial_noise / (depth * dt)
+            V = coordinates(space.tangent_projection(x, noise), 1)
+            radial = 2 * size * np.sum(coordinates(factors(x), 1) * V, axis=-1)
+            total += 2 * depth * dt * np.sum(W**2, axis=(-2, -1)) - radial
+            total -= size**2 * (np.sum(V**2, axis=-1) - space.dim)
         x = step(space, x, noise, duration=dt, beta=beta, covector=W)
-    return total / steps
+    return (total + squared_norm(x)) / (2 * depth * dt * steps)
 
 
 class Quadratic:

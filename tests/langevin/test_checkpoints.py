@@ -118,12 +118,12 @@ run.points.lam.tofile({result!r})
 
 @pytest.mark.slow
 def test_a_process_killed_many_times_loses_nothing(tmp_path):
-    folder, result, steps = tmp_path / "run", tmp_path / "lam", 5_000
+    folder, result, steps = tmp_path / "run", tmp_path / "lam", 2_500
     script = SCRIPT.format(
         root=str(Path(__file__).parents[2]), steps=steps, folder=str(folder), result=str(result)
     )
     rng, progress = np.random.default_rng(0), []
-    for _ in range(8):
+    for _ in range(6):
         process = subprocess.Popen([sys.executable, "-c", script])
         # From before the folder exists to the middle of a write.
         time.sleep(rng.uniform(0.3, 3.0))

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+import dlngeom
 from dlngeom import DeepLinearNetwork, endtoend
 from dlngeom.endtoend._lifts import first_order_retraction
 from dlngeom.langevin import brownian_motion, riemannian_langevin
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:a step of .* times the largest curvature:UserWarning"
 )
 
-MANY = {"chains": 20_000, "steps": 30}
+MANY = {"chains": 5000, "steps": 30}
 FEW = {"chains": 2000, "steps": 20}
 
 INFINITE = "dlngeom.endtoend._lifts.second_order_retraction"
@@ -41,23 +42,24 @@ RADIAL = [(2, 2, 2, 3), (3, 2, 2, 2), (4, 3, 1, 4), (3, 3, 2, 5), (5, 5, 5, 2), 
 def test_singular_values_downstairs_have_the_law_of_a_gaussian_matrix(case, monkeypatch):
     assert lc.radial(*case, **MANY) > ALPHA
     lc.first_order_steps(monkeypatch)
-    assert lc.radial(*case, **MANY) < ALPHA
+    # Far fewer chains already tell, but for small matrices of full rank and odd depth.
+    few = {"chains": 8000, "steps": 20} if case == RADIAL[0] else FEW
+    assert lc.radial(*case, **few) < ALPHA
 
 
 @pytest.mark.slow
 def test_singular_values_of_infinite_depth_have_the_law_of_a_symmetric_matrix(monkeypatch):
     # Few steps, because they are slow, and a long time, to see the effect of their order.
-    options = {"chains": 20_000, "steps": 6, "time": 1.0}
+    options = {"chains": 6000, "steps": 6, "time": 1.0}
     assert lc.radial(*RADIAL[-1], **options) > ALPHA
     monkeypatch.setattr(INFINITE, first_order_retraction)
     assert lc.radial(*RADIAL[-1], **options) < ALPHA
 
 
-@pytest.mark.parametrize("case", [slow(RADIAL[1]), RADIAL[2], slow(RADIAL[4])], ids=str)
-def test_few_chains_have_the_radial_law_and_first_order_ones_do_not(case, monkeypatch):
-    assert lc.radial(*case, **FEW) > ALPHA
+def test_few_chains_have_the_radial_law_and_first_order_ones_do_not(monkeypatch):
+    assert lc.radial(*RADIAL[2], **FEW) > ALPHA
     lc.first_order_steps(monkeypatch)
-    assert lc.radial(*case, **FEW) < ALPHA
+    assert lc.radial(*RADIAL[2], **FEW) < ALPHA
 
 
 @pytest.mark.slow
@@ -98,14 +100,13 @@ def test_norm_upstairs_is_a_bessel_process(case, monkeypatch):
     assert lc.cone(*case, **MANY) > ALPHA
     lc.first_order_steps(monkeypatch)
     # Far fewer chains already tell.
-    assert lc.cone(*case, **FEW) < ALPHA
+    assert lc.cone(*case, chains=1000, steps=20) < ALPHA
 
 
-@pytest.mark.parametrize("case", [CONES[0], slow(CONES[2])], ids=str)
-def test_few_norms_upstairs_and_first_order_ones(case, monkeypatch):
-    assert lc.cone(*case, **FEW) > ALPHA
+def test_few_norms_upstairs_and_first_order_ones(monkeypatch):
+    assert lc.cone(*CONES[0], **FEW) > ALPHA
     lc.first_order_steps(monkeypatch)
-    assert lc.cone(*case, **FEW) < ALPHA
+    assert lc.cone(*CONES[0], **FEW) < ALPHA
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ def test_norm_upstairs_knows_beta():
 def test_brownian_motion_upstairs_has_equal_noises():
     space, start = DeepLinearNetwork((2, 3, 2)), lc.frames_start((2, 3, 2), 2)
     run = brownian_motion(
-        space, start, duration=0.1, n_steps=30, beta=1.5, upstairs=True, rng=SEED, n_chains=20_000,
+        space, start, duration=0.1, n_steps=30, beta=1.5, upstairs=True, rng=SEED, n_chains=5000,
         save_every=30, observe={"x": lc.squared_norm},
     )  # fmt: skip
     r0 = float(lc.squared_norm(start))
@@ -214,7 +215,7 @@ def test_eigenvalues_of_hermitian_matrices_are_dyson_brownian_motion(x0, kappa, 
     assert lc.dyson(x0, kappa, **MANY) > ALPHA
     mutant = lc.ambient_horizontal if kappa == 1 else lc.ambient_isotropic
     monkeypatch.setattr(AMBIENT, mutant)
-    assert lc.dyson(x0, kappa, **MANY) < ALPHA
+    assert lc.dyson(x0, kappa, **FEW) < ALPHA
 
 
 def test_few_hermitian_matrices_and_some_without_repulsion(monkeypatch):
@@ -224,8 +225,7 @@ def test_few_hermitian_matrices_and_some_without_repulsion(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("depth", [2, 3])
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize(("size", "depth"), [(2, 3), (3, 2)])
 def test_the_shadow_of_brownian_motion_drifts_with_the_entropy(size, depth):
     assert lc.shadows(size, depth, **MANY) > ALPHA
     assert lc.shadows(size, depth, **MANY, force=False) < ALPHA
@@ -242,8 +242,8 @@ def test_few_shadows_drift_with_the_entropy():
 def test_the_walk_of_a_confining_energy_ends_in_its_gibbs_law(depth):
     widths, beta = (3,) * (depth + 1), 3.0
     lam = lc.equilibrium(
-        DeepLinearNetwork(widths), lc.frames_start(widths, 3, 0.9), lc.identity, chains=20_000,
-        beta=beta, phases=[(1.0, 20), (0.5, 25), (0.4, 80)], observe=lambda point: point.lam,
+        DeepLinearNetwork(widths), lc.frames_start(widths, 3, 0.9), lc.identity, chains=5000,
+        beta=beta, phases=[(1.0, 20), (0.5, 25), (0.4, 40)], observe=lambda point: point.lam,
     )  # fmt: skip
     assert lc.gibbs_p(lam, depth, beta) > ALPHA
     assert lc.gibbs_p(lam, depth, 1.1 * beta) < ALPHA
@@ -253,13 +253,14 @@ def test_the_walk_of_a_confining_energy_ends_in_its_gibbs_law(depth):
 @pytest.mark.slow
 def test_bias_at_equilibrium_is_of_first_order_in_the_step():
     space, beta = DeepLinearNetwork((3, 3, 3)), 3.0
-    start, steps = lc.frames_start((3, 3, 3), 3, 0.9), [0.01, 0.02, 0.04]
+    start, steps = lc.frames_start((3, 3, 3), 3, 0.9), [0.02, 0.04, 0.08]
     # The density of lam is homogeneous, so that the mean of the energy is known.
     exact = space.dim / (2 * beta)
     runs = [
-        lc.stationary_norms(space, start, chains=400, dt=dt, time=36.0, beta=beta) for dt in steps
+        lc.stationary_norms(space, start, chains=200, dt=dt, time=9.0, beta=beta) for dt in steps
     ]
     biases = [np.mean(x) - exact for x in runs]
+    assert all(b > 10 * np.std(x) / np.sqrt(len(x)) for b, x in zip(biases, runs, strict=True))
     assert abs(ref.slope(steps, biases) - 1) < 0.2
 
 
@@ -271,20 +272,21 @@ def test_the_walk_samples_what_emcee_samples_downstairs(depth):
 
     def log_density(x):
         W = x.reshape(-1, 2, 2)
-        S = entropy(W, widths)
-        value = S + endtoend.log_volume_density(W, depth) - beta * energy.energy(W)
+        known = dlngeom.svd(W)
+        S = entropy(known, widths)
+        value = S + endtoend.log_volume_density(known, depth) - beta * energy.energy(W)
         # Chains of even depth never leave the component in which they start.
         return value if depth % 2 else np.where(np.linalg.det(W) > 0, value, -np.inf)
 
     rng = np.random.default_rng(SEED)
-    first = energy.target + 0.1 * rng.standard_normal((200, 2, 2))
-    sampler = emcee.EnsembleSampler(200, 4, log_density, vectorize=True)
+    first = energy.target + 0.1 * rng.standard_normal((800, 2, 2))
+    sampler = emcee.EnsembleSampler(800, 4, log_density, vectorize=True)
     sampler.random_state = np.random.RandomState(SEED).get_state()
-    sampler.run_mcmc(first.reshape(200, 4), 6000)
+    sampler.run_mcmc(first.reshape(800, 4), 1000)
     # Thinned by about two autocorrelation times.
-    expected = sampler.get_chain(discard=600, thin=150, flat=True).reshape(-1, 2, 2)
+    expected = sampler.get_chain(discard=400, thin=150, flat=True).reshape(-1, 2, 2)
 
-    space, W = DeepLinearNetwork(widths), np.broadcast_to(energy.target, (20_000, 2, 2)).copy()
+    space, W = DeepLinearNetwork(widths), np.broadcast_to(energy.target, (5000, 2, 2)).copy()
     if depth % 2:
         # Crossing takes long: the components start with about their final shares.
         W[: len(W) // 3, :, 1] *= -1

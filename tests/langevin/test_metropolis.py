@@ -11,6 +11,7 @@ from dlngeom.langevin._metropolis import AdjustedWalk
 from dlngeom.quotients import Sphere
 from tests.helpers import langevin_cases as cases
 from tests.helpers import reference as ref
+from tests.helpers.laws_cases import one_group
 
 ALPHA = 1e-5
 # Laws under steps at the limit, where a run warns that they are long.
@@ -67,6 +68,7 @@ def gibbs(depth, beta):
     return grid, density / density.sum()
 
 
+@one_group()
 def equilibrium(depth, adjust, steps, chains, duration=8.0, beta=4.0):
     space = DeepLinearNetwork((2,) * (depth + 1))
     start = space.random_point(0)._replace(lam=np.array([0.9, 0.5]))
@@ -96,21 +98,21 @@ def test_few_adjusted_chains_have_the_exact_law_only_with_the_way_back(monkeypat
 
 @pytest.mark.slow
 def test_adjusted_chains_have_the_exact_law_at_a_long_step():
-    assert min(x.pvalue for x in equilibrium(2, True, 32, 12_000)) > ALPHA
-    assert min(x.pvalue for x in equilibrium(2, False, 32, 12_000)) < ALPHA
+    assert min(x.pvalue for x in equilibrium(2, True, 32, 6000)) > ALPHA
+    assert min(x.pvalue for x in equilibrium(2, False, 32, 6000)) < ALPHA
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("depth", "steps"), [(2, 60), (3, 80)])
+@pytest.mark.parametrize(("depth", "steps"), [(2, 60), (3, 60)])
 def test_adjusted_chains_show_no_bias(depth, steps):
-    assert min(x.pvalue for x in equilibrium(depth, True, steps, 8_000)) > ALPHA
+    assert min(x.pvalue for x in equilibrium(depth, True, steps, 3000)) > ALPHA
 
 
 @pytest.mark.slow
 def test_without_the_way_back_the_law_is_wrong(monkeypatch):
     # A mutant that accepts whatever is found.
     monkeypatch.setattr(_metropolis, "_log_ratio", lambda *args: np.inf)
-    assert min(x.pvalue for x in equilibrium(2, True, 32, 12_000)) < ALPHA
+    assert min(x.pvalue for x in equilibrium(2, True, 32, 3000)) < ALPHA
 
 
 def test_acceptance_falls_with_the_step():

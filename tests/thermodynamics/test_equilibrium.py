@@ -22,7 +22,15 @@ from dlngeom.thermodynamics.equilibrium import (
     mean_virial,
     sample,
 )
-from tests.helpers.laws_cases import ALPHA, SEED, gibbs_p, two_sample, with_gaps, with_sums
+from tests.helpers.laws_cases import (
+    ALPHA,
+    SEED,
+    gibbs_p,
+    one_group,
+    two_sample,
+    with_gaps,
+    with_sums,
+)
 from tests.helpers.parameters import crossed, slow
 
 INF = math.inf
@@ -247,10 +255,10 @@ def test_effective_size_of_an_autoregression(rng):
 @pytest.mark.slow
 def test_the_langevin_walk_ends_in_this_law():
     depth, beta, kappa = 2, 1.3, 0.4
-    run = langevin.riemannian_langevin(
+    run = one_group()(langevin.riemannian_langevin)(
         DeepLinearNetwork((2, 2, 2)), DeepLinearNetwork((2, 2, 2)).random_point(0),
-        energy_gradient=lambda W: W, beta=beta, kappa=kappa, duration=4.0, n_steps=600,
-        n_chains=4000, save_every=600, rng=SEED, observe={"s": singular_values},
+        energy_gradient=lambda W: W, beta=beta, kappa=kappa, duration=4.0, n_steps=300,
+        n_chains=3000, save_every=300, rng=SEED, observe={"s": singular_values},
     )  # fmt: skip
     s = run.observed["s"][:, -1]
     exact = independent(2, depth, size=4000, beta=beta, kappa=kappa)
