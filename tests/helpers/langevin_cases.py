@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import numpy as np
 
@@ -47,6 +48,14 @@ class Quadratic:
     """:func:`quadratic` as an object."""
 
     def __call__(self, W):
+        return quadratic(W)
+
+
+class Leisurely(Quadratic):
+    """:func:`quadratic`, so slow that whatever happens to its worker happens meanwhile."""
+
+    def __call__(self, W):
+        time.sleep(0.05)
         return quadratic(W)
 
 

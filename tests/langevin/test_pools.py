@@ -19,6 +19,7 @@ import pytest
 
 from dlngeom import DeepLinearNetwork
 from dlngeom.langevin import LangevinError, brownian_motion, network_langevin, riemannian_langevin
+from dlngeom.langevin._engine import _groups
 from dlngeom.langevin._engine._groups import run as run_group
 from dlngeom.quotients import Sphere
 from tests.helpers import langevin_cases as cases
@@ -33,6 +34,12 @@ OPTIONS = {
     "energy_gradient": cases.quadratic, "beta": 2.0, "kappa": 0.5, "duration": 0.2,
     "n_steps": 10, "save_every": 5, "rng": 11, "n_chains": 512,
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small_groups(monkeypatch):
+    """Share few small networks as a run shares wide ones."""
+    monkeypatch.setattr(_groups, "_FEW_NUMBERS", 1)
 
 
 def simulate(**options):
@@ -110,7 +117,7 @@ def test_chains_that_kill_every_worker_are_named(client):
 
 @pytest.mark.slow
 def test_four_workers_one_of_them_killed_from_outside():
-    options = {"n_steps": 250, "duration": 1.5, "save_every": 50}
+    options = {"n_steps": 40, "duration": 0.5, "save_every": 20}
     serial = simulate(**options)
     cluster = start_cluster(4)
     with cluster, cluster.get_client() as client:
@@ -120,7 +127,7 @@ def test_four_workers_one_of_them_killed_from_outside():
         killer = threading.Thread(target=_kill_when_busy, args=(client, victims[0]))
         killer.start()
         # A gradient of another name, since dask may remember what it has computed.
-        run = simulate(pool=pool, **{**options, "energy_gradient": cases.Quadratic()})
+        run = simulate(pool=pool, **{**options, "energy_gradient": cases.Leisurely()})
         killer.join()
         assert victims[0] not in client.run(os.getpid).values()
     assert same(run.points, serial.points)

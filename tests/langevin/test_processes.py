@@ -16,6 +16,7 @@ from dlngeom.langevin import (
     riemannian_langevin,
     step,
 )
+from dlngeom.langevin._engine._groups import joined
 from dlngeom.langevin._engine._steps import Plan
 from dlngeom.quotients import BuresWasserstein, Grassmann, HermitianSpectrum, Sphere
 from tests.helpers import langevin_cases as cases
@@ -44,6 +45,22 @@ def test_a_trajectory_of_networks(rng):
     last = Frames(run.points.lam[:, -1], tuple(q[:, -1] for q in run.points.q))
     dlngeom.frames(dlngeom.factors(last))
     assert not same(last.lam[0], last.lam[1])
+
+
+@pytest.mark.parametrize(
+    ("widths", "chains", "sizes"),
+    [
+        ((2, 2, 2, 2), 100, [100]),
+        ((2, 2, 2, 2), 300, [256, 44]),
+        ((2, 2, 2, 2), 1024, [256, 256, 256, 256]),
+        ((10, 10, 10, 10), 256, [64, 64, 64, 64]),
+        ((40, 40, 40), 256, [64, 64, 64, 64]),
+    ],
+)
+def test_groups_are_worth_their_calls_and_small_enough_for_caches(widths, chains, sizes):
+    state = DeepLinearNetwork(widths).random_point(0, (chains,))
+    size = joined(state)
+    assert [min(size, chains - first) for first in range(0, chains, size)] == sizes
 
 
 def test_points_keep_their_kind(rng):

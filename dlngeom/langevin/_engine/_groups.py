@@ -37,8 +37,11 @@ _NUMBERS = 2**17
 # The same on an accelerator and for compiled code, where a call costs more.
 _MANY_NUMBERS = 2**25
 
-# Least number of groups, as far as there are blocks, so that a pool has work to share.
+# Least number of groups, as far as they are worth their calls, so that a pool has work to share.
 _GROUPS = 4
+
+# Numbers in the states of a group that are worth the calls of a step, which cost as much as they.
+_FEW_NUMBERS = 2**12
 
 # Bytes of the block that _keep_memory frees; much larger ones do not raise the threshold.
 _BLOCK = 2**24
@@ -157,7 +160,9 @@ def joined(state: WalkState) -> int:
     numbers = sum(math.prod(x.shape[1:]) for x in parts(state))
     if array_api_compat.is_jax_array(first) or "cpu" not in str(array_api_compat.device(first)):
         return int(BLOCK * max(1, min(_MANY_NUMBERS // (BLOCK * numbers), streams)))
-    return int(BLOCK * max(1, min(_NUMBERS // (BLOCK * numbers), streams // _GROUPS)))
+    least = -(-_FEW_NUMBERS // (BLOCK * numbers))
+    most = _NUMBERS // (BLOCK * numbers)
+    return int(BLOCK * max(1, min(most, max(least, streams // _GROUPS))))
 
 
 def groups(
