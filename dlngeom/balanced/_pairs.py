@@ -18,7 +18,7 @@ from typing import NamedTuple
 import array_api_compat
 import numpy as np
 
-from dlngeom._lib.arrays import Array, constant, namespace, reshaped
+from dlngeom._lib.arrays import Array, constant, namespace, powers, reshaped
 
 __all__ = [
     "Lifts",
@@ -266,11 +266,11 @@ def _joined(stretch: Array, diagonal: Array, cosines: Array) -> Array:
 def lifts(at: Pairs, lam: Array) -> Lifts:
     """Lifts of the matrices with one entry."""
     depth, r = at.lengths.shape[-2], lam.shape[-1]
-    powers = lam[..., None, :] ** constant(np.arange(0.0, depth)[:, None], lam)
-    flat = reshaped(powers, (*lam.shape[:-1], depth * r))
+    tall = powers(lam, depth)
+    flat = reshaped(tall, (*lam.shape[:-1], depth * r))
     one, other = (_picked(flat, places) for places in _profile_places(r, depth))
     cosines, stretch = _tangent(at, constant(_depth(depth).upper, lam) @ (one * other))
-    return Lifts(cosines, stretch, powers[..., -1, :])
+    return Lifts(cosines, stretch, tall[..., -1, :])
 
 
 def gradient_coordinates(lift: Lifts, core: Array) -> Array:

@@ -11,21 +11,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
-import numpy as np
-
 from dlngeom import network, spectral
 from dlngeom._lib.arrays import (
     Array,
     antisymmetric,
-    constant,
     identity,
     is_square,
     namespace,
+    powers,
     project_out,
     symmetric,
 )
 from dlngeom._lib.trajectory import Observe
-from dlngeom.balanced._balance import Balance, balance, balance_defect, correct, multipliers, pair
+from dlngeom.balanced._balance import Balance, balance, balance_defect, correct, multipliers
 from dlngeom.balanced._curves import corrected, fast_move, turned
 from dlngeom.balanced._in_frames import StepInFrames
 from dlngeom.endtoend import _lifts
@@ -157,8 +155,8 @@ def spread(lam: Array, core: Array, depth: int) -> Array:
 
 def _layer_powers(lam: Array, depth: int) -> tuple[Array, Array]:
     """Powers ``lam_k^(N-p)`` and ``lam_l^(p-1)`` of all layers, ``(..., N, r, 1)`` and its turn."""
-    powers = lam[..., None, :] ** constant(np.arange(0.0, depth)[:, None], lam)
-    return namespace(lam).flip(powers, axis=-2)[..., :, None], powers[..., None, :]
+    right = powers(lam, depth)
+    return namespace(lam).flip(right, axis=-2)[..., :, None], right[..., None, :]
 
 
 def _minus(V: StepInFrames, time: Any, gradient: StepInFrames) -> StepInFrames:
@@ -271,9 +269,8 @@ class EndToEndWalk:
 
 def _unit_spread(lam: Array, core: Array, depth: int) -> Array:
     """Horizontal cores of all layers: an isometric image of one core."""
-    row, column = (x[..., None, :, :] for x in pair(lam))
-    right = constant(np.arange(0.0, depth)[:, None, None], lam)
-    shares = row ** (depth - 1 - right) * column**right
+    row, column = _layer_powers(lam, depth)
+    shares = row * column
     xp = namespace(lam)
     length = xp.sqrt(xp.sum(shares * shares, axis=-3, keepdims=True))
     return core[..., None, :, :] * (shares / length)
