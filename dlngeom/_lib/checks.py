@@ -215,15 +215,21 @@ def same_dtype(name: str, *arrays: Array) -> None:
 
 def finite(name: str, x: Array) -> None:
     """Require finite entries; the error names the first one that is not finite."""
-    if type(x) is np.ndarray and x.dtype.kind == "f" and x.flags.forc:
-        # A finite sum of squares, which is faster, settles it; an infinite one may be an overflow.
-        flat = x.ravel(order="K")
-        if math.isfinite(np.vdot(flat, flat)):
-            return
+    if type(x) is np.ndarray and x.dtype.kind == "f" and _finite_sum(x):
+        return
     xp = namespace(x)
     bad = ~xp.isfinite(x)
     if bool(xp.any(bad)):
         raise ValueError(f"{name}{_first(bad, x)}: all entries must be finite")
+
+
+def _finite_sum(x: np.ndarray) -> bool:
+    """Whether a sum settles that all entries are finite, which is faster; it may also overflow."""
+    if x.flags.forc:
+        flat = x.ravel(order="K")
+        return math.isfinite(np.vdot(flat, flat))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.isfinite(np.add.reduce(x, axis=None))
 
 
 def descending(name: str, s: Array) -> None:
