@@ -40,16 +40,18 @@ from dlngeom.langevin._engine._steps import DivergenceError, Plan, advance
 from dlngeom.langevin._engine._streams import BLOCK, Streams
 from dlngeom.langevin._step_size import Scene, piloted_step
 from dlngeom.submersion import Base, RiemannianSubmersion
-from dlngeom.submersion._given import named
+from dlngeom.submersion._given import named, point_upstairs
 from dlngeom.submersion._offers import (
     HasAcceptance,
     HasBatchAxes,
     HasObservables,
     HasPointCheck,
     HasStartCheck,
+    HasSubmersion,
     Walk,
     WalkState,
 )
+from dlngeom.submersion._spaces import above
 from dlngeom.submersion._walks import walk_of
 
 __all__ = [
@@ -316,6 +318,8 @@ def batched_start(space: Any, point: Point, n_chains: int | None) -> Point:
         point = space.check_point(point)
     else:
         point = _fitting(space, point)
+        if isinstance(space, HasSubmersion):
+            point_upstairs(space.space, above(space.space, point))
     return with_chains(point, _batch_axes(space, point), n_chains)
 
 

@@ -18,7 +18,7 @@ from dlngeom.langevin._engine._files import read_sealed, replace, write_sealed
 
 __all__ = ["Call"]
 
-_FORMAT = "dlngeom checkpoint 2"
+_FORMAT = "dlngeom checkpoint 3"
 
 # Values agree if they differ by less than this power of the precision, 4e-11 for doubles, times
 # their largest: rounding errors grow in decompositions, and functions differ by more.
