@@ -3,8 +3,7 @@ BIN := .venv/bin
 # test-core leaves geomstats out, and with it the bound on numpy.
 EXTRA ?= test
 
-CONFORMANCE := $(BIN)/python -m pytest -n 2 --dist worksteal -m slow \
-  tests/geomstats/test_conformance.py tests/cli/test_complete.py
+SLOW := $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 # The tests work on small matrices, where threads of BLAS and torch only wait for each other.
 test slow conformance docs: export OPENBLAS_NUM_THREADS = 1
@@ -19,14 +18,14 @@ test: .venv/installed-test
 	$(BIN)/python -m pytest -n 2
 
 slow: .venv/installed-test
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow
+	$(SLOW)
 
 # What is too long for each commit: the test cases of geomstats on two of its backends, at all
 # sizes, and more draws of the photograph; half an hour.
 conformance: export ALL_SIZES = 1
 conformance: .venv/installed-test
-	GEOMSTATS_BACKEND=numpy $(CONFORMANCE)
-	GEOMSTATS_BACKEND=pytorch $(CONFORMANCE) --deselect tests/cli
+	GEOMSTATS_BACKEND=numpy $(SLOW) tests/geomstats/test_conformance.py tests/cli/test_complete.py
+	GEOMSTATS_BACKEND=pytorch $(SLOW) tests/geomstats/test_conformance.py
 
 lint: .venv/installed-test
 	$(BIN)/ruff format --check .

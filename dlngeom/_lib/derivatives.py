@@ -308,7 +308,8 @@ def _extrapolated(function: Any, matrices: Any, rest: Any, kwargs: Any) -> Any:
         return _summed_by_jax(at, shares, matrices[0].dtype)
     total = None
     for j, share in enumerate(shares, start=1):
-        term = _combine(lambda x, _, c=share: c * x, *2 * (at(j),))
+        found = at(j)
+        term = _combine(lambda x, _, c=share: c * x, found, found)
         total = term if total is None else _combine(lambda x, y: x + y, total, term)
     return total
 

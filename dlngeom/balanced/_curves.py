@@ -166,23 +166,25 @@ def signed_svd(H: Array) -> tuple[Array, Array, Array]:
         return values, left, left
     # Only the others need sorting; the right vectors of these are the left ones.
     indefinite, right = ~positive, left.copy()
-    signed, vectors = values[indefinite], left[indefinite]
-    order = np.argsort(-np.abs(signed), axis=-1)
-    # Functions that index along an axis take longer than the sort of a few small matrices.
-    rows = np.arange(len(order))[:, None]
-    signed, vectors = signed[rows, order], np.swapaxes(vectors, -1, -2)[rows, order]
-    values[indefinite], left[indefinite] = np.abs(signed), np.swapaxes(vectors, -1, -2)
-    right[indefinite] = np.swapaxes(vectors * np.copysign(1.0, signed)[..., None], -1, -2)
+    found = _sorted_by_size(values[indefinite], left[indefinite])
+    values[indefinite], left[indefinite], right[indefinite] = found
     return values, left, right
 
 
 def _sorted_by_size(values: Array, vectors: Array) -> tuple[Array, Array, Array]:
-    """Singular values and vectors from eigenvalues and eigenvectors in any order."""
+    """Singular values and vectors from eigenvalues and eigenvectors in any order.
+
+    Those of numpy have one batch axis.
+    """
     xp = namespace(values)
-    sizes = xp.abs(values)
-    order = xp.argsort(-sizes, axis=-1)
-    left = xp.take_along_axis(vectors, order[..., None, :], axis=-1)
-    values = xp.take_along_axis(values, order, axis=-1)
+    order = xp.argsort(-xp.abs(values), axis=-1)
+    if isinstance(values, np.ndarray):
+        # Functions that index along an axis take longer than the sort of a few small matrices.
+        rows = np.arange(order.shape[0])[:, None]
+        values, left = values[rows, order], vectors.mT[rows, order].mT
+    else:
+        left = xp.take_along_axis(vectors, order[..., None, :], axis=-1)
+        values = xp.take_along_axis(values, order, axis=-1)
     signs = xp.where(values < 0, -xp.ones_like(values), xp.ones_like(values))
     return xp.abs(values), left, left * signs[..., None, :]
 

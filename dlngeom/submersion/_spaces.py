@@ -28,6 +28,7 @@ from dlngeom._lib.vectors import (
 )
 from dlngeom.submersion._given import check_like, finite_result, named, point_upstairs
 from dlngeom.submersion._offers import (
+    HasBasePoint,
     HasInverseCometric,
     HasMeanCurvature,
     HasPointCheck,
@@ -273,19 +274,17 @@ class BasePoint(NamedTuple):
 
 def base_point(space: RiemannianSubmersion, point: Point) -> Any:
     """Point of the base under a point upstairs: its projection, unless that forgets too much."""
-    own = getattr(space, "base_point", None)  # Checking a protocol costs as much as a small step.
-    return space.project(point) if own is None else own(point)
+    return space.base_point(point) if isinstance(space, HasBasePoint) else space.project(point)
 
 
 def above(space: RiemannianSubmersion, point: Any) -> Point:
     """Point of the fibre over a point of the base."""
-    own = getattr(space, "above", None)
-    return space.orbit_point(point, 0) if own is None else own(point)
+    return space.above(point) if isinstance(space, HasBasePoint) else space.orbit_point(point, 0)
 
 
 def embedding(space: RiemannianSubmersion | Moves, point: Point) -> Vector:
     """Ambient position of a point: the point itself, unless the space has an embedding."""
-    own = getattr(space, "embedding", None)
+    own = getattr(space, "embedding", None)  # Checking a protocol costs as much as a small step.
     return point if own is None else own(point)
 
 

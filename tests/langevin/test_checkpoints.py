@@ -23,7 +23,7 @@ from dlngeom.langevin import (
     network_langevin,
     riemannian_langevin,
 )
-from dlngeom.langevin._engine import _checkpoints, _files, _groups, _same_call
+from dlngeom.langevin._engine import _checkpoints, _files, _same_call
 from tests.helpers import langevin_cases as cases
 from tests.helpers.parameters import slow
 from tests.helpers.trees import same
@@ -36,20 +36,11 @@ RUN = {"energy_gradient": cases.quadratic, "beta": 2.0, "kappa": 0.5, "duration"
 RUN |= {"n_steps": 20, "save_every": 3, "n_chains": 130, "rng": 3}
 
 
-# A checkpoint has a file for each group; these are those of wide networks, not of 256 small ones.
-small_groups = pytest.mark.usefixtures("one_block_a_group")
-
-
-@pytest.fixture
-def one_block_a_group(monkeypatch):
-    monkeypatch.setattr(_groups, "_FEW_NUMBERS", 1)
-
-
 def same_run(one, two):
     return same(*((run.points, *run.observed.values()) for run in (one, two)))
 
 
-@small_groups
+@pytest.mark.usefixtures("small_groups")
 def test_a_checkpoint_changes_nothing(tmp_path):
     plain = riemannian_langevin(SPACE, POINT, **RUN)
     folder = tmp_path / "deep" / "run"
@@ -365,7 +356,7 @@ def damage(path):
     path.write_bytes(content)
 
 
-@small_groups
+@pytest.mark.usefixtures("small_groups")
 def test_damaged_files_are_refused_by_name(tmp_path):
     folder = tmp_path / "run"
     resume(folder)
@@ -390,7 +381,7 @@ def test_damaged_files_are_refused_by_name(tmp_path):
         resume(folder)
 
 
-@small_groups
+@pytest.mark.usefixtures("small_groups")
 def test_damaged_draws_are_refused_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(_checkpoints, "_CHUNK", 1)
     resume(tmp_path / "run")
@@ -422,7 +413,7 @@ def test_damaged_metadata_of_draws_are_refused_by_name(name, tmp_path, monkeypat
         resume(tmp_path / "run", **options)
 
 
-@small_groups
+@pytest.mark.usefixtures("small_groups")
 def test_draws_that_vanished_are_refused_before_anything_is_written(tmp_path):
     """A run that goes on would write into what is not there."""
     folder = tmp_path / "run"

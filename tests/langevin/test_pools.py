@@ -19,12 +19,13 @@ import pytest
 
 from dlngeom import DeepLinearNetwork
 from dlngeom.langevin import LangevinError, brownian_motion, network_langevin, riemannian_langevin
-from dlngeom.langevin._engine import _groups
 from dlngeom.langevin._engine._groups import run as run_group
 from dlngeom.quotients import Sphere
 from tests.helpers import langevin_cases as cases
 from tests.helpers.parameters import slow
 from tests.helpers.trees import same
+
+pytestmark = pytest.mark.usefixtures("small_groups")
 
 SPACE = DeepLinearNetwork((2, 3, 2))
 START = SPACE.random_point(20240213)
@@ -34,12 +35,6 @@ OPTIONS = {
     "energy_gradient": cases.quadratic, "beta": 2.0, "kappa": 0.5, "duration": 0.2,
     "n_steps": 10, "save_every": 5, "rng": 11, "n_chains": 512,
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def small_groups(monkeypatch):
-    """Share few small networks as a run shares wide ones."""
-    monkeypatch.setattr(_groups, "_FEW_NUMBERS", 1)
 
 
 def simulate(**options):
