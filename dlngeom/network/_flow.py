@@ -10,7 +10,8 @@ import numpy as np
 
 from dlngeom._lib.arrays import Array, to_numpy
 from dlngeom._lib.vectors import copied
-from dlngeom.network._layers import lift_actions, product, suffix_products, transposed
+from dlngeom.network._chains_last import ChainsLast, many_small
+from dlngeom.network._layers import lift_actions, product, suffix_products
 from dlngeom.network._observables import effective_number, end_to_end, invariants, singular_values
 from dlngeom.points._covectors import (
     Covector,
@@ -87,17 +88,32 @@ def _deep_flow(factors: Layers, gradient: EnergyGradient) -> Equation:
         above = suffix_products(state)
         return descent(state, above, check(gradient(above[0] @ state[0]), state[0]))
 
-    return Equation(factors, rates, tuple, factors[0].ndim == 2)
+    def small_rates(state: Layers) -> Layers:
+        layers: Any = [ChainsLast.of(x) for x in state]
+        above = suffix_products(layers)
+        matrix = (above[0] @ layers[0]).chains_first().copy()
+        covector = np.broadcast_to(to_dense(check(gradient(matrix), state[0])), matrix.shape)
+        found = _dense_descent(layers, above, ChainsLast.of(covector))
+        return tuple(x.chains_first() for x in found)
+
+    chosen = small_rates if many_small(factors) else rates
+    return Equation(factors, chosen, tuple, factors[0].ndim == 2)
 
 
 def descent(layers: Layers, above: Sequence[Array], covector: Covector) -> Layers:
     """Rates of two or more layers, given the products of those above each."""
     if isinstance(covector, np.ndarray):
-        down = -covector  # One change of sign, where it costs little.
-        left, right = transposed(above[0]) @ down, down @ transposed(layers[0])
-        return lift_actions(layers, above, left, right)
+        rates: Layers = _dense_descent(layers, above, covector)
+        return rates
     first, below = apply_transpose(covector, above[0]).mT, apply(covector, layers[0].mT)
     return lift_actions(layers, above, -first, -below)
+
+
+def _dense_descent(layers: Any, above: Any, covector: Any) -> Any:
+    """Rates by products of arrays, or of matrices with chains last."""
+    down = -covector  # One change of sign, where it costs little.
+    left, right = above[0].mT @ down, down @ layers[0].mT
+    return lift_actions(layers, above, left, right)
 
 
 def flat_flow(W: Array, gradient: EnergyGradient) -> Equation:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from dlngeom._lib.arrays import Array
 from dlngeom._lib.door import takes_arrays
 from dlngeom.points import _covectors
@@ -19,11 +17,7 @@ __all__ = [
     "lifted_gradient",
     "product",
     "suffix_products",
-    "transposed",
 ]
-
-# Entries of a matrix, and matrices of a batch, for which a copy of the transposes pays.
-_SMALL, _MANY = 64, 8
 
 
 def product(factors: Sequence[Array]) -> Array:
@@ -142,19 +136,9 @@ def lift_actions(
     """Lifted gradient by ``(W_N ... W_2)^T E'`` and ``E' W_1^T``, as thin as the first layer."""
     gradients = [first]
     for p, factor in enumerate(factors[1:-1], start=1):
-        gradients.append(transposed(above[p]) @ below)
-        below = below @ transposed(factor)
+        gradients.append(above[p].mT @ below)
+        below = below @ factor.mT
     return (*gradients, below)
-
-
-def transposed(x: Array) -> Array:
-    """Transpose of matrices; batches of small ones of numpy are copied, which makes products fast.
-
-    BLAS multiplies small matrices in order three times faster than those that have to be turned.
-    """
-    if isinstance(x, np.ndarray) and x.shape[-1] * x.shape[-2] <= min(_SMALL, x.size // _MANY):
-        return x.mT.copy()
-    return x.mT
 
 
 def suffix_products(factors: Sequence[Array]) -> list[Array]:

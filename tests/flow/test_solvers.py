@@ -5,13 +5,14 @@ import pickle
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.integrate import DOP853
 from scipy.sparse.linalg import aslinearoperator
 
 import dlngeom
 from dlngeom import SVD, DeepLinearNetwork, Frames, InfinitelyDeepNetwork, LowRank
 from dlngeom._lib.arrays import namespace
 from dlngeom._lib.ode.integrate import SolverOptions, integrate
-from dlngeom._lib.ode.smooth_rk45 import SmoothRK45
+from dlngeom._lib.ode.smooth_steps import SmoothDOP853, SmoothRK45
 from dlngeom._lib.ode.system import HaltError
 from dlngeom.flow import gradient_flow, network_flow
 from dlngeom.quotients import Grassmann, Sphere
@@ -376,6 +377,31 @@ def test_infinite_depth_runs_a_batch(rng):
         ref.close(run.points[k], alone.points[0], 1e-7)
 
 
+def pulls(target, factor):
+    """Energy gradients of chains as full matrices, one for all, and of low rank."""
+    unit = np.ones((len(target), 1, 1))
+    return {
+        "own": lambda X: X - target,
+        "one for all": lambda X: 0.1 * np.ones(X.shape[-2:]),
+        "low rank": lambda X: LowRank(X @ X.mT @ factor, unit, X.mT @ factor),
+    }
+
+
+@pytest.mark.parametrize("kind", ["own", "one for all", "low rank"])
+@pytest.mark.parametrize("depth", [2, 4])
+def test_many_small_chains_move_as_fewer_do(depth, kind, rng):
+    """From a hundred small chains on, products run along them; they must be the same."""
+    space = DeepLinearNetwork((3, *[4] * (depth - 1), 2))
+    W, target = rng.standard_normal((2, 120, 2, 3))
+    factor = rng.standard_normal((120, 2, 1))
+    few = slice(40, 50)
+    many, fewer = (
+        gradient_flow(space, W[k], pulls(target[k], factor[k])[kind], [0, 0.1, 0.2], rtol=1e-11)
+        for k in (slice(None), few)
+    )
+    ref.close(many.points[few], fewer.points, 1e-9)
+
+
 def rotation(state):
     x, y = state
     return -y, x
@@ -409,6 +435,41 @@ def test_the_steadier_method_is_of_fifth_order():
         assert rtol / 100 < turn(method=SmoothRK45, rtol=rtol) < rtol
         # A first step that is far too long is not taken.
         assert turn(method=SmoothRK45, rtol=rtol, solver={"first_step": 3.0}) < 3 * rtol
+
+
+def test_the_default_method_is_of_eighth_order_and_as_accurate_as_asked():
+    steps = np.array([0.6, 0.4, 0.3])
+    options = {"rtol": 9e-5, "atol": 1.0}
+    errors = [turn(solver={"max_step": h, "first_step": h}, **options) for h in steps]
+    assert ref.slope(steps, errors) == pytest.approx(8, abs=0.4)
+    for rtol in (1e-5, 1e-8, 1e-11):
+        assert turn(rtol=rtol) < rtol
+        assert turn(rtol=rtol, solver={"first_step": 3.0}) < 3 * rtol
+
+
+def test_steps_of_many_chains_are_seldom_rejected(rng):
+    """Chains leave a saddle one after the other: the worst error jumps from chain to chain."""
+    W = 1e-2 * rng.standard_normal((100, 2, 2))
+    space = DeepLinearNetwork((2,) * 5)
+
+    def rejected(method):
+        steps, attempts = set(), []
+
+        class Counted(method):
+            def _estimate_error_norm(self, K, h, scale):
+                attempts.append(1)
+                return super()._estimate_error_norm(K, h, scale)
+
+            def _step_impl(self):
+                steps.add(self.t)
+                return super()._step_impl()
+
+        gradient_flow(space, W, lambda X: np.eye(2) * (X - np.eye(2)), [0, 50], method=Counted)
+        return len(attempts) - len(steps), len(steps)
+
+    (ours, our_steps), (scipys, _) = rejected(SmoothDOP853), rejected(DOP853)
+    assert ours < 0.6 * scipys
+    assert ours < 0.2 * our_steps
 
 
 def test_an_event_may_halt_an_integration():

@@ -19,7 +19,7 @@ from dlngeom._lib.arrays import Array, Numbers, eps
 from dlngeom._lib.door import real_numbers
 from dlngeom._lib.ode.guarded import guarded, measures_chains
 from dlngeom._lib.ode.options import require_known
-from dlngeom._lib.ode.smooth_rk45 import SmoothRK45
+from dlngeom._lib.ode.smooth_steps import SmoothDOP853, SmoothRK45
 from dlngeom._lib.ode.system import Event, HaltError, Interpolant, Monitor, SolverState, System
 
 __all__ = [
@@ -185,7 +185,7 @@ def integrate(
 
 def _default_method(rtol: float) -> Any:
     """Solver of high order for tight tolerances, one with steady steps for loose tolerances."""
-    return SmoothRK45 if rtol > LOOSE else "DOP853"
+    return SmoothRK45 if rtol > LOOSE else SmoothDOP853
 
 
 def relative_tolerance(like: Array, given: float | None) -> float:

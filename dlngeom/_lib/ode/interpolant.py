@@ -51,8 +51,9 @@ class StepInterpolant(DenseOutput):  # type: ignore[misc]
             self._polynomial = self._through_nodes()
         if self._polynomial is not None:
             share = (t - self.t_old) / (self.t - self.t_old)
-            values: np.ndarray = self._polynomial(share).T
-            return values
+            values: np.ndarray = self._polynomial(share)
+            # The polynomial meets its last node to rounding only.
+            return np.where((t == self.t)[..., None], self._end[0], values).T
         if t.ndim == 0:
             return self._single(float(t))
         return np.stack([self._single(float(x)) for x in t], axis=-1)
