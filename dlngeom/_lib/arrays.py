@@ -263,9 +263,9 @@ def _polar_without_branches(x: Array) -> Array:
     from dlngeom._lib.derivatives import smooth_in  # That module imports this one.
 
     y = x @ smooth_in("gram")(_inverse_root)(x.mT @ x)
-    shift = (15 / 8) * identity(x.shape[-1], x)
+    unit = identity(x.shape[-1], x)
     for _ in range(_NEWTON_SCHULZ):
-        y = y @ _contraction(y.mT @ y, shift)
+        y = y @ _contraction(y.mT @ y, unit)
     return y
 
 
@@ -279,7 +279,7 @@ def _inverse_roots(xs: Sequence[Array]) -> tuple[list[Array], np.ndarray]:
     far = ~(bound <= _NEAR_ONE)
     if far.any():
         grams, bound = np.where(far[..., None, None], unit, grams), np.where(far, 1.0, bound)
-    steps = _NEWTON_SCHULZ if grams.ndim > 3 else _steps(float(bound.max()))
+    steps = _NEWTON_SCHULZ if grams.ndim > 3 else _steps(max(bound.tolist()))
     return list(_near_inverse_root(grams, bound, steps)), far
 
 
@@ -294,19 +294,19 @@ def _steps(bound: float) -> int:
 def _near_inverse_root(gram: np.ndarray, bound: np.ndarray, steps: int) -> np.ndarray:
     """Inverse square root, by products, of matrices with eigenvalues between one and a bound."""
     middle = np.asarray(2 / (1 + bound), dtype=gram.dtype)[..., None, None]
-    rest, shift = middle * gram, (15 / 8) * identity(gram.shape[-1], gram)
-    factor = _contraction(rest, shift)
+    rest, unit = middle * gram, identity(gram.shape[-1], gram)
+    factor = _contraction(rest, unit)
     root: np.ndarray = np.sqrt(middle) * factor
     for _ in range(steps - 1):
         rest = factor @ rest @ factor
-        factor = _contraction(rest, shift)
+        factor = _contraction(rest, unit)
         root = root @ factor
     return root
 
 
-def _contraction(gram: Array, shift: Array) -> Array:
+def _contraction(gram: Array, unit: Array) -> Array:
     """Factor ``(15 - 10 G + 3 G^2)/8`` that moves singular values near one closer to one."""
-    return shift + gram @ ((3 / 8) * gram) - (10 / 8) * gram
+    return gram @ ((3 / 8) * gram - (10 / 8) * unit) + (15 / 8) * unit
 
 
 def _inverse_root(gram: Array) -> Array:

@@ -50,6 +50,8 @@ def takes_arrays(*names: str) -> Callable[[_Function], _Function]:
                     value = args[place]
                     if type(value) is np.ndarray and value.dtype is _DOUBLE:
                         continue  # The usual argument, let in at the cost of two comparisons.
+                    if _holds_doubles(value):
+                        continue
                     foreign = True
                     if not (optional and value is None):
                         args = (*args[:place], plain(name, value), *args[place + 1 :])
@@ -65,6 +67,12 @@ def takes_arrays(*names: str) -> Callable[[_Function], _Function]:
         return entered  # type: ignore[return-value]
 
     return decorate
+
+
+def _holds_doubles(value: Any) -> bool:
+    """Whether a value is a named tuple of plain arrays of doubles, such as an SVD."""
+    named = isinstance(value, tuple) and hasattr(value, "_fields")
+    return named and all(type(x) is np.ndarray and x.dtype is _DOUBLE for x in value)
 
 
 def _arrays(values: Iterable[Any]) -> list[Any]:
@@ -197,7 +205,7 @@ def _plain_tuple(name: str, value: tuple[Any, ...]) -> Any:
     if fields is None:
         members = _holds_vectors(value) or _holds_both(value)
         return (_plain_members if members else _plain_list)(name, value)
-    if all(type(x) is np.ndarray and x.dtype is _DOUBLE for x in value):
+    if _holds_doubles(value):
         return value
     parts = [_part(f"{name}.{field}", x) for field, x in zip(fields, value, strict=True)]
     if all(new is old for new, old in zip(parts, value, strict=True)):

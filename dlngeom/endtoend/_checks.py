@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TypeAlias
 
+import numpy as np
+
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, inner, namespace, norm
 from dlngeom.points import SVD, Tangent, _covectors, dense, svd
@@ -71,14 +73,24 @@ def _checked_tangent(name: str, point: SVD, Z: Tangent, check_finite: bool) -> T
         checks.matrix(f"{name}.{field}", x)
         checks.shape(f"{name}.{field}", x, (rows, r))
         checks.same_dtype(f"{name} and the point", x, point.s)
-        if check_finite:
-            checks.finite(f"{name}.{field}", x)
     checks.batches_agree(name, *((x, 2) for x in Z))
     if check_finite:
-        inside = (point.u.mT @ Z.Up, point.vt @ Z.Vp)
-        off, size = (sum(inner(x, x) for x in parts) ** 0.5 for parts in (inside, Z))
+        with np.errstate(over="ignore", invalid="ignore"):
+            inside = (point.u.mT @ Z.Up, point.vt @ Z.Vp)
+            off, size = (sum(inner(x, x) for x in parts) ** 0.5 for parts in (inside, Z))
+        # A sum of squares that is a number has no other terms.
+        if not _is_finite(size):
+            for field, x in zip(Z._fields, Z, strict=True):
+                checks.finite(f"{name}.{field}", x)
         _require_tangent(name, point, off, size)
     return Z
+
+
+def _is_finite(size: Array) -> bool:
+    """Whether lengths, of one vector or of many, are all finite."""
+    if not size.ndim:
+        return math.isfinite(size)
+    return bool(namespace(size).all(namespace(size).isfinite(size)))
 
 
 def _require_tangent(name: str, point: SVD, gap: Array, size: Array) -> None:

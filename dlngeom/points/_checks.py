@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -30,8 +31,11 @@ def require_positive(name: str, s: Array, limit: float | Array = 0.0) -> None:
     if 0 in s.shape:
         return  # An empty batch has no smallest value.
     xp = namespace(s)
+    plain_limit = isinstance(limit, float) and limit == 0
+    if plain_limit and type(s) is np.ndarray and s.min() > 0:
+        return  # Of most points this one look is enough.
     smallest = xp.min(s, axis=-1)
-    least = 0.0 if isinstance(limit, float) and limit == 0 else limit * xp.max(s, axis=-1)
+    least = 0.0 if plain_limit else limit * xp.max(s, axis=-1)
     if bool(xp.any(smallest <= least)):
         raise ValueError(
             f"{name} has a smallest singular value {float(xp.min(smallest)):.3g}, its rank is "
@@ -88,14 +92,19 @@ def require_weights(name: str, s: Array, depth: float) -> None:
     """Require singular values whose weights ``s^(2-2/N)`` are positive without underflow."""
     if 0 in s.shape:
         return
-    xp = namespace(s)
-    smallest = float(xp.min(s))
-    tiny = float(xp.finfo(s.dtype).smallest_normal)
-    if not smallest > 0 or (2 - 2 / depth) * math.log(smallest) < math.log(tiny):
+    smallest = float(namespace(s).min(s))
+    if not smallest > _least_weighed(namespace(s).finfo(s.dtype).bits, depth):
         raise ValueError(
             f"{name} has an entry {smallest:.3g}: it must be positive, and its weight in the "
             f"metric of depth {depth} must not underflow; lower the rank"
         )
+
+
+@lru_cache(maxsize=64)
+def _least_weighed(bits: int, depth: float) -> float:
+    """Singular value below which weights underflow."""
+    tiny = math.log(float(np.finfo(f"float{bits}").smallest_normal))
+    return 0.0 if depth == 1 else math.exp(tiny / (2 - 2 / depth)) * (1 - 1e-12)
 
 
 def check_svd(point: SVD, *, check_finite: bool = True) -> SVD:
