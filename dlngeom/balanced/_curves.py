@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from dlngeom._lib.arrays import (
     polar_of_expansion,
     symmetric,
 )
+from dlngeom._lib.eigen import descending_eigh
 from dlngeom.balanced._balance import (
     Balance,
     Rotations,
@@ -156,11 +158,10 @@ def turned(
 
 def signed_svd(H: Array) -> tuple[Array, Array, Array]:
     """SVD of a symmetric matrix, descending; the left and right vectors differ by signs."""
+    found: Any = descending_eigh(H)
     if not isinstance(H, np.ndarray):
-        return _sorted_by_size(*namespace(H).linalg.eigh(H))
-    # Eigenvalues ascend: those of -H are in the order wanted.
-    values, left = np.linalg.eigh(-H)
-    np.negative(values, out=values)
+        return _sorted_by_size(*found)
+    values, left = found
     positive = values[..., -1] > 0
     if positive.all():
         return values, left, left
