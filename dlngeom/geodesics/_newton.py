@@ -26,8 +26,10 @@ _NEWTON, _PATIENCE, _MEMORY = 40, 12, 8
 _SHARE, _UNKNOWNS = 1e-3, 600
 # Residuals above this, or that a step does not halve, ask for new derivatives.
 _FAR = 1e-2
-# Errors for want of nodes below which these may be the last, and a margin for what is expected.
-_SEEN, _CAUTION = 1e-8, 2
+# Errors for want of nodes below which these may be the last, and a residual that serves for more.
+_SEEN, _UNSEEN = 1e-8, 1e-3
+# Margin for residuals that are expected.
+_CAUTION = 2
 # Nodes, first step and smallest step for targets along a parabola.
 _NODES, _FIRST, _LEAST = 9, 0.25, 0.05
 
@@ -81,7 +83,7 @@ def _stop(rule: Rule, found: np.ndarray, chord: np.ndarray, before: np.ndarray |
     """Residual that ends the iterations at these nodes."""
     stop = float(enough(rule, found, chord, before)[0])
     # Where more nodes follow in any case, digits that these do not resolve are lost there.
-    return stop if stop <= _SEEN else math.sqrt(stop)
+    return stop if stop <= _SEEN else max(stop, min(math.sqrt(stop), _UNSEEN))
 
 
 class _Search:
@@ -104,7 +106,7 @@ class _Search:
         """Go on from a better trial."""
         slow = residual > self.best / 2
         self._waits += slow
-        steady = self.system is not None and self._share == 1 and self.best < np.inf
+        steady = residual < _FAR and self.best < np.inf and self._share == 1
         self.ahead = _CAUTION * residual**2 / self.best if steady else np.inf
         wanted = self.system is None or slow or residual > _FAR or self._share < 1
         self.wants_derivatives = self._affordable and wanted
