@@ -40,6 +40,8 @@ __all__ = ["layer_chart"]
 _SPREAD = 1e-4
 # Layers, relative to their size, between equal points: rounding errors of their alignment.
 _EQUAL = 1e-14
+# Places of the vector of an antisymmetric 3 x 3 matrix, and of its opposite.
+_AXIS, _OPPOSITE = [7, 2, 3], [5, 6, 1]
 
 
 def layer_chart(
@@ -160,5 +162,13 @@ def _common_spin(middle: np.ndarray, x: np.ndarray, second: np.ndarray) -> np.nd
     gap, r = gap.mT - gap, gap.shape[-1]
     if r == 2:
         return np.asarray(gap / np.trace(gram, axis1=-2, axis2=-1)[..., None, None])
+    if r == 3:
+        # Spins of three columns are vectors, on which a symmetric matrix acts as its trace less it.
+        trace = np.trace(gram, axis1=-2, axis2=-1)[..., None, None]
+        axis = gap.reshape(*gap.shape[:-2], 9)[..., _AXIS, None]
+        axis = np.linalg.solve(trace * np.eye(3) - (gram + gram.mT) / 2, axis)[..., 0]
+        spin = np.zeros((*axis.shape[:-1], 9))
+        spin[..., _AXIS], spin[..., _OPPOSITE] = axis, -axis
+        return spin.reshape(gap.shape)
     s, q = np.linalg.eigh((gram + gram.mT) / 2)
     return np.asarray(q @ ((q.mT @ gap @ q) / (s[..., :, None] + s[..., None, :])) @ q.mT)

@@ -108,16 +108,21 @@ class _Root:
         self.change = square / self._sum
         self._squares = self.grid[0] ** 2 + self.grid[1] ** 2
         self._slopes = homogeneous(self.row, self.column, 2 * depth - 3)
+        self._powers = {1: self.change, 2: square}
 
     def power(self, exponent: int) -> np.ndarray:
         """Variation of a power, from the inverse on."""
-        if exponent == -1:
-            return np.asarray(self.change / -(self.grid[0] * self.grid[1]))
-        return np.asarray(self.change * self._slopes[exponent - 1][..., None])
+        if exponent not in self._powers:
+            if exponent == -1:
+                self._powers[-1] = self.change / -(self.grid[0] * self.grid[1])
+            else:
+                self._powers[exponent] = self.change * self._slopes[exponent - 1][..., None]
+        return self._powers[exponent]
 
     def between(self, low: int, x: np.ndarray, change: np.ndarray, high: int) -> np.ndarray:
         """Variation of ``Q^low X Q^high``."""
-        low_power, high_power = self.row**low, self.column**high
+        low_power = self.row**low if low else np.ones_like(self.row)
+        high_power = self.column**high if high else np.ones_like(self.column)
         varied = change * (low_power * high_power)[..., None]
         if low:
             varied = add_to(varied, right(self.power(low), x * high_power))
