@@ -16,7 +16,7 @@ from dlngeom.points import SVD
 __all__ = ["short_factors"]
 
 # Steps, relative fall of the energy that ends them, first damping, its changes, and its limit.
-_STEPS, _FLAT, _DAMPING, _CHANGE, _STIFF = 40, 1e-3, 0.1, 4.0, 1e6
+_STEPS, _FLAT, _DAMPING, _CHANGE, _STIFF = 40, 1e-5, 0.1, 4.0, 1e6
 # Largest system of Newton's method.
 _UNKNOWNS = 600
 # Ends farther apart than this many smallest singular values need a shorter path.

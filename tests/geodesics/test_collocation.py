@@ -8,7 +8,8 @@ from dlngeom.dln import _factor_chart, _layer_chart, _layer_motion, _short_paths
 from dlngeom.dln._chart import _second_derivative
 from dlngeom.geodesics import _iterations, _newton, dist, exp, geodesic, log
 from dlngeom.geodesics import _shooting as shooting
-from dlngeom.geodesics._polynomials import is_inside
+from dlngeom.geodesics._polynomials import Line, bending, image, is_inside, rule_of
+from dlngeom.geodesics._systems import System
 from tests.helpers import reference as ref
 from tests.helpers.geodesic_cases import space_of, vector
 
@@ -206,6 +207,24 @@ def test_slopes_of_charts(case, rng):
     for direction in rng.standard_normal((4, 2 * dim)):
         change = (acceleration(z + h * direction) - acceleration(z - h * direction)) / (2 * h)
         ref.close(found @ direction, change, 1e-6 * np.max(np.abs(change)))
+
+
+@pytest.mark.parametrize("case", [((6, 6), 3, 1), ((6, 6), 3, 2), ((4, 4), 2, 3)])
+def test_linear_systems_are_solved_at_more_nodes_than_are_factored(case):
+    """Steps close gaps of the linearised equation, against differences of its image."""
+    dims, rank, depth = case
+    space = dlngeom.EndToEndGeometry(*dims, rank, depth)
+    chart = space.shooting(*(space.random_point(seed, (1,)) for seed in (7, 8))).charts[0]()
+    line = Line(chart.ends[0], chart.ends[1] - chart.ends[0], np.arange(1))
+    rates, few, rule, h = bending(chart.path), rule_of(9), rule_of(24), 1e-6
+    few_rates, many = (rule_of(rates.shape[1]).refined(x) @ rates for x in (few, rule))
+    gap = image(chart, few, line, few_rates) - few_rates
+    system = System(chart, few, line, few_rates, gap)
+    gap = image(chart, rule, line, many) - many
+    step = system.step(rule, gap)
+    ahead = image(chart, rule, line, many + h * step) - image(chart, rule, line, many - h * step)
+    left = gap - (step - ahead / (2 * h))
+    assert np.linalg.norm(left) < 0.1 * np.linalg.norm(gap)
 
 
 @pytest.mark.parametrize("case", LOW)
