@@ -117,7 +117,7 @@ class _Root:
                 self._powers[-1] = self.change / -(self.grid[0] * self.grid[1])
             else:
                 self._powers[exponent] = self.change * self._slopes[exponent - 1][..., None]
-        return self._powers[exponent]
+        return np.asarray(self._powers[exponent])
 
     def between(self, low: int, x: np.ndarray, change: np.ndarray, high: int) -> np.ndarray:
         """Variation of ``Q^low X Q^high``."""
