@@ -1,13 +1,10 @@
-"""Newton's method for polynomial geodesics, one pair at a time.
-
-Derivatives are taken at few nodes.  At more of them the system of the few corrects what they
-resolve, since the rest of a second derivative hardly acts back on itself.
-"""
+"""Newton's method for polynomial geodesics, one pair at a time: derivatives only at few nodes."""
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-from scipy.linalg import lu_factor, lu_solve
 
 from dlngeom.geodesics._iterations import HOPELESS, SOLVED, enough
 from dlngeom.geodesics._polynomials import (
@@ -18,16 +15,21 @@ from dlngeom.geodesics._polynomials import (
     path,
     rule_of,
 )
+from dlngeom.geodesics._systems import System
 from dlngeom.submersion._equations import Chart
 
-__all__ = ["System", "affordable", "continued", "newton"]
+__all__ = ["affordable", "continued", "newton"]
 
 # Iterations, those without much progress that end it, steps that are combined.
 _NEWTON, _PATIENCE, _MEMORY = 40, 12, 8
-# Smallest share of a step, steps of differences, and the largest system.
-_SHARE, _STEP, _UNKNOWNS = 1e-3, 1e-7, 600
+# Smallest share of a step, and the largest system.
+_SHARE, _UNKNOWNS = 1e-3, 600
 # Residuals above this, or that a step does not halve, ask for new derivatives.
 _FAR = 1e-2
+# Errors for want of nodes below which these may be the last, and a residual that serves for more.
+_SEEN, _UNSEEN = 1e-8, 1e-3
+# Margin for residuals that are expected.
+_CAUTION = 2
 # Nodes, first step and smallest step for targets along a parabola.
 _NODES, _FIRST, _LEAST = 9, 0.25, 0.05
 
@@ -35,45 +37,6 @@ _NODES, _FIRST, _LEAST = 9, 0.25, 0.05
 def affordable(size: int, dim: int) -> bool:
     """Whether a system at so many nodes is worth its derivatives."""
     return size * dim <= _UNKNOWNS
-
-
-class System:
-    """Linear system of Newton's method at the nodes of a rule, factored.
-
-    Parameters
-    ----------
-    gap : array (1, node, dim)
-        Image of ``rates`` less these.
-    """
-
-    def __init__(
-        self, chart: Chart, rule: Rule, line: Line, rates: np.ndarray, gap: np.ndarray
-    ) -> None:
-        (_, nodes, dim), (x, v) = rates.shape, path(rule, line, rates)
-        steps = _STEP * np.max(np.abs(x)), _STEP * np.max(np.abs(v))
-        shifts, pair = np.eye(dim)[:, None, :], np.full(2 * dim, line.pair[0])
-        still = np.zeros_like(shifts)
-        moved = chart.acceleration(
-            x + np.concatenate([steps[0] * shifts, still]),
-            v + np.concatenate([still, steps[1] * shifts]),
-            pair,
-        )
-        change = (moved - (gap + rates)).reshape(2, dim, nodes, dim).transpose(0, 2, 3, 1)
-        by_x, by_v = (c[:, :, None, :] / h for c, h in zip(change, steps, strict=True))
-        system = by_x * rule.position[:, None, :, None] + by_v * rule.velocity[:, None, :, None]
-        system = np.eye(nodes * dim) - system.reshape(nodes * dim, nodes * dim)
-        self._rule, self._factors = rule, lu_factor(system, check_finite=False)
-
-    def step(self, rule: Rule, gap: np.ndarray) -> np.ndarray:
-        """Change of second derivatives that closes a gap to first order."""
-        if rule is self._rule:
-            return self._solved(gap)
-        coarse = rule.refined(self._rule) @ gap
-        return np.asarray(gap + self._rule.refined(rule) @ (self._solved(coarse) - coarse))
-
-    def _solved(self, gap: np.ndarray) -> np.ndarray:
-        found = lu_solve(self._factors, gap.ravel(), check_finite=False)
-        return np.asarray(found.reshape(gap.shape))
 
 
 def newton(
@@ -99,10 +62,12 @@ def newton(
         better = residual < search.best
         if better:
             search.accept(trial, gap, residual)
-            stop = float(enough(rule, found, line.chord, before)[0])
+            stop = _stop(rule, found, line.chord, before)
             limit = max(stop, HOPELESS)
             if residual <= stop:
                 break
+            if search.ahead <= stop:
+                return search.next(rule), search.ahead, True, search.system
         elif not search.shorten():
             break
         if search.wants_derivatives:
@@ -114,20 +79,35 @@ def newton(
     return search.answer, search.best, search.best <= limit, search.system
 
 
+def _stop(rule: Rule, found: np.ndarray, chord: np.ndarray, before: np.ndarray | None) -> float:
+    """Residual that ends the iterations at these nodes."""
+    stop = float(enough(rule, found, chord, before)[0])
+    # Where more nodes follow in any case, digits that these do not resolve are lost there.
+    return stop if stop <= _SEEN else max(stop, min(math.sqrt(stop), _UNSEEN))
+
+
 class _Search:
-    """Best second derivatives so far, and the steps from there."""
+    """Best second derivatives so far, and the steps from there.
+
+    Attributes
+    ----------
+    ahead : float
+        Residual to be expected after the next step, if it falls as before.
+    """
 
     def __init__(self, rates: np.ndarray, system: System | None, affordable: bool) -> None:
         self.answer, self.gap, self.best = rates, np.zeros_like(rates), np.inf
         self.system, self.wants_derivatives = system, system is None and affordable
         self._affordable, self._fresh = affordable, False
-        self._share, self._waits = 1.0, 0
+        self._share, self._waits, self.ahead = 1.0, 0, np.inf
         self._past: list[tuple[np.ndarray, np.ndarray]] = []
 
     def accept(self, rates: np.ndarray, gap: np.ndarray, residual: float) -> None:
         """Go on from a better trial."""
         slow = residual > self.best / 2
         self._waits += slow
+        steady = residual < _FAR and self.best < np.inf and self._share == 1
+        self.ahead = _CAUTION * residual**2 / self.best if steady else np.inf
         wanted = self.system is None or slow or residual > _FAR or self._share < 1
         self.wants_derivatives = self._affordable and wanted
         self.answer, self.gap, self.best = rates, gap, residual

@@ -120,6 +120,9 @@ class Chart(NamedTuple):
     speed : callable, optional
         From the same to lengths of the velocities, where the equation is that of geodesics at a
         pace that is not constant.
+    slopes : callable, optional
+        Derivatives ``(pair, time, dim, 2 dim)`` of the acceleration, by coordinates and then by
+        velocities, as a function of the same; where it is not given, differences are taken.
     """
 
     ends: tuple[np.ndarray, np.ndarray]
@@ -129,6 +132,7 @@ class Chart(NamedTuple):
     coefficients: Callable[[np.ndarray], np.ndarray]
     span: Callable[[np.ndarray, np.ndarray], np.ndarray]
     speed: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    slopes: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
 class ClosedLog(NamedTuple):

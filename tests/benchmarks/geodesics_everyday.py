@@ -130,6 +130,7 @@ ROWS: dict[str, Callable[[], Row]] = {
     "rank two alone, depth 2": lambda: alone((4, 4), 2, 2),
     "rank three alone, depth 1": lambda: alone((6, 6), 3, 1),
     "rank three alone, depth 2": lambda: alone((6, 6), 3, 2),
+    "rank three alone, depth 3": lambda: alone((6, 6), 3, 3),
     "Frechet mean": mean,
 }
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 import dlngeom
-from dlngeom.dln import _factor_chart, _layer_chart, _short_paths
+from dlngeom.dln import _factor_chart, _layer_chart, _layer_motion, _short_paths
 from dlngeom.dln._chart import _second_derivative
 from dlngeom.geodesics import _iterations, _newton, dist, exp, geodesic, log
 from dlngeom.geodesics import _shooting as shooting
-from dlngeom.geodesics._polynomials import is_inside
+from dlngeom.geodesics._polynomials import Line, bending, image, is_inside, rule_of
+from dlngeom.geodesics._systems import System
 from tests.helpers import reference as ref
 from tests.helpers.geodesic_cases import space_of, vector
 
@@ -175,7 +176,8 @@ def test_second_derivatives_of_outer_layers(case, rng):
     x = (x @ (u @ vt)).reshape(7, -1)
     second = np.array([2, -27, 270, -490, 270, -27, 2]) @ x / (180 * h**2)
     first = np.array([-1, 9, -45, 0, 45, -9, 1]) @ x / (60 * h)
-    motion = _layer_chart._motion(*(y.reshape(-1, rank) for y in (x[3], first)), dims[0], depth)
+    layers = (y.reshape(-1, rank) for y in (x[3], first))
+    motion = _layer_motion.motion_at(*layers, dims[0], depth)
     found = _layer_chart._second_derivative(motion, x[3].reshape(-1, rank), depth)
     assert _layer_chart._speed(motion) == pytest.approx(float(space.norm(one, Z)), rel=1e-9)
     # The pace of the chart adds a multiple of the velocity.
@@ -183,7 +185,46 @@ def test_second_derivatives_of_outer_layers(case, rng):
     assert np.linalg.svd(across)[1][1] < 1e-8
     with_pace = (found.ravel() - second) @ first / (first @ first)
     slope = np.log(np.sum(root[4, 0] ** -2.0) / np.sum(root[2, 0] ** -2.0)) / (2 * h)
-    assert with_pace == pytest.approx(-slope * _layer_chart._PACE / 2, rel=1e-3, abs=1e-6)
+    assert with_pace == pytest.approx(-slope * _layer_motion.PACE / 2, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("case", [*LOW, ((4, 4), 2, 1), ((5, 6), 3, 1)])
+def test_slopes_of_charts(case, rng):
+    """Against differences of the accelerations, off the constraints of the layers too."""
+    dims, rank, depth = case
+    space = dlngeom.EndToEndGeometry(*dims, rank, depth)
+    chart = space.shooting(*(space.random_point(seed, (2,)) for seed in (3, 4))).charts[0]()
+    x, pair = chart.path[:, 2:5], np.arange(2)
+    v = np.diff(chart.path, axis=1)[:, 2:5] * 8
+    dim, h = x.shape[-1], 1e-5
+    x, v = (y + 0.05 * rng.standard_normal(y.shape) for y in (x, v))
+    found, z = chart.slopes(x, v, pair), np.concatenate([x, v], axis=-1)
+    assert found.shape == (2, 3, dim, 2 * dim)
+
+    def acceleration(z):
+        return chart.acceleration(z[..., :dim], z[..., dim:], pair)
+
+    for direction in rng.standard_normal((4, 2 * dim)):
+        change = (acceleration(z + h * direction) - acceleration(z - h * direction)) / (2 * h)
+        ref.close(found @ direction, change, 1e-6 * np.max(np.abs(change)))
+
+
+@pytest.mark.parametrize("case", [((6, 6), 3, 1), ((6, 6), 3, 2), ((4, 4), 2, 3)])
+def test_linear_systems_are_solved_at_more_nodes_than_are_factored(case):
+    """Steps close gaps of the linearised equation, against differences of its image."""
+    dims, rank, depth = case
+    space = dlngeom.EndToEndGeometry(*dims, rank, depth)
+    chart = space.shooting(*(space.random_point(seed, (1,)) for seed in (7, 8))).charts[0]()
+    line = Line(chart.ends[0], chart.ends[1] - chart.ends[0], np.arange(1))
+    rates, few, rule, h = bending(chart.path), rule_of(9), rule_of(24), 1e-6
+    few_rates, many = (rule_of(rates.shape[1]).refined(x) @ rates for x in (few, rule))
+    gap = image(chart, few, line, few_rates) - few_rates
+    system = System(chart, few, line, few_rates, gap)
+    gap = image(chart, rule, line, many) - many
+    step = system.step(rule, gap)
+    ahead = image(chart, rule, line, many + h * step) - image(chart, rule, line, many - h * step)
+    left = gap - (step - ahead / (2 * h))
+    assert np.linalg.norm(left) < 0.1 * np.linalg.norm(gap)
 
 
 @pytest.mark.parametrize("case", LOW)
