@@ -9,11 +9,6 @@ SLOW := $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 test slow conformance docs: export OPENBLAS_NUM_THREADS = 1
 test slow conformance docs: export OMP_NUM_THREADS = 1
 
-# Tests of jax compile for most of their time, so that XLA optimizes little here; `XLA_FLAGS=`
-# leaves it as users have it, which is also for a jax that does not know these.
-test slow: export XLA_FLAGS ?= \
-	--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1
-
 .PHONY: demo test slow conformance lint docs bench dist clean
 
 demo: .venv/installed
@@ -28,6 +23,7 @@ slow: .venv/installed-test
 # What is too long for each commit: the test cases of geomstats on two of its backends, at all
 # sizes, more draws of the photograph, and compiled runs as XLA compiles them for users.
 conformance: export ALL_SIZES = 1
+conformance: export XLA_FLAGS =
 conformance: .venv/installed-test
 	GEOMSTATS_BACKEND=numpy $(SLOW) tests/geomstats/test_conformance.py tests/cli/test_complete.py
 	GEOMSTATS_BACKEND=pytorch $(SLOW) tests/geomstats/test_conformance.py
