@@ -88,7 +88,8 @@ def gradient_flow(
     progress : bool
         Whether to show a progress bar over time.
     **solver
-        ``method``, by default ``"DOP853"``, or for ``rtol`` above 1e-4 a steadier ``"RK45"``;
+        ``method``, by default ``"DOP853"``, or for ``rtol`` above 1e-4 ``"RK45"``, both with
+        steadier steps; implicit ones are told that chains do not act on each other;
         ``dense_output``, which gives the trajectory an interpolant ``at``; ``events``, functions
         ``f(t, point)`` of the batched point with the attributes ``terminal`` and ``direction``;
         ``max_evaluations`` of the energy gradient, 1,000,000 by default, after which to give up;

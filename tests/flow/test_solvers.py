@@ -377,6 +377,27 @@ def test_infinite_depth_runs_a_batch(rng):
         ref.close(run.points[k], alone.points[0], 1e-7)
 
 
+@pytest.mark.parametrize("method", ["BDF", slow("Radau")])
+def test_implicit_methods_know_that_chains_are_independent(method, rng):
+    """Of a Jacobian of all chains each difference then tells a column of every chain."""
+    space, W = InfinitelyDeepNetwork(2), rng.standard_normal((20, 2, 2)) + 3 * np.eye(2)
+    calls = []
+
+    def gradient(X):
+        calls.append(len(X))
+        return X - np.eye(2)
+
+    runs = [
+        gradient_flow(space, X, gradient, [0, 0.3], method=method, rtol=1e-5) for X in (W[:1], W)
+    ]
+    assert calls.count(20) < 3 * calls.count(1)
+    one, many = (run.points[0, -1] for run in runs)
+    ref.close(one, many, 1e-4)
+    calls.clear()
+    gradient_flow(space, W, gradient, [0, 0.3], method=method, rtol=1e-5, jac_sparsity=None)
+    assert calls.count(20) > 160  # Without it, one Jacobian alone takes as many.
+
+
 def pulls(target, factor):
     """Energy gradients of chains as full matrices, one for all, and of low rank."""
     unit = np.ones((len(target), 1, 1))

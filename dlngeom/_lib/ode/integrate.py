@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.integrate import solve_ivp
+from scipy.integrate import BDF, Radau, solve_ivp
 
 from dlngeom._lib import checks
 from dlngeom._lib.arrays import Array, Numbers, eps
 from dlngeom._lib.door import real_numbers
 from dlngeom._lib.ode.guarded import guarded, measures_chains
-from dlngeom._lib.ode.options import require_known
+from dlngeom._lib.ode.options import require_known, solver_class
 from dlngeom._lib.ode.smooth_steps import SmoothDOP853, SmoothRK45
 from dlngeom._lib.ode.system import Event, HaltError, Interpolant, Monitor, SolverState, System
 
@@ -175,7 +175,7 @@ def integrate(
                 events=watched or None,
                 rtol=rtol,
                 atol=atol,
-                **options.solver,
+                **{**_sparsity(method, system), **options.solver},
             )
         except HaltError as halt:
             system.trouble = str(halt)
@@ -186,6 +186,12 @@ def integrate(
 def _default_method(rtol: float) -> Any:
     """Solver of high order for tight tolerances, one with steady steps for loose tolerances."""
     return SmoothRK45 if rtol > LOOSE else SmoothDOP853
+
+
+def _sparsity(method: Any, system: System) -> dict[str, Any]:
+    """Tell an implicit method of SciPy that chains do not act on each other."""
+    implicit = solver_class(method) in {BDF, Radau}
+    return {"jac_sparsity": system.coupling()} if implicit and system.chains > 1 else {}
 
 
 def relative_tolerance(like: Array, given: float | None) -> float:

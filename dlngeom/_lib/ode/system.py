@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
+from scipy import sparse
 from tqdm.auto import tqdm
 
 from dlngeom._lib.arrays import Array, constant, namespace, to_numpy
@@ -99,6 +100,13 @@ class System(States):
         """Flat vector that has a value ``(chain,)`` at all entries of each chain."""
         counts = [math.prod(shape) // self.chains for _, shape in self._places]
         return np.concatenate([np.repeat(values, count) for count in counts])
+
+    def coupling(self) -> sparse.csr_array:
+        """Pattern of the entries of a flat vector that belong to one chain."""
+        chain = self.repeated(np.arange(self.chains))
+        ones = np.ones(len(chain), dtype=bool)
+        member = sparse.csr_array((ones, (np.arange(len(chain)), chain)))
+        return member @ member.T
 
     def sizes(self, y: np.ndarray) -> np.ndarray:
         """Root mean square of each chain ``(chain,)`` in a flat vector."""
