@@ -41,7 +41,8 @@ docs: .venv/installed-docs
 	MPLBACKEND=agg $(BIN)/python -m sphinx -W --keep-going -b html docs build/html
 	$(BIN)/python docs/check_site.py build/html
 
-# Every comparison in one run, an hour or so; `make bench SCRIPTS="floors flow"` runs some.
+# Times against others in one run, an hour or so; `make bench SCRIPTS=studies` is of accuracy and
+# takes hours, `make bench SCRIPTS="floors flow"` runs some.
 bench: .venv/installed-bench
 	$(BIN)/python tests/benchmarks/run.py $(SCRIPTS)
 

@@ -1,7 +1,8 @@
-"""Run every benchmark, one after the other, each as a process with one BLAS thread.
+"""Run the benchmarks, one after the other, each as a process with one BLAS thread.
 
 Prints the machine and the packages, the tables of the scripts, and after each its seconds and the
-peak memory of its process.  Run ``python tests/benchmarks/run.py``, or name some scripts.
+peak memory of its process.  Run ``python tests/benchmarks/run.py``, or name some scripts; those of
+times run by default, and ``studies`` stands for those of accuracy, which take hours.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-SCRIPTS = (
-    "floors", "scaling", "iteration_cost", "completion_quality", "completion_ill_conditioned",
-    "completion_scale", "tables", "ratings", "everyday", "jax_everyday", "flow", "langevin",
-    "geomstats_metrics", "geodesics_everyday", "samplers", "auto_steps",
-    "rank_collapse", "depth_choices",
-    "accelerator",
+# Everyday sizes first; the samplers take a tenth of their draws.
+TIMES = (
+    "floors", "everyday", "jax_everyday", "geodesics_everyday", "geomstats_metrics", "langevin",
+    "flow", "iteration_cost", "scaling", "tables", "completion_quality",
+    "completion_ill_conditioned", "completion_scale", "ratings", "samplers", "accelerator",
 )  # fmt: skip
+OPTIONS = {"samplers": ("--share", "0.1")}
+STUDIES = ("auto_steps", "rank_collapse", "depth_choices")
 PACKAGES = (
     "numpy", "scipy", "pymanopt", "geomstats", "torch", "jax", "mici", "blackjax", "emcee",
     "cmfrec", "scikit-surprise",
@@ -54,7 +56,8 @@ def run(name: str) -> int:
     print(f"\n== {name}", flush=True)
     environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
     begin = time.perf_counter()
-    process = subprocess.Popen([sys.executable, HERE / f"{name}.py"], env=environment)
+    command = [sys.executable, HERE / f"{name}.py", *OPTIONS.get(name, ())]
+    process = subprocess.Popen(command, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     # Kilobytes on Linux, bytes on macOS.
@@ -66,11 +69,12 @@ def run(name: str) -> int:
 def main() -> int:
     """Run them; fail if one fails."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("scripts", nargs="*", default=SCRIPTS)
+    parser.add_argument("scripts", nargs="*", default=TIMES)
     options = parser.parse_args()
     print(f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(versions())
-    failed = [name for name in options.scripts if run(name) != 0]
+    scripts = STUDIES if list(options.scripts) == ["studies"] else options.scripts
+    failed = [name for name in scripts if run(name) != 0]
     if failed:
         print(f"failed: {', '.join(failed)}")
     return int(bool(failed))
