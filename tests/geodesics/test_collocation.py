@@ -6,7 +6,7 @@ import pytest
 import dlngeom
 from dlngeom.dln import _factor_chart, _layer_chart, _layer_motion, _short_paths
 from dlngeom.dln._chart import _second_derivative
-from dlngeom.geodesics import _iterations, _newton, dist, exp, geodesic, log
+from dlngeom.geodesics import _collocation, _iterations, _newton, dist, exp, geodesic, log
 from dlngeom.geodesics import _shooting as shooting
 from dlngeom.geodesics._polynomials import Line, bending, image, is_inside, rule_of
 from dlngeom.geodesics._systems import System
@@ -207,6 +207,16 @@ def test_slopes_of_charts(case, rng):
     for direction in rng.standard_normal((4, 2 * dim)):
         change = (acceleration(z + h * direction) - acceleration(z - h * direction)) / (2 * h)
         ref.close(found @ direction, change, 1e-6 * np.max(np.abs(change)))
+
+
+def test_nodes_with_which_the_last_have_to_agree_are_solved_to_the_end():
+    """A far target of nearly lower rank, which takes the largest number of nodes."""
+    space = dlngeom.EndToEndGeometry(4, 3, 2, 2)
+    point, target = (space.random_point(seed, (1,)) for seed in (1, 2))
+    chart = space.shooting(point, target._replace(s=1e-6 * target.s)).charts[0]()
+    velocity, found = _collocation.collocate(chart)
+    assert found.all()
+    assert np.isfinite(velocity).all()
 
 
 @pytest.mark.parametrize("case", [((6, 6), 3, 1), ((6, 6), 3, 2), ((4, 4), 2, 3)])
