@@ -209,6 +209,14 @@ def test_slopes_of_charts(case, rng):
         ref.close(found @ direction, change, 1e-6 * np.max(np.abs(change)))
 
 
+def test_guesses_towards_opposite_points_are_finite():
+    """Where the rank is lost on the way a polygon may end with a part without length."""
+    space = dlngeom.EndToEndGeometry(3, 3, 1, 1)
+    point = space.random_point(1, (1,))
+    for guess in space.shooting(point, point._replace(u=-point.u)).charts:
+        assert np.isfinite(guess().path).all()
+
+
 def test_nodes_with_which_the_last_have_to_agree_are_solved_to_the_end():
     """A far target of nearly lower rank, which takes the largest number of nodes."""
     space = dlngeom.EndToEndGeometry(4, 3, 2, 2)
