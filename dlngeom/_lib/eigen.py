@@ -41,15 +41,15 @@ def _of_two(H: Array) -> tuple[Array, Array]:
     unit = xp.ones_like(size)
     size = xp.where(size > 0, size, unit)
     x, y = half / size, across / size
-    squared = x * x + y * y
-    root = xp.sqrt(xp.where(squared > 0, squared, unit))
+    # At equal eigenvalues the derivative of this root is NaN, as it is there through LAPACK.
+    root = xp.sqrt(x * x + y * y)
+    safe = xp.where(root > 0, root, root + unit)
     # Cosine and sine of half the angle of (x, y), by the larger of them; of no angle at zero.
-    share = xp.where(squared > 0, xp.abs(x) / root, unit)
-    large = xp.sqrt((1 + share) / 2)
-    small = y / root / (2 * large)
+    large = xp.sqrt((1 + xp.where(root > 0, xp.abs(x), safe) / safe) / 2)
+    small = y / safe / (2 * large)
     left = x < 0
     c, s = xp.where(left, small, large), xp.where(left, large, small)
-    radius = xp.where(squared > 0, root * size, squared)
+    radius = root * size
     values = xp.stack([mean + radius, mean - radius], axis=-1)
     rows = [xp.stack(row, axis=-1) for row in ((c, -s), (s, c))]
     return values, xp.stack(rows, axis=-2)

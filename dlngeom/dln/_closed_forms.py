@@ -142,6 +142,8 @@ def _angles(x: Array, y: Array) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarr
     """Angles of a unit vector to ``y`` and to ``-y``, and the direction towards ``y``."""
     cosine = np.asarray(inner(x[..., None], y[..., None]))
     across = np.asarray(y - cosine[..., None] * x)
+    for _ in range(2):  # Rounding errors of equal vectors have no direction across.
+        across = across - np.asarray(inner(x[..., None], across[..., None]))[..., None] * x
     sine = np.asarray(norm(across[..., None]))
     angles = (np.arctan2(sine, cosine), np.arctan2(sine, -cosine))
     return angles, across / np.where(sine > 0, sine, 1.0)[..., None]

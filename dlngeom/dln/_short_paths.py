@@ -168,7 +168,10 @@ def _even_factors(path: np.ndarray, ends: np.ndarray) -> np.ndarray:
     times = np.concatenate([[0.0], times / times[-1]])
     even = np.linspace(0, 1, len(x))
     place = np.clip(np.searchsorted(times, even, side="right") - 1, 0, len(x) - 2)
-    share = ((even - times[place]) / (times[place + 1] - times[place]))[:, None, None]
+    length = times[place + 1] - times[place]
+    # A last part without length ends at the end.
+    share = np.where(length > 0, (even - times[place]) / np.where(length > 0, length, 1.0), 1.0)
+    share = share[:, None, None]
     return np.asarray((1 - share) * x[place] + share * x[place + 1])
 
 

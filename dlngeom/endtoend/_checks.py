@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TypeAlias
 
@@ -14,6 +15,9 @@ from dlngeom.points._checks import check_svd, require_positive, require_weights
 from dlngeom.points._covectors import Covector
 
 __all__ = ["EndToEndPoint", "EndToEndVector", "checked_components", "checked_point"]
+
+# Lengths of which small shares have squares that do not underflow, in single precision too.
+_LEAST = 1e-15
 
 EndToEndPoint: TypeAlias = Array | SVD
 EndToEndVector: TypeAlias = Array | Tangent
@@ -61,8 +65,10 @@ def checked_components(
     _covectors.check_batch(name, Z, tuple(point.s.shape[:-1]))
     vector = _covectors.components(point, Z)
     if tangent and check_finite and r < min(m, n):
-        gap = norm(_covectors.to_dense(Z) - dense((point, vector)))
-        _require_tangent(name, point, gap, norm(_covectors.to_dense(Z)))
+        matrix = _covectors.to_dense(Z)
+        (whole,), size = _of_usual_size((matrix,))
+        inside = vector if whole is matrix else _covectors.components(point, whole)
+        _require_tangent(name, point, norm(whole - dense((point, inside))), size)
     return vector
 
 
@@ -75,22 +81,43 @@ def _checked_tangent(name: str, point: SVD, Z: Tangent, check_finite: bool) -> T
         checks.same_dtype(f"{name} and the point", x, point.s)
     checks.batches_agree(name, *((x, 2) for x in Z))
     if check_finite:
-        with np.errstate(over="ignore", invalid="ignore"):
-            inside = (point.u.mT @ Z.Up, point.vt @ Z.Vp)
-            off, size = (sum(inner(x, x) for x in parts) ** 0.5 for parts in (inside, Z))
-        # A sum of squares that is a number has no other terms.
-        if not _is_finite(size):
+        whole, size = _of_usual_size(Z)
+        if whole is not Z:  # A sum of squares that is a number has no other terms.
             for field, x in zip(Z._fields, Z, strict=True):
                 checks.finite(f"{name}.{field}", x)
-        _require_tangent(name, point, off, size)
+        inside = (point.u.mT @ whole[0], point.vt @ whole[2])
+        _require_tangent(name, point, _length(inside), size)
     return Z
 
 
-def _is_finite(size: Array) -> bool:
-    """Whether lengths, of one vector or of many, are all finite."""
+def _of_usual_size(parts: tuple[Array, ...]) -> tuple[tuple[Array, ...], Array]:
+    """Parts of vectors and their lengths; in other units where the squares over- or underflow."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = _length(parts)
+    if _is_usual(size):
+        return parts, size
+    xp = namespace(*parts)
+    largest = [xp.max(xp.abs(x), axis=(-2, -1), keepdims=True) for x in parts]
+    unit = functools.reduce(xp.maximum, largest)
+    # Entries near the smallest numbers have lost their digits: they pass for zero.
+    limits = xp.finfo(unit.dtype)
+    least = float(limits.smallest_normal) / float(limits.eps)
+    unit = xp.where((unit > least) & xp.isfinite(unit), unit, xp.ones_like(unit))
+    parts = tuple(x / unit for x in parts)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return parts, _length(parts)
+
+
+def _length(parts: tuple[Array, ...]) -> Array:
+    length: Array = sum(inner(x, x) for x in parts) ** 0.5
+    return length
+
+
+def _is_usual(size: Array) -> bool:
+    """Whether the squares of lengths, of one vector or of many, tell all that is asked of them."""
     if not size.ndim:
-        return math.isfinite(size)
-    return bool(namespace(size).all(namespace(size).isfinite(size)))
+        return _LEAST < float(size) < math.inf
+    return bool(namespace(size).all((size > _LEAST) & (size < math.inf)))
 
 
 def _require_tangent(name: str, point: SVD, gap: Array, size: Array) -> None:

@@ -146,9 +146,7 @@ def _moved(point: SVD, lift: _Lift, motion: _Motion, outward: _Ends) -> SVD:
     ):
         # No singular value is below one, since Om is antisymmetric and K orthogonal to the frame.
         turned = frame @ (unit + omega)
-        if K is not None:
-            turned += K
-        moved.append(turned)
+        moved.append(turned if K is None else turned + K)
     u, v = polars_of_expansions(moved, (left, right))
     return SVD(u, values, v.mT)
 

@@ -71,7 +71,9 @@ def _by_newton(chart: Chart, line: Line, rates: np.ndarray) -> tuple[np.ndarray,
     rule, before, system = rule_of(rates.shape[1]), None, None
     for size in _SIZES + _FINE:
         rates, rule = rule.refined(rule_of(size)) @ rates, rule_of(size)
-        rates, residual, good, system = newton(chart, rule, line, rates, system, before)
+        loose = size < _SIZES[-1]  # The last velocity is compared with that of the last but one.
+        found = newton(chart, rule, line, rates, system, before, loose=loose)
+        rates, residual, good, system = found
         now = start_velocity(rule, line.chord, rates)
         if residual <= SOLVED and agree(now, before)[0]:
             velocity, inside = _finished(chart, rule, line, rates, now)

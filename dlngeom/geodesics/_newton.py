@@ -46,11 +46,14 @@ def newton(
     rates: np.ndarray,
     system: System | None = None,
     before: np.ndarray | None = None,
+    *,
+    loose: bool = True,
 ) -> tuple[np.ndarray, float, bool, System | None]:
     """Second derivatives at the nodes for one pair, from a guess and perhaps an older system.
 
     Returns them, the residual, whether it is worth more nodes, and the last system.  It ends early
-    where the error for want of nodes is larger, as fixed points do.
+    where the error for want of nodes is larger, as fixed points do; if ``loose``, much earlier,
+    since then these nodes are not the ones with which the last have to agree.
     """
     search = _Search(rates, system, affordable(len(rule.nodes), rates.shape[-1]))
     weights, size = np.sqrt(rule.weights)[:, None], np.linalg.norm(line.chord)
@@ -62,7 +65,8 @@ def newton(
         better = residual < search.best
         if better:
             search.accept(trial, gap, residual)
-            stop = _stop(rule, found, line.chord, before)
+            stop = float(enough(rule, found, line.chord, before)[0])
+            stop = _loosened(stop) if loose else stop
             limit = max(stop, HOPELESS)
             if residual <= stop:
                 break
@@ -79,10 +83,9 @@ def newton(
     return search.answer, search.best, search.best <= limit, search.system
 
 
-def _stop(rule: Rule, found: np.ndarray, chord: np.ndarray, before: np.ndarray | None) -> float:
-    """Residual that ends the iterations at these nodes."""
-    stop = float(enough(rule, found, chord, before)[0])
-    # Where more nodes follow in any case, digits that these do not resolve are lost there.
+def _loosened(stop: float) -> float:
+    """Residual that ends the iterations at nodes after which two larger numbers of them follow."""
+    # Digits that these nodes do not resolve are lost there.
     return stop if stop <= _SEEN else max(stop, min(math.sqrt(stop), _UNSEEN))
 
 

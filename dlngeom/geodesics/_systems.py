@@ -2,7 +2,8 @@
 
 The equation is linearised at the nodes of a rule, and in between by interpolation.  A system at few
 nodes is factored.  At more of them it serves for the part that these resolve, since the rest of a
-second derivative hardly acts back on itself, and a few steps of minimal residuals do the rest.
+second derivative hardly acts back on itself, and a few steps of minimal residuals do the rest;
+where these do not, it is factored at all nodes.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ __all__ = ["System"]
 
 # Step of differences, for charts without slopes.
 _STEP = 1e-7
-# Largest system that is factored, and its fewest nodes.
-_FACTORED, _FEWEST = 220, 5
+# Largest system that is factored at first, and its fewest nodes; largest where that fails.
+_FACTORED, _FEWEST, _LARGEST = 220, 5, 600
 # Steps of minimal residuals, and the reduction that ends them.
 _STEPS, _REDUCTION = 6, 3e-3
 
@@ -43,20 +44,36 @@ class System:
         size, dim = rates.shape[1:]
         self._rule, self._slopes = rule, {size: _slopes(chart, rule, line, rates, gap)}
         few = max(_FACTORED // dim, _FEWEST)
-        self._coarse = rule if size <= few else rule_of(few)
-        slopes, few = self._slopes_at(self._coarse), len(self._coarse.nodes)
+        self._factor(rule if size <= few else rule_of(few))
+
+    def _factor(self, rule: Rule) -> None:
+        """Factor the system at the nodes of a rule, which is the one that is solved from now on."""
+        slopes = self._slopes_at(rule)
+        size, dim = slopes.shape[:2]
         by_x, by_v = slopes[:, :, None, :dim], slopes[:, :, None, dim:]
-        system = by_x * self._coarse.position[:, None, :, None]
-        system += by_v * self._coarse.velocity[:, None, :, None]
-        system = np.eye(few * dim) - system.reshape(few * dim, few * dim)
-        self._factors, self._pivots, failure = lapack.dgetrf(system)
+        system = by_x * rule.position[:, None, :, None]
+        system += by_v * rule.velocity[:, None, :, None]
+        system = np.eye(size * dim) - system.reshape(size * dim, size * dim)
+        factors, pivots, failure = lapack.dgetrf(system)
         if failure:
             raise np.linalg.LinAlgError("singular system")
+        self._coarse, self._factors, self._pivots = rule, factors, pivots
 
     def step(self, rule: Rule, gap: np.ndarray) -> np.ndarray:
         """Change of second derivatives that closes a gap to first order."""
         if rule is self._coarse:
             return self._solved(gap)
+        total, solved = self._by_minimal_residuals(rule, gap)
+        if solved or gap.size > _LARGEST:
+            return total
+        try:
+            self._factor(rule)
+        except np.linalg.LinAlgError:
+            return total
+        return self._solved(gap)
+
+    def _by_minimal_residuals(self, rule: Rule, gap: np.ndarray) -> tuple[np.ndarray, bool]:
+        """Few steps, each preceded by the factored system, and whether they were enough."""
         left, total = gap, np.zeros_like(gap)
         past: list[tuple[np.ndarray, np.ndarray]] = []
         goal = _REDUCTION**2 * np.vdot(gap, gap)
@@ -73,9 +90,9 @@ class System:
             share = np.vdot(image, left)
             total, left = total + share * step, left - share * image
             if np.vdot(left, left) <= goal:
-                break
+                return total, True
             past.append((step, image))
-        return total
+        return total, False
 
     def _slopes_at(self, rule: Rule) -> np.ndarray:
         """Slopes ``(node, dim, 2 dim)``, by positions and then by velocities."""

@@ -46,3 +46,17 @@ def test_derivatives_of_the_closed_form(rng):
         _, found = jax.jvp(f, (0.0,), (1.0,))
         h = 1e-5
         np.testing.assert_allclose(found, (f(h) - f(-h)) / (2 * h), atol=1e-7)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_derivatives_at_equal_eigenvalues_are_never_silently_wrong(size, rng):
+    """There are none of vectors: NaN, through the closed form as through LAPACK."""
+    jax = pytest.importorskip("jax")
+    V = rng.standard_normal((size, size))
+
+    def f(t):
+        values, vectors = eigen.descending_eigh(2 * jax.numpy.eye(size) + t * (V + V.T))
+        return (vectors * values**3) @ vectors.mT, vectors
+
+    for found in jax.jvp(f, (0.0,), (1.0,))[1]:
+        assert np.isnan(found).all()

@@ -126,3 +126,19 @@ def test_retraction_is_the_shadow_of_a_balanced_network(size, rng):
         downstairs = endtoend.retraction(W, Z, N, order=1)
         ref.close(ref.dense_svd(downstairs), dlngeom.dense(upstairs), 1e-11)
         np.testing.assert_allclose(downstairs.u.T @ downstairs.u, np.eye(r), atol=1e-13)
+
+
+def test_torch_maps_retractions_over_parts_of_vectors(rng):
+    """Only ``Up`` has the axis that torch maps over; nothing may be written into the rest."""
+    torch = pytest.importorskip("torch")
+    W = ref.random_svd(5, 4, 2, rng)
+    many = [tangent(W, rng, 3) for _ in range(3)]
+    point, (_, M, Vp) = (type(x)(*map(torch.as_tensor, x)) for x in (W, many[0]))
+
+    def moved(Up):
+        Z = dlngeom.Tangent(Up, M, Vp)
+        return dlngeom.dense(endtoend.retraction(point, Z, 3, order=1, check_finite=False))
+
+    Up = torch.as_tensor(np.stack([Z.Up for Z in many]))
+    alone = torch.stack([moved(x) for x in Up])
+    np.testing.assert_allclose(torch.func.vmap(moved)(Up), alone, atol=1e-13)

@@ -91,3 +91,27 @@ def test_a_long_way_down_is_not_stopped_in_single_precision():
     moved = endtoend.retraction(at, down, math.inf)
     np.testing.assert_allclose(moved.s[0, 1], 1e-12 * np.exp(-1), rtol=1e-3)
     assert InfinitelyDeepNetwork(2).dim == 4
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("batch", [(), (3,)])
+def test_vectors_of_any_size_are_judged_by_their_directions(batch, dtype, rng):
+    """One of a batch whose squares over- or underflow is neither refused nor let in unseen."""
+    frames = np.linalg.qr(rng.standard_normal((2, *batch, 5, 2)))[0].astype(dtype)
+    W = SVD(frames[0], np.ones((*batch, 2), dtype), frames[1].mT)
+    limits = np.finfo(dtype)
+    tiny = float(limits.smallest_normal)
+    sizes = (1e-2 * tiny, tiny**0.55, 1.0, 0.1 * float(limits.max))
+    for size in sizes:
+        one = np.where(np.arange(3) == 1, size, 1.0)[:, None, None] if batch else size
+        M, X = np.ones((2, *batch, 2, 2), dtype) / 8
+        ends = [q - p @ (p.mT @ q) for p, q in zip(frames, frames[::-1], strict=True)]
+        good = Tangent(*(np.asarray(one * x, dtype) for x in (ends[0] / 8, M, ends[1] / 8)))
+        bad = good._replace(Up=good.Up + np.asarray(one * 0.01, dtype) * (W.u @ X))
+        endtoend.inverse_cometric(W, good, 3)
+        dense = W.u @ (good.M @ W.vt + good.Vp.mT) + good.Up @ W.vt
+        endtoend.inverse_cometric(W, dense, 3)
+        full = np.asarray(one * rng.standard_normal((*batch, 5, 5)) / 8, dtype)
+        for vector in (bad, full) if size > tiny else ():
+            with pytest.raises(ValueError, match="not tangent"):
+                endtoend.inverse_cometric(W, vector, 3)

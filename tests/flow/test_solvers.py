@@ -468,6 +468,14 @@ def test_the_default_method_is_of_eighth_order_and_as_accurate_as_asked():
         assert turn(rtol=rtol, solver={"first_step": 3.0}) < 3 * rtol
 
 
+@pytest.mark.parametrize("rtol", [1e-3, 1e-8])
+def test_first_steps_shorter_than_spacings_of_time_are_lengthened(rtol):
+    times, options = np.array([1.0, 2.0]), SolverOptions(rtol=rtol, solver={"first_step": 1e-20})
+    solution = integrate((np.ones(1), np.zeros(1)), rotation, times, options)
+    assert solution.failure is None
+    assert solution.states[-1][0][0] == pytest.approx(np.cos(1), abs=2 * rtol)
+
+
 def test_steps_of_many_chains_are_seldom_rejected(rng):
     """Chains leave a saddle one after the other: the worst error jumps from chain to chain."""
     W = 1e-2 * rng.standard_normal((100, 2, 2))

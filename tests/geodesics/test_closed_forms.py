@@ -139,6 +139,16 @@ def test_rank_one_is_a_cone(dims, depth, rng):
 
 
 @pytest.mark.parametrize("depth", [1, 3])
+def test_logarithms_of_equal_points_of_rank_one_are_tangent(depth, rng):
+    """What is left of them are rounding errors, which have a direction too."""
+    W = ref.random_svd(3, 4, 1, rng, batch=(30,))
+    space = EndToEndGeometry(3, 4, 1, depth)
+    for other in (W, W._replace(s=W.s * (1 + 1e-13))):
+        Z = log(space, W, other)
+        ref.close(dlngeom.dense(exp(space, W, Z)), dlngeom.dense(other), 1e-13)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
 def test_rank_one_by_shots(depth, by_integration, rng):
     W = ref.random_svd(3, 4, 1, rng)
     space, Z = space_of(W, depth), vector(W, depth, rng)

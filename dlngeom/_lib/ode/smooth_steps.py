@@ -41,11 +41,12 @@ class _SmoothSteps:
 
     def _step_impl(self: Any) -> tuple[bool, str | None]:
         power, rejected = self.error_estimator_order + 1, False
-        ahead = abs(self.t_bound - self.t)
-        h = min(self.h_abs, self.max_step)
+        ahead, least = abs(self.t_bound - self.t), 10 * np.spacing(abs(self.t))
+        # A step may begin too short to be told from none; only one that has to be fails.
+        h = max(min(self.h_abs, self.max_step), least)
         while True:
             h = min(h, ahead)
-            if h < 10 * np.spacing(abs(self.t)) and h < ahead:
+            if h < least and h < ahead:
                 return False, self.TOO_SMALL_STEP
             y, f, error = self._attempt(self.direction * h)
             if error < 1:
@@ -53,14 +54,18 @@ class _SmoothSteps:
             rejected = True
             shrink = self._SAFETY * error ** (-1 / power) if np.isfinite(error) else 0.0
             h *= max(_SHRINK, shrink)
-        now, before = max(error, 1e-10), self._before
-        factor = self._SAFETY * now ** (-self._NOW / power) * before ** (self._BEFORE / power)
-        factor = min(1.0 if rejected else self._GROW, max(_SHRINK, factor))
-        self._before = max(error, 1e-4)
+        self.h_abs = h * self._factor(error, rejected)
         self.h_previous, self.y_old = self.direction * h, self.y
         self.t = self.t_bound if h == ahead else self.t + self.direction * h
-        self.y, self.f, self.h_abs = y, f, h * factor
+        self.y, self.f = y, f
         return True, None
+
+    def _factor(self: Any, error: float, rejected: bool) -> float:
+        """Growth of the step after one that is accepted, given its error."""
+        power, now = self.error_estimator_order + 1, max(error, 1e-10)
+        factor = self._SAFETY * now ** (-self._NOW / power) * self._before ** (self._BEFORE / power)
+        self._before = max(error, 1e-4)
+        return float(min(1.0 if rejected else self._GROW, max(_SHRINK, factor)))
 
     def _attempt(self: Any, h: float) -> tuple[np.ndarray, np.ndarray, float]:
         """State, rates and error after a step; the stages stay in ``K`` for dense output."""
