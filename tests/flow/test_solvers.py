@@ -476,6 +476,13 @@ def test_first_steps_shorter_than_spacings_of_time_are_lengthened(rtol):
     assert solution.states[-1][0][0] == pytest.approx(np.cos(1), abs=2 * rtol)
 
 
+@pytest.mark.parametrize("rtol", [1e-3, 1e-8])
+def test_a_first_step_that_is_no_number_fails(rtol):
+    options = SolverOptions(rtol=rtol, solver={"first_step": np.nan})
+    solution = integrate((np.ones(1), np.zeros(1)), rotation, np.array([0.0, 2.0]), options)
+    assert solution.failure is not None
+
+
 def test_steps_of_many_chains_are_seldom_rejected(rng):
     """Chains leave a saddle one after the other: the worst error jumps from chain to chain."""
     W = 1e-2 * rng.standard_normal((100, 2, 2))

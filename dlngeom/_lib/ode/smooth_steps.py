@@ -46,7 +46,7 @@ class _SmoothSteps:
         h = max(min(self.h_abs, self.max_step), least)
         while True:
             h = min(h, ahead)
-            if h < least and h < ahead:
+            if not (h >= least or h >= ahead):
                 return False, self.TOO_SMALL_STEP
             y, f, error = self._attempt(self.direction * h)
             if error < 1:
