@@ -9,12 +9,14 @@ from dlngeom._lib.arrays import Array, namespace
 __all__ = ["descending_eigh"]
 
 
-def descending_eigh(H: Array) -> tuple[Array, Array]:
+def descending_eigh(H: Array, *, any_signs: bool = False) -> tuple[Array, Array]:
     """Eigenvalues of symmetric matrices in descending order, with their vectors in columns.
 
     Parameters
     ----------
     H : array (..., r, r)
+    any_signs : bool
+        Whether signs of vectors may differ from those of LAPACK, which all libraries share.
 
     Returns
     -------
@@ -22,7 +24,7 @@ def descending_eigh(H: Array) -> tuple[Array, Array]:
     vectors : array (..., r, r)
     """
     xp = namespace(H)
-    if type(H) is not np.ndarray and H.shape[-1] == 2:
+    if any_signs and type(H) is not np.ndarray and H.shape[-1] == 2:
         return _of_two(H)
     # Eigenvalues ascend: those of -H are in the order wanted.
     values, vectors = xp.linalg.eigh(-H)

@@ -156,9 +156,12 @@ def turned(
     return Frames(values, tuple(q))
 
 
-def signed_svd(H: Array) -> tuple[Array, Array, Array]:
-    """SVD of a symmetric matrix, descending; the left and right vectors differ by signs."""
-    found: Any = descending_eigh(H)
+def signed_svd(H: Array, *, any_signs: bool = False) -> tuple[Array, Array, Array]:
+    """SVD of a symmetric matrix, descending; the left and right vectors differ by signs.
+
+    With ``any_signs`` those of both together may differ between libraries.
+    """
+    found: Any = descending_eigh(H, any_signs=any_signs)
     if not isinstance(H, np.ndarray):
         return _sorted_by_size(*found)
     values, left = found

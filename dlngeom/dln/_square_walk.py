@@ -162,7 +162,7 @@ def turned(state: StackedFrames, motion: Motion) -> StackedFrames:
     xp, count = namespace(lam), rates.shape[-1]
     turns = rotation(_pairs.antisymmetric_matrices(rates, r), xp.vecdot(rates, rates))
     moved = xp.concat([stretch[..., :count], stretch[..., count:] + lam], axis=-1)
-    values, left, right = signed_svd(_pairs.symmetric_matrices(moved, r))
+    values, left, right = signed_svd(_pairs.symmetric_matrices(moved, r), any_signs=True)
     # With signs of their own choice, results would depend on the library that finds the vectors.
     diagonal = reshaped(left, (*batch, r * r))[..., :: r + 1]
     signed = left * xp.copysign(constant(1.0, lam), diagonal)[..., None, :]

@@ -23,7 +23,7 @@ def cases(rng, size):
 @pytest.mark.parametrize("library", NAMESPACES)
 def test_all_libraries_agree_with_lapack(library, size, rng):
     ns, A = Namespace(library), cases(rng, size)
-    values, vectors = (ns.numpy(x) for x in eigen.descending_eigh(ns.array(A)))
+    values, vectors = (ns.numpy(x) for x in eigen.descending_eigh(ns.array(A), any_signs=True))
     scale = np.maximum(np.max(np.abs(A), axis=(1, 2)), np.finfo(float).tiny)
     exact = np.linalg.eigvalsh(A)[:, ::-1]
     assert np.max(np.abs(values - exact) / scale[:, None]) < 2e-15
@@ -40,7 +40,7 @@ def test_derivatives_of_the_closed_form(rng):
         A, V = np.array(A), V + V.T
 
         def f(t, A=A, V=V):
-            values, vectors = eigen.descending_eigh(jax.numpy.asarray(A) + t * V)
+            values, vectors = eigen.descending_eigh(jax.numpy.asarray(A) + t * V, any_signs=True)
             return (vectors * values**3) @ vectors.mT
 
         _, found = jax.jvp(f, (0.0,), (1.0,))
@@ -55,7 +55,8 @@ def test_derivatives_at_equal_eigenvalues_are_never_silently_wrong(size, rng):
     V = rng.standard_normal((size, size))
 
     def f(t):
-        values, vectors = eigen.descending_eigh(2 * jax.numpy.eye(size) + t * (V + V.T))
+        A = 2 * jax.numpy.eye(size) + t * (V + V.T)
+        values, vectors = eigen.descending_eigh(A, any_signs=True)
         return (vectors * values**3) @ vectors.mT, vectors
 
     for found in jax.jvp(f, (0.0,), (1.0,))[1]:

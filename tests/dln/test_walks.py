@@ -66,7 +66,7 @@ def test_runs_do_not_depend_on_the_signs_of_eigenvectors(monkeypatch):
     options = {"beta": 2.0, "duration": 0.2, "n_steps": 20, "rng": 0, "n_chains": 5}
     expected = riemannian_langevin(space, space.random_point(0), **options)
 
-    def other(H):
+    def other(H, **_):
         values, left, right = signed_svd(H)
         signs = np.where(np.arange(left.size).reshape(left.shape)[..., :1, :] % 2, -1.0, 1.0)
         return values, left * signs, left * signs if right is left else right * signs

@@ -320,13 +320,13 @@ def signed(size, depth, *, chains, steps, parity=None):
     return two_sample(x, y)
 
 
-def unsigned_svd(H):
+def unsigned_svd(H, **_):
     """Stand in for ``signed_svd``: the reflection at zero forgets the sign."""
     values, left, _ = signed_svd(H)
     return values, left, left
 
 
-def stuck_svd(H):
+def stuck_svd(H, **_):
     """Stand in for ``signed_svd``: what crosses zero stays there, and is not reflected."""
     values, left, right = signed_svd(H)
     signs = np.sum(left * right, axis=-2)
