@@ -90,6 +90,15 @@ def test_every_method_is_as_accurate_between_its_steps(depth, method):
     check(depth, tolerances, draws=21, **({} if method is None else {"method": method}))
 
 
+@pytest.mark.parametrize("rtol", [1e-4, 1e-6, 1e-8])
+def test_a_sharp_rise_is_not_stepped_over(rtol):
+    """The estimate of high order believes a step across the rise that is off by a hundredth."""
+    t = np.linspace(0, 0.6, 13)
+    for method in ({}, {"method": "DOP853"}):
+        values, _ = saved(5, t, rtol, **method)
+        assert np.max(np.abs(values - exact(5, t))) < 20 * rtol * TARGET[0]
+
+
 def test_a_flow_at_rest_stays_there():
     values, _ = saved(2, np.linspace(0, 8, 81), 1e-6)
     assert np.max(np.abs(values[75:, 0] - exact(2, np.linspace(0, 8, 81))[75:, 0])) < 1e-5

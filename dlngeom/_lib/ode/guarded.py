@@ -22,6 +22,10 @@ __all__ = ["guarded", "measures_chains"]
 RungeKutta: Any = RK23.__base__
 
 
+# Error of low order, over the state, up to which an estimate of high order is believed.
+_SMALL = 5e-3
+
+
 def measures_chains(method: Any) -> bool:
     """Whether a method bounds the error of each chain alone, rather than their mean."""
     solver: Any = solver_class(method)
@@ -67,8 +71,9 @@ def guarded(method: Any, system: System, monitor: Monitor, *, kept: bool, betwee
     own: dict[str, Any] = {"step": step}
     if explicit:
         own["dense_output"] = lambda self: StepInterpolant(self, kept, last_steps)
-    if system.chains > 1 and measures_chains(solver):
-        norm = _mixed_norm if issubclass(solver, DOP853) else _plain_norm
+    mixed = issubclass(solver, DOP853)
+    if (system.chains > 1 or mixed) and measures_chains(solver):
+        norm = _mixed_norm if mixed else _plain_norm
         own["_estimate_error_norm"] = lambda self, K, h, scale: norm(self, K, h, scale, system)
     return type(f"Guarded{solver.__name__}", (solver,), own)
 
@@ -79,7 +84,12 @@ def _plain_norm(solver: Any, K: np.ndarray, h: float, scale: np.ndarray, system:
 
 
 def _mixed_norm(solver: Any, K: np.ndarray, h: float, scale: np.ndarray, system: System) -> float:
-    """Largest error of a chain in the sense of DOP853, from estimates of two orders."""
+    """Largest error of a chain in the sense of DOP853, from estimates of two orders.
+
+    That of the high order says nothing where that of the low one is not small against the state
+    itself: a sharp rise within a step would pass unseen.
+    """
     high, low = (system.sizes(E.dot(K) / scale) for E in (solver.E5, solver.E3))
     both = np.hypot(high, 0.1 * low)
-    return abs(h) * float(np.max(high * (high / np.where(both == 0, 1.0, both))))
+    error = high * (high / np.where(both == 0, 1.0, both))
+    return abs(h) * float(np.max(np.maximum(error, (solver.rtol / _SMALL) * low)))
