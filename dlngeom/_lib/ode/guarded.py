@@ -22,8 +22,9 @@ __all__ = ["guarded", "measures_chains"]
 RungeKutta: Any = RK23.__base__
 
 
-# Error of low order, over the state, up to which an estimate of high order is believed.
-_SMALL = 5e-3
+# Error of low order, over the state, up to which an estimate of high order is believed; the same in
+# tolerances, where these are loose.
+_SMALL, _LOOSE = 5e-3, 50
 
 
 def measures_chains(method: Any) -> bool:
@@ -92,4 +93,4 @@ def _mixed_norm(solver: Any, K: np.ndarray, h: float, scale: np.ndarray, system:
     high, low = (system.sizes(E.dot(K) / scale) for E in (solver.E5, solver.E3))
     both = np.hypot(high, 0.1 * low)
     error = high * (high / np.where(both == 0, 1.0, both))
-    return abs(h) * float(np.max(np.maximum(error, (solver.rtol / _SMALL) * low)))
+    return abs(h) * float(np.max(np.maximum(error, low / max(_SMALL / solver.rtol, _LOOSE))))
