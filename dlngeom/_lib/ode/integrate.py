@@ -19,7 +19,7 @@ from dlngeom._lib.arrays import Array, Numbers, eps
 from dlngeom._lib.door import real_numbers
 from dlngeom._lib.ode.guarded import guarded, measures_chains
 from dlngeom._lib.ode.options import require_known, solver_class
-from dlngeom._lib.ode.smooth_steps import SmoothDOP853, SmoothRK45
+from dlngeom._lib.ode.smooth_steps import ShorterDOP853, SmoothDOP853, SmoothRK45
 from dlngeom._lib.ode.system import Event, HaltError, Interpolant, Monitor, SolverState, System
 
 __all__ = [
@@ -156,10 +156,10 @@ def integrate(
         events = [np.empty(0)] * len(options.events)
         return Solution(times, [start], (times[0], start), None, events, [[] for _ in events], None)
     rtol = relative_tolerance(start[0], options.rtol)
-    method = options.method or _default_method(rtol)
+    between = len(times) > 2 or bool(options.events)
+    method = options.method or _default_method(rtol, between)
     share = 1.0 if measures_chains(method) else math.sqrt(chains)
     rtol, atol = max(rtol / share, 1e-13), _atol(options, rtol / share, share, system, y0)
-    between = len(times) > 2 or bool(options.events)
     watched = [Event(event, system.state) for event in options.events]
     monitor = Monitor(y0, times[0], times[-1], options.progress)
     # What overflows is found by its values; to say so once takes less time than at every call.
@@ -183,9 +183,11 @@ def integrate(
     return _solution(result, times, start, system, monitor)
 
 
-def _default_method(rtol: float) -> Any:
+def _default_method(rtol: float, between: bool) -> Any:
     """Solver of high order for tight tolerances, one with steady steps for loose tolerances."""
-    return SmoothRK45 if rtol > LOOSE else SmoothDOP853
+    if rtol > LOOSE:
+        return SmoothRK45
+    return ShorterDOP853 if between else SmoothDOP853
 
 
 def _sparsity(method: Any, system: System) -> dict[str, Any]:
