@@ -54,11 +54,12 @@ def rle_step(width: int, rank: int, depth: int, chains: int = 1) -> Call:
     count = min(chains, joined(_repeated(point, chains)) if chains > 1 else 1)
     point = _repeated(point, count)
     plan = Plan(space.random_walk(point), 1e-6, 1, 1, 0.1, 0.1, lambda W: W)
+    state = plan.walk.start(point)
     streams = Streams([np.random.default_rng(i) for i in range(-(-count // 64))])
 
     def step() -> None:
         for _ in range(-(-chains // count)):
-            advance(plan, point, streams, 1)
+            advance(plan, state, streams, 1)
 
     return step
 
